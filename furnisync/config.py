@@ -1,0 +1,269 @@
+"""Settings: where they come from, what they may be, what they are when nobody says anything.
+
+Precedence, highest first:
+
+| source                              | for                                         |
+| ----------------------------------- | ------------------------------------------- |
+| the environment                     | the key's halves, addresses, the home       |
+| `.env` in the current folder        | the same                                    |
+| `.env` in the home                  | the same but the home                       |
+| `furnisync.toml` in the home        | everything else                             |
+| the defaults of the classes below   | what is not said                            |
+"""
+
+import os
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from dotenv import dotenv_values
+
+from furnisync.errors import ConfigError
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+ImageSize = Literal["75x75", "170x135", "570xN", "794xN", "1140xN", "1588xN", "fullxfull"]
+SIZES: tuple[ImageSize, ...] = (
+    "75x75", "170x135", "570xN", "794xN", "1140xN", "1588xN", "fullxfull",
+)  # fmt: skip
+"""The CDN's sizes, smallest first."""
+
+Mode = Literal["slow", "fast"]
+
+
+class QuotaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the API's two limits are used (`[quota]`)."""
+
+    slow_per_second: Positive = 1.0
+    fast_per_second: Positive = 90.0
+    images_share_percent: Percent = 60.0
+    reserve_percent: Percent = 1.0
+    spread_s: Positive = 3600.0
+
+
+class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is downloaded and how fast (`[images]`)."""
+
+    size: ImageSize = "570xN"
+    which: Literal["all", "primary"] = "all"
+    slow_per_second: Positive = 5.0
+    slow_connections: Count = 4
+    fast_per_second: NotNegative = 0.0
+    fast_connections: Count = 16
+    max_bytes: Count = 50_000_000
+    max_pixels: Count = 150_000_000
+    timeout_s: Positive = 60.0
+    min_free_mb: NotNegative = 1000.0
+    metadata_every_s: Positive = 300.0
+
+
+class CrawlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When listings and shops are looked at again (`[crawl]`)."""
+
+    cycle_days: Positive = 30.0
+    refresh_days: Positive = 30.0
+    look_every_s: Positive = 3600.0
+    root_taxonomy_id: Count = 967
+
+
+class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the client waits and tries again (`[api]`)."""
+
+    timeout_s: Positive = 30.0
+    attempts: Count = 5
+    connections: Count = 40
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything in `furnisync.toml`."""
+
+    quota: QuotaSettings = QuotaSettings()
+    images: ImageSettings = ImageSettings()
+    crawl: CrawlSettings = CrawlSettings()
+    api: ApiSettings = ApiSettings()
+
+
+class ApiKey(msgspec.Struct, frozen=True):
+    """The key's two halves. Its `repr` shows neither."""
+
+    keystring: str
+    shared_secret: str
+
+    def header(self) -> str:
+        """The value of `x-api-key`."""
+        return f"{self.keystring}:{self.shared_secret}"
+
+    def __repr__(self) -> str:
+        return "ApiKey(hidden)"
+
+    __str__ = __repr__
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """What comes from the environment or `.env`."""
+
+    home: Path
+    api_url: str
+    cdn_hosts: frozenset[str]
+    key: ApiKey | None
+
+    def require_key(self) -> ApiKey:
+        """The key.
+
+        Raises:
+            ConfigError: where a half of it is missing.
+        """
+        if self.key is None:
+            raise ConfigError(
+                "ETSY_API_KEY is not set: put ETSY_API_KEY=... and ETSY_SHARED_SECRET=..."
+                f" (both stand on etsy.com/developers/your-apps) into {self.home / '.env'}"
+                " or the environment."
+            )
+        return self.key
+
+
+class HomeFiles(msgspec.Struct, frozen=True):
+    """Where things lie under a home; `test` keeps them apart from production but for the quota."""
+
+    home: Path
+    test: bool = False
+
+    def _named(self, stem: str, suffix: str = "") -> Path:
+        return self.home / f"{stem}{'_test' if self.test else ''}{suffix}"
+
+    @property
+    def images(self) -> Path:
+        """The folder of image files."""
+        return self._named("images")
+
+    @property
+    def metadata(self) -> Path:
+        """`image_metadata.json`."""
+        return self._named("image_metadata", ".json")
+
+    @property
+    def catalog(self) -> Path:
+        """The state of image sync."""
+        return self._named("catalog", ".db")
+
+    @property
+    def history(self) -> Path:
+        """The output of data sync."""
+        return self._named("etsy_data", ".db")
+
+    @property
+    def plan(self) -> Path:
+        """The crawl plan."""
+        return self._named("furniture_taxonomy_config", ".json")
+
+    @property
+    def quota(self) -> Path:
+        """The ledger, shared by test and production: both spend the same key."""
+        return self.home / "quota.db"
+
+    @property
+    def settings(self) -> Path:
+        """`furnisync.toml`."""
+        return self.home / "furnisync.toml"
+
+    def lock(self, job: str) -> Path:
+        """The lock file of a job."""
+        return self._named(f".{job}", ".lock")
+
+
+def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
+    """Read the environment and `.env`; makes the home's folder where it is missing.
+
+    Raises:
+        ConfigError: half a key, an address that is none, a home that cannot be written.
+    """
+    given = os.environ if environ is None else environ
+    values = {**_dotenv(Path.cwd()), **given}
+    home = Path(values.get("FURNISYNC_HOME") or ".").expanduser().resolve()
+    _check_home(home)
+    values = {**_dotenv(home), **values}
+    return Environment(
+        home=home,
+        api_url=_api_url(values),
+        cdn_hosts=_cdn_hosts(values),
+        key=_key(values, home),
+    )
+
+
+def _dotenv(folder: Path) -> dict[str, str]:
+    path = folder / ".env"
+    if not path.is_file():
+        return {}
+    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+
+
+def _check_home(home: Path) -> None:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        probe = home / f".furnisync-write-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"FURNISYNC_HOME is {home}, where nothing can be written ({error.strerror}):"
+            " mend its permissions, free some disk, or name another folder."
+        ) from error
+
+
+def _api_url(values: Mapping[str, str]) -> str:
+    url = values.get("ETSY_API_URL") or "https://api.etsy.com/v3/application"
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"ETSY_API_URL is {url!r}: it must begin with https:// or http://.")
+    return url.rstrip("/")
+
+
+def _cdn_hosts(values: Mapping[str, str]) -> frozenset[str]:
+    named = values.get("ETSY_CDN_HOSTS") or "i.etsystatic.com"
+    hosts = frozenset(host.strip().lower() for host in named.split(",") if host.strip())
+    wrong = [host for host in hosts if "/" in host or "@" in host or " " in host]
+    if wrong or not hosts:
+        raise ConfigError(
+            f"ETSY_CDN_HOSTS is {named!r}: it takes hosts or host:port, separated by commas,"
+            " without http:// and without a path."
+        )
+    return hosts
+
+
+def _key(values: Mapping[str, str], home: Path) -> ApiKey | None:
+    keystring = (values.get("ETSY_API_KEY") or "").strip()
+    secret = (values.get("ETSY_SHARED_SECRET") or "").strip()
+    if not keystring and not secret:
+        return None
+    for name, value in (("ETSY_API_KEY", keystring), ("ETSY_SHARED_SECRET", secret)):
+        if not value:
+            raise ConfigError(
+                f"{name} is not set: Etsy wants both halves of the key, put the missing one"
+                f" into {home / '.env'} or the environment."
+            )
+        if not value.isascii() or not value.isprintable() or " " in value or ":" in value:
+            raise ConfigError(
+                f"{name} holds a character that no Etsy key has: copy it again from"
+                " etsy.com/developers/your-apps."
+            )
+    return ApiKey(keystring, secret)
+
+
+def read_settings(path: Path) -> Settings:
+    """Read `furnisync.toml`; a home without one gets a commented template of the defaults.
+
+    Raises:
+        ConfigError: no TOML, an unknown name, a value out of its range; names file and setting.
+    """
+    if not path.exists():
+        path.write_text(files("furnisync").joinpath("furnisync.toml").read_text("utf-8"), "utf-8")
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=Settings)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} is not right: {error}. Mend that line or delete it for the default."
+        ) from error

@@ -1,0 +1,190 @@
+"""SQLite plumbing for every database of a home: pragmas, migrations, transactions, the one writer.
+
+The caller owns the transaction and never holds it across a network call.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from furnisync.errors import DatabaseUnusable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Migration = str | Callable[[sqlite3.Connection], None]
+"""SQL statements, or a function, that lead from one version to the next."""
+
+BUSY_TIMEOUT_MS = 60_000
+
+
+def open_database(
+    path: Path, application_id: int, migrations: Sequence[Migration]
+) -> sqlite3.Connection:
+    """Open a database for writing, create it where there is none, bring it to the newest version.
+
+    Every commit is on the disk when it returns (WAL with synchronous=FULL): a power cut loses
+    nothing that was committed.
+
+    Args:
+        path: the file; its folder must exist.
+        application_id: 32-bit mark in the file's header by which we know it as ours.
+        migrations: the whole history; `PRAGMA user_version` counts how many were applied.
+
+    Raises:
+        DatabaseUnusable: newer version, another program's file, damaged, or not writable.
+    """
+    with _translated(path):
+        connection = _connect(path)
+        _check_owner(connection, path, application_id)
+        _check_version(connection, path, len(migrations))
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        _migrate(connection, application_id, migrations)
+        path.chmod(0o600)
+        return connection
+
+
+def open_reader(path: Path, application_id: int) -> sqlite3.Connection:
+    """Open an existing database read-only; never blocks a writer and is never blocked.
+
+    Raises:
+        DatabaseUnusable: missing, damaged, or another program's file.
+    """
+    with _translated(path):
+        if not path.exists():
+            raise DatabaseUnusable(f"{path} does not exist yet: run a sync first.")
+        connection = _connect(path)
+        connection.execute("PRAGMA query_only = ON")
+        _check_owner(connection, path, application_id)
+        return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
+    )
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA cache_size = -32000")
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing; takes the write lock at once, so that no statement inside meets it late."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise DatabaseUnusable(
+            f"{path} cannot be used as a database ({error}): check the file and its folder's"
+            " permissions, or move the file away to begin anew."
+        ) from error
+
+
+def _check_owner(connection: sqlite3.Connection, path: Path, application_id: int) -> None:
+    found = connection.execute("PRAGMA application_id").fetchone()[0]
+    empty = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+    if found != application_id and not empty:
+        raise DatabaseUnusable(
+            f"{path} was not made by furnisync (or is another of its files): move it away,"
+            " or take its content over with `furnisync import`."
+        )
+
+
+def _check_version(connection: sqlite3.Connection, path: Path, known: int) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > known:
+        raise DatabaseUnusable(
+            f"{path} is of version {version}, this program knows {known}: update furnisync."
+        )
+    return version
+
+
+def _migrate(
+    connection: sqlite3.Connection, application_id: int, migrations: Sequence[Migration]
+) -> None:
+    while True:
+        with transaction(connection):
+            version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == len(migrations):
+                return
+            step = migrations[version]
+            if callable(step):
+                step(connection)
+            else:
+                for statement in _statements(step):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute(f"PRAGMA application_id = {application_id}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script, since `executescript` would commit the open transaction."""
+    statement = ""
+    for line in script.splitlines():
+        statement += line + "\n"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip():
+        yield statement
+
+
+class Writer:
+    """The one writer of a database: a connection and the thread that owns it.
+
+    Work handed in runs one piece after the other, each in a transaction of its own, so that the
+    event loop never waits for a disk and what a page brought is committed whole.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        self._connection = connection
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+    def submit(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Future[T]:
+        """Queue `work(connection, ...)` as one transaction; usable from any thread."""
+
+        def run() -> T:
+            with transaction(self._connection):
+                return work(self._connection, *args, **kwargs)
+
+        return self._thread.submit(run)
+
+    async def run(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """`submit` for coroutines: returns once the transaction is committed.
+
+        The wait is shielded, so that a cancelled caller never leaves a transaction half known.
+        """
+        return await asyncio.shield(asyncio.wrap_future(self.submit(work, *args, **kwargs)))
+
+    def close(self) -> None:
+        """Finish what is queued, then close the connection."""
+        self._thread.shutdown(wait=True)
+        self._connection.close()

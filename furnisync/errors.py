@@ -1,0 +1,89 @@
+"""Every error that furnisync raises on purpose.
+
+    FurnisyncError
+    ├── UserError                 wrong input or surroundings: one sentence with its remedy, exit 2
+    │   ├── ConfigError           a setting, a config file, a command line
+    │   ├── KeyRefused            Etsy refused the API key (terminal)
+    │   ├── AlreadyRunning        another instance works on the same home
+    │   └── DatabaseUnusable      newer version, no database, damaged, not ours
+    ├── Transient                 marker: worth another try
+    │   ├── ApiUnavailable        reset, time-out, 5xx, malformed body
+    │   └── RateLimited           429, with its retry-after
+    └── Terminal                  marker: another try would end the same
+        ├── NotFound              404: what was asked for does not exist (any more)
+        └── BadRequest            400 and whatever else Etsy will not answer
+
+Two markers decide every retry: `Transient` and `Terminal`. Errors of libraries are translated
+where they enter (`etsy/client.py`, `database.py`), never further in.
+"""
+
+__all__ = [
+    "AlreadyRunning",
+    "ApiUnavailable",
+    "BadRequest",
+    "ConfigError",
+    "DatabaseUnusable",
+    "FurnisyncError",
+    "KeyRefused",
+    "NotFound",
+    "RateLimited",
+    "Terminal",
+    "Transient",
+    "UserError",
+]
+
+
+class FurnisyncError(Exception):
+    """Base of all errors of this package."""
+
+
+class UserError(FurnisyncError):
+    """Something only the user can mend; the message is one sentence that names the remedy."""
+
+
+class ConfigError(UserError):
+    """A setting, a config file or a command line is wrong."""
+
+
+class AlreadyRunning(UserError):
+    """Another process holds the lock of this job on this home."""
+
+
+class DatabaseUnusable(UserError):
+    """A database file is of a newer version, damaged, not ours or no database at all."""
+
+
+class Transient(FurnisyncError):
+    """Another try may succeed."""
+
+
+class Terminal(FurnisyncError):
+    """Another try would end the same."""
+
+
+class KeyRefused(UserError, Terminal):
+    """Etsy refused the API key (401 or 403)."""
+
+
+class ApiUnavailable(Transient):
+    """The API could not be reached, or answered with 5xx or with what is no answer."""
+
+
+class RateLimited(Transient):
+    """The API answered 429.
+
+    Attributes:
+        retry_after_s: seconds to wait as the server told it; None where it told nothing.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class NotFound(Terminal):
+    """What was asked for does not exist (404)."""
+
+
+class BadRequest(Terminal):
+    """Etsy will not answer this request (400 and other 4xx)."""

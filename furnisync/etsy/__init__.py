@@ -1,0 +1,1 @@
+"""Etsy's Open API: client, typed objects, quota ledger, taxonomy."""

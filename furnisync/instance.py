@@ -1,0 +1,47 @@
+"""One instance of a job per home: a lock that the operating system frees when its holder dies."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from furnisync.errors import AlreadyRunning
+
+
+@contextmanager
+def single_instance(path: Path, job: str) -> Iterator[None]:
+    """Hold the lock file `path` for the time of the block; it contains the holder's pid.
+
+    Raises:
+        AlreadyRunning: another process holds it; the message names its pid.
+    """
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            pid = file.read().strip() or "unknown"
+            raise AlreadyRunning(
+                f"{job} already runs on {path.parent} (pid {pid}): stop it first,"
+                " or set FURNISYNC_HOME to another folder."
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def holder(path: Path) -> int | None:
+    """The pid that holds the lock file now, or None."""
+    try:
+        with path.open("r") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = file.read().strip()
+                return int(text) if text.isdecimal() else None
+            return None
+    except FileNotFoundError:
+        return None
