@@ -1,0 +1,196 @@
+"""The seam to libcurl: one handle for each transfer at a time, one loop that drives them all.
+
+`socket_action` with the system's own poller, and not `perform` with `select`: it touches only what
+has news, knows curl's timers exactly and has no limit of 1,024 descriptors. HTTP/1.1 with
+connections kept alive: a stall or reset costs one image, not all that share an HTTP/2 connection.
+
+Certificates are verified with the system's bundle: since 7.45.4 pycurl's wheels look for it at run
+time in the usual places of Linux and macOS, so that certifi is not needed. A proxy named by the
+environment (`https_proxy`, `no_proxy`) is used, as curl always does.
+"""
+
+import contextlib
+import selectors
+import time
+
+import msgspec
+import pycurl
+
+from furnisync.images.job import DownloadLimits
+
+__all__ = ["Answer", "CurlLoop", "Transfer"]
+
+CONNECT_TIMEOUT_S = 15.0
+STALL_S = 20
+STALL_BYTES_PER_S = 100
+"""Slower than this for `STALL_S` is a stall."""
+BUFFER_BYTES = 128 * 1024
+"""Most images come in one or two pieces then."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a transfer ended with.
+
+    Attributes:
+        status: HTTP status; 0 where none came.
+        body: what was received, maybe a part.
+        error: curl's number; 0 for none.
+        message: curl's words.
+        overrun: longer than the limit and cut off.
+        expected_bytes: as announced; None where it was not.
+        retry_after_s: seconds, also where a date was sent; None where neither.
+        location: absolute target of a redirect; None where there is none.
+    """
+
+    status: int
+    body: bytes
+    error: int
+    message: str
+    overrun: bool
+    expected_bytes: int | None
+    retry_after_s: float | None
+    location: str | None
+
+
+class Transfer:
+    """One easy handle with its buffer, used for one image after another."""
+
+    def __init__(self, limits: DownloadLimits) -> None:
+        self._max_bytes = limits.max_bytes
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._overrun = False
+        self.curl = pycurl.Curl()
+        set_option = self.curl.setopt
+        set_option(pycurl.WRITEFUNCTION, self._receive)
+        set_option(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        set_option(pycurl.FOLLOWLOCATION, 0)
+        set_option(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+        set_option(pycurl.USERAGENT, limits.user_agent)
+        # Asks for plain bytes, and undoes an encoding that comes nonetheless.
+        set_option(pycurl.ACCEPT_ENCODING, "identity")
+        set_option(pycurl.MAXFILESIZE_LARGE, limits.max_bytes)
+        set_option(pycurl.NOSIGNAL, 1)  # we are on a thread
+        set_option(pycurl.TCP_KEEPALIVE, 1)
+        set_option(pycurl.BUFFERSIZE, BUFFER_BYTES)
+        set_option(pycurl.TIMEOUT_MS, round(limits.timeout_s * 1000))
+        set_option(pycurl.CONNECTTIMEOUT_MS, round(min(CONNECT_TIMEOUT_S, limits.timeout_s) * 1000))
+        set_option(pycurl.LOW_SPEED_LIMIT, STALL_BYTES_PER_S)
+        set_option(pycurl.LOW_SPEED_TIME, STALL_S)
+
+    def aim(self, url: str) -> None:
+        """Make ready for `url`; the caller has checked it."""
+        self._pieces.clear()
+        self._size = 0
+        self._overrun = False
+        self.curl.setopt(pycurl.URL, url)
+
+    def _receive(self, piece: bytes) -> int | None:
+        """Keep a piece, unless it is one too many: also counts decoded and unannounced bytes."""
+        self._size += len(piece)
+        if self._size > self._max_bytes:
+            self._overrun = True
+            return 0  # fewer than were given: curl ends the transfer
+        self._pieces.append(piece)
+        return None
+
+    def answer(self, error: int, message: str) -> Answer:
+        """Sum up a transfer that the loop has finished, and let go of its body."""
+        status: int = self.curl.getinfo(pycurl.RESPONSE_CODE)
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        expected = retry_after = location = None
+        if error or status != 200:
+            length = self.curl.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD)
+            expected = int(length) if length >= 0 else None
+            retry_after = float(self.curl.getinfo(pycurl.RETRY_AFTER)) or None
+            target = self.curl.getinfo_raw(pycurl.REDIRECT_URL)
+            location = target.decode("latin-1") if target else None
+        return Answer(
+            status=status,
+            body=body,
+            error=error,
+            message=message,
+            overrun=self._overrun or error == pycurl.E_FILESIZE_EXCEEDED,
+            expected_bytes=expected,
+            retry_after_s=retry_after,
+            location=location,
+        )
+
+    def close(self) -> None:
+        """Free the handle."""
+        self.curl.close()
+
+
+class CurlLoop:
+    """Drives transfers; keeps connections alive between them."""
+
+    def __init__(self, connections: int) -> None:
+        self._running: dict[pycurl.Curl, Transfer] = {}
+        self._selector = selectors.DefaultSelector()
+        self._due: float | None = None
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_MAXCONNECTS, connections)
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
+
+    @property
+    def active(self) -> int:
+        """Transfers under way."""
+        return len(self._running)
+
+    def begin(self, transfer: Transfer) -> None:
+        """Start a transfer that was aimed."""
+        self._running[transfer.curl] = transfer
+        self._multi.add_handle(transfer.curl)
+
+    def abort(self) -> list[Transfer]:
+        """End all transfers unfinished."""
+        aborted = list(self._running.values())
+        for transfer in aborted:
+            self._multi.remove_handle(transfer.curl)
+        self._running.clear()
+        return aborted
+
+    def drive(self, timeout_s: float) -> list[tuple[Transfer, Answer]]:
+        """Wait for news for at most `timeout_s`, move all transfers on, return those that ended."""
+        now = time.monotonic()
+        wait = timeout_s if self._due is None else min(timeout_s, self._due - now)
+        for key, events in self._selector.select(max(0.0, wait)):
+            # The bits of curl (POLL_*, CSELECT_*) and of `selectors` are the same: 1 in, 2 out.
+            self._multi.socket_action(key.fd, events)
+        if self._due is not None and self._due <= time.monotonic():
+            self._due = None
+            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        return self._finished()
+
+    def close(self) -> None:
+        """Close all connections; the transfers' handles are the caller's."""
+        self.abort()
+        self._multi.close()
+        self._selector.close()
+
+    def _finished(self) -> list[tuple[Transfer, Answer]]:
+        ended: list[tuple[Transfer, Answer]] = []
+        while True:
+            queued, good, wrong = self._multi.info_read()
+            for curl, error, message in (*((curl, 0, "") for curl in good), *wrong):
+                self._multi.remove_handle(curl)
+                transfer = self._running.pop(curl)
+                ended.append((transfer, transfer.answer(error, message)))
+            if not queued:
+                return ended
+
+    def _watch(self, what: int, descriptor: int, _multi: object, _data: object) -> None:
+        """Curl tells which sockets it waits for. An exception here would be lost: none may be."""
+        if what == pycurl.POLL_REMOVE:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(descriptor)
+        elif descriptor in self._selector.get_map():
+            self._selector.modify(descriptor, what)
+        else:
+            self._selector.register(descriptor, what)
+
+    def _set_timer(self, after_ms: int) -> None:
+        """Curl tells when it wants to be called without news; -1: never."""
+        self._due = None if after_ms < 0 else time.monotonic() + after_ms / 1000
