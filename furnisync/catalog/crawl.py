@@ -1,0 +1,287 @@
+"""How far a pass over all of furniture has come: passes, price intervals, pages."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import msgspec
+
+Part = Literal["whole", "oldest", "newest"]
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """A list to be read: a price interval of a taxonomy node, or the list of one shop.
+
+    Prices are US dollars, None is an open end. `part` other than whole: the list is longer than a
+    query reaches and cannot be cut; this reads as far as the reach goes, from the oldest or from
+    the newest on.
+    """
+
+    interval_id: int
+    pass_id: int | None
+    taxonomy_id: int | None
+    shop_id: int | None
+    low: float | None
+    high: float | None
+    part: Part
+
+
+class PageRow(msgspec.Struct, frozen=True):
+    """A page that arrived: `items` are (listing_id, created) in the answer's order."""
+
+    start: int
+    sent: int
+    count: int | None
+    items: tuple[tuple[int, int | None], ...]
+    tries: int = 1
+
+
+class PassRow(msgspec.Struct, frozen=True):
+    """A pass; times in unix seconds."""
+
+    pass_id: int
+    plan: str
+    started_at: int
+    finished_at: int | None
+    complete: int | None
+
+
+_INTERVAL = "interval_id, pass_id, taxonomy_id, shop_id, low, high, part"
+
+Bounds = tuple[int | None, float | None, float | None]
+"""taxonomy_id, low, high."""
+
+
+def begin_pass(
+    connection: sqlite3.Connection, plan: str, bounds: Iterable[Bounds], now: int
+) -> int:
+    """Begin a pass over these intervals; an unfinished one before it is dropped.
+
+    Returns:
+        its pass_id.
+    """
+    connection.execute(
+        "UPDATE passes SET finished_at = ?, complete = 0 WHERE finished_at IS NULL", (now,)
+    )
+    _forget_old_passes(connection)
+    pass_id = connection.execute(
+        "INSERT INTO passes (plan, started_at) VALUES (?, ?)", (plan, now)
+    ).lastrowid
+    assert pass_id is not None
+    _add_intervals(connection, bounds, "whole", pass_id=pass_id)
+    return pass_id
+
+
+def _forget_old_passes(connection: sqlite3.Connection) -> None:
+    """Keep the intervals of the last few passes; pages of finished ones are of no more use."""
+    connection.execute(
+        "DELETE FROM pages WHERE interval_id IN (SELECT interval_id FROM intervals"
+        " JOIN passes USING (pass_id) WHERE passes.finished_at IS NOT NULL)"
+    )
+
+
+def _add_intervals(
+    connection: sqlite3.Connection,
+    bounds: Iterable[Bounds],
+    part: Part,
+    *,
+    pass_id: int | None,
+    shop_id: int | None = None,
+    parent: int | None = None,
+) -> None:
+    connection.executemany(
+        "INSERT INTO intervals (taxonomy_id, low, high, part, state, pass_id, shop_id, parent)"
+        " VALUES (?, ?, ?, ?, 'pending', ?, ?, ?)",
+        [(*one, part, pass_id, shop_id, parent) for one in bounds],
+    )
+
+
+def begin_shop(connection: sqlite3.Connection, shop_id: int) -> list[Interval]:
+    """The lists still to be read of a shop: what a run before left, else its whole list."""
+    rows = connection.execute(
+        f"SELECT {_INTERVAL} FROM intervals WHERE shop_id = ? AND state IN ('pending', 'failed')",
+        (shop_id,),
+    ).fetchall()
+    if not rows:
+        _add_intervals(connection, [(None, None, None)], "whole", pass_id=None, shop_id=shop_id)
+        return begin_shop(connection, shop_id)
+    return [Interval(*row) for row in rows]
+
+
+def end_shop(connection: sqlite3.Connection, shop_id: int) -> None:
+    """A shop was read whole: its lists have done their work."""
+    connection.execute(
+        "DELETE FROM pages WHERE interval_id IN"
+        " (SELECT interval_id FROM intervals WHERE shop_id = ?)",
+        (shop_id,),
+    )
+    connection.execute("DELETE FROM intervals WHERE shop_id = ?", (shop_id,))
+
+
+def open_pass(connection: sqlite3.Connection) -> PassRow | None:
+    """The pass that is under way, None where none is."""
+    return _pass(connection, "finished_at IS NULL")
+
+
+def last_complete_pass(connection: sqlite3.Connection) -> PassRow | None:
+    """The newest pass that read everything."""
+    return _pass(connection, "complete = 1")
+
+
+def last_pass(connection: sqlite3.Connection) -> PassRow | None:
+    """The newest pass, finished or not."""
+    return _pass(connection, "1")
+
+
+def _pass(connection: sqlite3.Connection, where: str) -> PassRow | None:
+    row = connection.execute(
+        "SELECT pass_id, plan, started_at, finished_at, complete FROM passes"
+        f" WHERE {where} ORDER BY pass_id DESC LIMIT 1"
+    ).fetchone()
+    return None if row is None else PassRow(*row)
+
+
+def pending_intervals(connection: sqlite3.Connection, pass_id: int) -> list[Interval]:
+    """Intervals still to be read, in the order in which they were planned."""
+    rows = connection.execute(
+        f"SELECT {_INTERVAL} FROM intervals"
+        " WHERE pass_id = ? AND state = 'pending' ORDER BY interval_id",
+        (pass_id,),
+    )
+    return [Interval(*row) for row in rows]
+
+
+def load_pages(connection: sqlite3.Connection, interval_id: int) -> list[PageRow]:
+    """The pages of an interval that arrived, by offset."""
+    rows = connection.execute(
+        "SELECT start, sent, count, items, tries FROM pages WHERE interval_id = ? ORDER BY start",
+        (interval_id,),
+    )
+    return [
+        PageRow(start, sent, count, tuple((i, c) for i, c in json.loads(items)), tries)
+        for start, sent, count, items, tries in rows
+    ]
+
+
+def save_page(connection: sqlite3.Connection, interval_id: int, page: PageRow, now: int) -> None:
+    """Keep a page; one that was read before at the same offset is replaced."""
+    connection.execute(
+        "INSERT INTO pages (interval_id, start, sent, count, items, fetched_at)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET sent = excluded.sent,"
+        " count = excluded.count, items = excluded.items, fetched_at = excluded.fetched_at,"
+        " tries = tries + 1",
+        (interval_id, page.start, page.sent, page.count, json.dumps(page.items), now),
+    )
+    connection.execute(
+        "UPDATE intervals SET count = coalesce(?, count) WHERE interval_id = ?",
+        (page.count, interval_id),
+    )
+
+
+def split_interval(
+    connection: sqlite3.Connection,
+    interval: Interval,
+    bounds: Sequence[Bounds],
+    part: Part,
+    reason: str,
+) -> None:
+    """Replace an interval by others; its pages have done their work."""
+    _add_intervals(
+        connection,
+        bounds,
+        part,
+        pass_id=interval.pass_id,
+        shop_id=interval.shop_id,
+        parent=interval.interval_id,
+    )
+    connection.execute(
+        "UPDATE intervals SET state = 'split', reason = ? WHERE interval_id = ?",
+        (reason, interval.interval_id),
+    )
+
+
+def mark_interval_done(connection: sqlite3.Connection, interval_id: int, now: int) -> None:
+    """Every page of it arrived; counts the distinct listings that came."""
+    connection.execute(
+        "UPDATE intervals SET state = 'done', done_at = ?, reason = NULL, found ="
+        f" ({_FOUND}) WHERE interval_id = ?",
+        (now, interval_id, interval_id),
+    )
+
+
+_FOUND = (
+    "SELECT count(DISTINCT json_extract(item.value, '$[0]'))"
+    " FROM pages, json_each(pages.items) AS item WHERE pages.interval_id = ?"
+)
+
+
+def mark_interval_failed(
+    connection: sqlite3.Connection, interval_id: int, reason: str, now: int
+) -> None:
+    """It could not be read whole, and why; the next round of the pass tries it again."""
+    connection.execute(
+        "UPDATE intervals SET state = 'failed', done_at = ?, reason = ?, found ="
+        f" ({_FOUND}) WHERE interval_id = ?",
+        (now, reason, interval_id, interval_id),
+    )
+
+
+def retry_failed(connection: sqlite3.Connection, pass_id: int) -> int:
+    """Make the failed intervals of a pass pending again; what arrived of them stays.
+
+    Returns:
+        how many.
+    """
+    return connection.execute(
+        "UPDATE intervals SET state = 'pending' WHERE pass_id = ? AND state = 'failed'", (pass_id,)
+    ).rowcount
+
+
+def finish_pass(connection: sqlite3.Connection, pass_id: int, now: int) -> bool:
+    """End a pass if nothing of it is pending or failed.
+
+    Returns:
+        whether it ended, complete.
+    """
+    left = connection.execute(
+        "SELECT count(*) FROM intervals WHERE pass_id = ? AND state IN ('pending', 'failed')",
+        (pass_id,),
+    ).fetchone()[0]
+    if left:
+        return False
+    connection.execute(
+        "UPDATE passes SET finished_at = ?, complete = 1 WHERE pass_id = ?", (now, pass_id)
+    )
+    return True
+
+
+def count_giants(connection: sqlite3.Connection, pass_id: int) -> None:
+    """Note how many distinct listings came of each interval that was read in parts."""
+    giants = connection.execute(
+        "SELECT interval_id FROM intervals AS giant WHERE pass_id = ? AND state = 'split' AND EXISTS"
+        " (SELECT 1 FROM intervals WHERE parent = giant.interval_id AND part <> 'whole')",
+        (pass_id,),
+    ).fetchall()
+    for (interval_id,) in giants:
+        connection.execute(
+            "WITH RECURSIVE below(id) AS (VALUES (?1) UNION SELECT interval_id FROM intervals"
+            " JOIN below ON parent = id) UPDATE intervals SET found ="
+            " (SELECT count(DISTINCT json_extract(item.value, '$[0]')) FROM below"
+            "  JOIN pages ON pages.interval_id = id, json_each(pages.items) AS item)"
+            " WHERE interval_id = ?1",
+            (interval_id,),
+        )
+
+
+def unreached(connection: sqlite3.Connection, pass_id: int) -> list[tuple[Interval, int, int]]:
+    """Giants of a pass that stayed partly out of reach: (interval, count, found).
+
+    `count_giants` must have counted them.
+    """
+    rows = connection.execute(
+        f"SELECT {_INTERVAL}, count, found FROM intervals"
+        " WHERE pass_id = ? AND state = 'split' AND found IS NOT NULL AND found < count",
+        (pass_id,),
+    )
+    return [(Interval(*row[:7]), int(row[7]), int(row[8])) for row in rows]

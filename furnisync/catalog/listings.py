@@ -1,0 +1,269 @@
+"""Listings and shops: what lists and batch told of them, and which wait for batch."""
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
+
+GONE = "gone"
+DAY_S = 86_400
+BELIEVED_AFTER = 2
+"""So often must batch leave out a listing that a list named, before we believe that it is gone."""
+RETRY_BROKEN_S = DAY_S
+RETRY_GONE_S = 7 * DAY_S
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A listing as an active list names it; times in unix seconds, price in US dollars."""
+
+    listing_id: int
+    shop_id: int | None
+    taxonomy_id: int | None
+    price_usd: float | None
+    created: int | None
+
+
+class ImageRow(msgspec.Struct, frozen=True):
+    """An image that batch told of."""
+
+    image_id: int
+    rank: int
+    url: str
+
+
+class Batched(msgspec.Struct, frozen=True):
+    """A listing as batch tells it, with its images in the order of their rank."""
+
+    listing_id: int
+    shop_id: int | None
+    taxonomy_id: int | None
+    state: str | None
+    price_usd: float | None
+    created: int | None
+    images: Sequence[ImageRow]
+
+
+_LISTED = """
+INSERT INTO listings (listing_id, shop_id, taxonomy_id, state, price_usd, created,
+                      first_seen, last_listed, pass_id, batch_due)
+VALUES (:listing_id, :shop_id, :taxonomy_id, 'active', :price_usd, :created,
+        :now, :now, :pass_id, :now)
+ON CONFLICT (listing_id) DO UPDATE SET
+    shop_id = coalesce(excluded.shop_id, shop_id),
+    taxonomy_id = coalesce(excluded.taxonomy_id, taxonomy_id),
+    price_usd = coalesce(excluded.price_usd, price_usd),
+    created = coalesce(excluded.created, created),
+    last_listed = excluded.last_listed,
+    pass_id = coalesce(excluded.pass_id, pass_id),
+    batch_due = CASE WHEN state IS 'active' THEN batch_due ELSE excluded.batch_due END,
+    batch_tries = CASE WHEN state IS 'active' THEN batch_tries ELSE 0 END,
+    state = 'active'
+"""
+
+
+def add_listed(
+    connection: sqlite3.Connection, listed: Sequence[Listed], now: int, pass_id: int | None = None
+) -> None:
+    """Record what an active list named; new listings, and those that come back, wait for batch."""
+    rows = [
+        {
+            "listing_id": one.listing_id,
+            "shop_id": one.shop_id,
+            "taxonomy_id": one.taxonomy_id,
+            "price_usd": one.price_usd,
+            "created": one.created,
+            "now": now,
+            "pass_id": pass_id,
+        }
+        for one in listed
+    ]
+    connection.executemany(_LISTED, rows)
+    _add_shops(connection, (one.shop_id for one in listed), now)
+
+
+def _add_shops(connection: sqlite3.Connection, shop_ids: Iterable[int | None], now: int) -> None:
+    connection.executemany(
+        "INSERT INTO shops (shop_id, first_seen) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [(shop_id, now) for shop_id in set(shop_ids) if shop_id is not None],
+    )
+
+
+def want_batch(connection: sqlite3.Connection, listing_ids: Iterable[int], now: int) -> None:
+    """Ask batch for these ids now, known or not."""
+    connection.executemany(
+        "INSERT INTO listings (listing_id, first_seen, batch_due) VALUES (?1, ?2, ?2)"
+        " ON CONFLICT DO UPDATE SET batch_due = ?2, batch_tries = 0",
+        [(listing_id, now) for listing_id in listing_ids],
+    )
+
+
+def claim_batch(
+    connection: sqlite3.Connection,
+    now: int,
+    in_flight: Collection[int],
+    limit: int,
+    scope: Collection[int] | None = None,
+) -> list[int]:
+    """Up to `limit` ids that batch is due for, longest due first, none of those in flight.
+
+    `scope` restricts them to some ids.
+    """
+    within = "" if scope is None else "AND listing_id IN (SELECT value FROM json_each(:scope))"
+    rows = connection.execute(
+        "SELECT listing_id FROM listings WHERE batch_due IS NOT NULL AND batch_due <= :now"
+        f" {within} ORDER BY batch_due LIMIT :limit",
+        {
+            "now": now,
+            "limit": limit + len(in_flight),
+            "scope": json.dumps(sorted(scope or ())),
+        },
+    )
+    return [row[0] for row in rows if row[0] not in in_flight][:limit]
+
+
+def record_batch(
+    connection: sqlite3.Connection, batched: Sequence[Batched], now: int, next_due: int
+) -> None:
+    """Record what batch told; listings that still are active are due again at `next_due`.
+
+    Their images are recorded by `queue.add_images` in the same transaction.
+    """
+    rows = [
+        (
+            one.shop_id,
+            one.taxonomy_id,
+            one.state,
+            one.price_usd,
+            one.created,
+            next_due if one.state in {"active", None} else None,
+            now,
+            one.listing_id,
+        )
+        for one in batched
+    ]
+    connection.executemany(
+        "UPDATE listings SET shop_id = coalesce(?, shop_id),"
+        " taxonomy_id = coalesce(?, taxonomy_id), state = coalesce(?, state), price_usd = coalesce(?, price_usd),"
+        " created = coalesce(?, created), batch_due = ?, batched_at = ?, batch_tries = 0,"
+        " reason = NULL WHERE listing_id = ?",
+        rows,
+    )
+    _add_shops(connection, (one.shop_id for one in batched), now)
+
+
+def record_absent(
+    connection: sqlite3.Connection, listing_ids: Iterable[int], now: int, broken: str | None
+) -> None:
+    """Record ids that a batch answer left out.
+
+    An id that an active list named within a day is asked for once more before it counts as gone,
+    and looked at again in a week: one odd answer must not cost a listing. Where the answer held a
+    broken result (`broken` says what), absence proves nothing: asked again, then tomorrow.
+    """
+    for listing_id in listing_ids:
+        tries, last_listed = connection.execute(
+            "SELECT batch_tries + 1, last_listed FROM listings WHERE listing_id = ?", (listing_id,)
+        ).fetchone()
+        listed_lately = last_listed is not None and last_listed > now - DAY_S
+        state: str | None = None
+        due: int | None = now
+        if tries < BELIEVED_AFTER and (listed_lately or broken):
+            pass
+        elif broken:
+            due = now + RETRY_BROKEN_S
+        else:
+            state, due = GONE, now + RETRY_GONE_S if listed_lately else None
+        connection.execute(
+            "UPDATE listings SET batch_tries = ?, state = coalesce(?, state), batch_due = ?,"
+            " reason = ? WHERE listing_id = ?",
+            (tries, state, due, broken or "absent from batch", listing_id),
+        )
+
+
+def postpone_batch(
+    connection: sqlite3.Connection, listing_ids: Iterable[int], due: int, reason: str
+) -> None:
+    """A batch call failed for good: its listings wait until `due` with the reason."""
+    connection.executemany(
+        "UPDATE listings SET batch_due = ?, reason = ? WHERE listing_id = ?",
+        [(due, reason, listing_id) for listing_id in listing_ids],
+    )
+
+
+def want_unseen(connection: sqlite3.Connection, pass_id: int, now: int) -> int:
+    """After a complete pass: ask batch what became of active listings that it did not see.
+
+    Returns:
+        how many.
+    """
+    return connection.execute(
+        "UPDATE listings SET batch_due = ?, batch_tries = 0 WHERE state = 'active'"
+        " AND pass_id IS NOT ? AND last_listed IS NOT NULL"
+        " AND last_listed < (SELECT started_at FROM passes WHERE pass_id = ?)",
+        (now, pass_id, pass_id),
+    ).rowcount
+
+
+def want_unlisted(connection: sqlite3.Connection, shop_id: int, since: int, now: int) -> None:
+    """After a shop was read whole: ask batch for active listings that its list did not name."""
+    connection.execute(
+        "UPDATE listings SET batch_due = ?, batch_tries = 0 WHERE shop_id = ? AND state = 'active'"
+        " AND (last_listed IS NULL OR last_listed < ?)",
+        (now, shop_id, since),
+    )
+
+
+def mark_all_shops_synced(connection: sqlite3.Connection, at: int) -> None:
+    """A complete pass saw every active furniture listing of every shop."""
+    connection.execute("UPDATE shops SET synced_at = ?, reason = NULL", (at,))
+
+
+def mark_shop_synced(
+    connection: sqlite3.Connection, shop_id: int, at: int | None, reason: str | None
+) -> None:
+    """One shop was read whole, or why it was not (then `at` None leaves it due)."""
+    connection.execute(
+        "UPDATE shops SET synced_at = coalesce(?, synced_at), reason = ? WHERE shop_id = ?",
+        (at, reason, shop_id),
+    )
+
+
+def forget_synced_shops(connection: sqlite3.Connection) -> None:
+    """`--reset-shops`: every shop is due again."""
+    connection.execute("UPDATE shops SET synced_at = NULL")
+
+
+def count_due_shops(connection: sqlite3.Connection, before: int) -> int:
+    """How many shops were last synced before that time, or never."""
+    row = connection.execute(
+        "SELECT count(*) FROM shops WHERE synced_at IS NULL OR synced_at < ?", (before,)
+    ).fetchone()
+    return int(row[0])
+
+
+def due_shops(connection: sqlite3.Connection, before: int, after_id: int, limit: int) -> list[int]:
+    """Shops that are due, by id, from `after_id` on (exclusive)."""
+    rows = connection.execute(
+        "SELECT shop_id FROM shops WHERE (synced_at IS NULL OR synced_at < ?) AND shop_id > ?"
+        " ORDER BY shop_id LIMIT ?",
+        (before, after_id, limit),
+    )
+    return [row[0] for row in rows]
+
+
+def known_prices(
+    connection: sqlite3.Connection,
+    taxonomy_ids: Collection[int],
+    low: float | None,
+    high: float | None,
+    limit: int,
+) -> list[float]:
+    """A sample of the dollar prices of active listings in a price interval, for cutting it."""
+    rows = connection.execute(
+        "SELECT price_usd FROM listings WHERE state = 'active' AND price_usd IS NOT NULL"
+        " AND price_usd >= coalesce(?, -1e18) AND price_usd <= coalesce(?, 1e18)"
+        " AND taxonomy_id IN (SELECT value FROM json_each(?)) ORDER BY random() LIMIT ?",
+        (low, high, json.dumps(sorted(taxonomy_ids)), limit),
+    )
+    return [row[0] for row in rows]

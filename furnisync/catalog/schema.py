@@ -1,0 +1,184 @@
+"""Tables of the catalogue.
+
+A listing with `batch_due` waits for batch from that time on; an image with `next_try` waits for the
+CDN from that time on. Both are partial indexes, so that a claim costs the same at any size.
+Counters are kept by triggers: `status` reads totals of ten million rows at once, and no code path
+can forget them.
+"""
+
+import sqlite3
+from pathlib import Path
+
+from furnisync.database import Migration, open_database, open_reader
+
+APPLICATION_ID = 0x46534341  # "FSCA"
+
+_FIRST = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE taxonomy (
+    taxonomy_id INTEGER PRIMARY KEY,
+    parent_id INTEGER,
+    name TEXT
+) STRICT;
+
+CREATE TABLE shops (
+    shop_id INTEGER PRIMARY KEY,
+    first_seen INTEGER NOT NULL,
+    synced_at INTEGER,             -- when all its furniture was last seen; NULL: due
+    reason TEXT                    -- why the last try to read it failed
+) STRICT;
+CREATE INDEX shops_due ON shops (synced_at);
+
+CREATE TABLE listings (
+    listing_id INTEGER PRIMARY KEY,
+    shop_id INTEGER,
+    taxonomy_id INTEGER,
+    state TEXT,                    -- Etsy's, or 'gone' when Etsy knows it no more
+    price_usd REAL,
+    created INTEGER,
+    first_seen INTEGER NOT NULL,
+    last_listed INTEGER,           -- when an active list last named it
+    pass_id INTEGER,               -- the last pass that saw it
+    batch_due INTEGER,             -- ask batch from then on; NULL: not wanted
+    batch_tries INTEGER NOT NULL DEFAULT 0,
+    batched_at INTEGER,            -- when batch last told its images
+    reason TEXT                    -- why the last batch brought nothing
+) STRICT;
+CREATE INDEX listings_batch ON listings (batch_due) WHERE batch_due IS NOT NULL;
+CREATE INDEX listings_shop ON listings (shop_id);
+
+CREATE TABLE images (
+    listing_id INTEGER NOT NULL,
+    image_id INTEGER NOT NULL,
+    rank INTEGER NOT NULL,
+    url TEXT NOT NULL,             -- word for word as the API gave it
+    status TEXT NOT NULL CHECK (
+        status IN ('pending', 'done', 'gone', 'bad', 'failed', 'unwanted')
+    ),
+    next_try INTEGER,              -- ask the CDN from then on; NULL: not in the queue
+    attempts INTEGER NOT NULL DEFAULT 0,
+    reason TEXT,
+    file TEXT,                     -- what we hold, relative to the image folder
+    size TEXT,                     -- the CDN size of that file
+    bytes INTEGER,
+    width INTEGER,
+    height INTEGER,
+    sha256 BLOB,
+    done_at INTEGER,
+    PRIMARY KEY (listing_id, image_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX images_queue ON images (next_try) WHERE next_try IS NOT NULL;
+CREATE INDEX images_done ON images (done_at) WHERE done_at IS NOT NULL;
+CREATE INDEX images_trouble ON images (status, reason) WHERE status IN ('gone', 'bad', 'failed');
+
+CREATE TABLE passes (
+    pass_id INTEGER PRIMARY KEY,
+    plan TEXT NOT NULL,            -- fingerprint of the taxonomies that it reads
+    started_at INTEGER NOT NULL,
+    finished_at INTEGER,
+    complete INTEGER               -- 1: every interval read whole
+) STRICT;
+
+CREATE TABLE intervals (
+    interval_id INTEGER PRIMARY KEY,
+    pass_id INTEGER REFERENCES passes,
+    taxonomy_id INTEGER,
+    shop_id INTEGER,               -- instead of pass and taxonomy: the list of one shop
+    low REAL,                      -- US dollars, inclusive; NULL: open
+    high REAL,
+    part TEXT NOT NULL CHECK (part IN ('whole', 'oldest', 'newest')),
+    state TEXT NOT NULL CHECK (state IN ('pending', 'done', 'failed', 'split')),
+    count INTEGER,                 -- as Etsy last said it
+    found INTEGER,                 -- distinct listings that came
+    reason TEXT,
+    done_at INTEGER,
+    parent INTEGER REFERENCES intervals
+) STRICT;
+CREATE INDEX intervals_pass ON intervals (pass_id, state);
+CREATE INDEX intervals_parent ON intervals (parent) WHERE parent IS NOT NULL;
+CREATE INDEX intervals_shop ON intervals (shop_id) WHERE shop_id IS NOT NULL;
+
+CREATE TABLE pages (
+    interval_id INTEGER NOT NULL REFERENCES intervals,
+    start INTEGER NOT NULL,        -- offset
+    sent INTEGER NOT NULL,         -- results that the answer held
+    count INTEGER,
+    items TEXT NOT NULL,           -- JSON [[listing_id, created], ...]
+    tries INTEGER NOT NULL DEFAULT 1,
+    fetched_at INTEGER NOT NULL,
+    PRIMARY KEY (interval_id, start)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+def _count(connection: sqlite3.Connection) -> None:
+    """Triggers that keep `counters` for listings by state, images by status, bytes, shops."""
+    plus = (
+        "INSERT INTO counters VALUES ({name}, {by}) ON CONFLICT DO UPDATE SET value = value + {by};"
+    )
+    counted = {
+        "listings": ("state", "'listings.' || coalesce({row}.state, 'unknown')", None),
+        "images": ("status", "'images.' || {row}.status", "bytes"),
+        "shops": ("shop_id", "'shops'", None),
+    }
+    for table, (column, name, summed) in counted.items():
+        add = plus.format(name=name.format(row="NEW"), by="1")
+        sub = plus.format(name=name.format(row="OLD"), by="-1")
+        sums = ""
+        if summed:
+            total = f"'{table}.{summed}'"
+            sums = plus.format(name=total, by=f"coalesce(NEW.{summed}, 0)")
+            difference = f"(coalesce(NEW.{summed}, 0) - coalesce(OLD.{summed}, 0))"
+            connection.execute(
+                f"CREATE TRIGGER {table}_summed AFTER UPDATE OF {summed} ON {table}"
+                f" WHEN NEW.{summed} IS NOT OLD.{summed}"
+                f" BEGIN {plus.format(name=total, by=difference)} END"
+            )
+        connection.execute(
+            f"CREATE TRIGGER {table}_added AFTER INSERT ON {table} BEGIN {add} {sums} END"
+        )
+        connection.execute(
+            f"CREATE TRIGGER {table}_moved AFTER UPDATE OF {column} ON {table}"
+            f" WHEN NEW.{column} IS NOT OLD.{column} BEGIN {sub} {add} END"
+        )
+
+
+MIGRATIONS: tuple[Migration, ...] = (_FIRST, _count)
+
+
+def open_catalog(path: Path) -> sqlite3.Connection:
+    """Open the catalogue for its one writer, made or migrated where needed.
+
+    Raises:
+        DatabaseUnusable: see `database.open_database`.
+    """
+    return open_database(path, APPLICATION_ID, MIGRATIONS)
+
+
+def read_catalog(path: Path) -> sqlite3.Connection:
+    """Open the catalogue read-only.
+
+    Raises:
+        DatabaseUnusable: missing, or not ours.
+    """
+    return open_reader(path, APPLICATION_ID)
+
+
+def get_meta(connection: sqlite3.Connection, key: str) -> str | None:
+    """A remembered value, None where there is none."""
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def set_meta(connection: sqlite3.Connection, key: str, value: str | None) -> None:
+    """Remember a value; None forgets it."""
+    if value is None:
+        connection.execute("DELETE FROM meta WHERE key = ?", (key,))
+    else:
+        connection.execute(
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+            (key, value),
+        )

@@ -1,0 +1,329 @@
+"""The one way to Etsy's Open API: every call granted by the ledger, tried again where that helps.
+
+A call passes `_get` (tries) -> `_within_quota` (grants, 429) -> `_send` (one request) -> the
+transport, which is also where a test may put its own. The key is in one header and nowhere else.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Literal, Protocol, Self, TypeVar
+
+import httpx2
+import msgspec
+import stamina
+
+from furnisync import __version__
+from furnisync.clock import Clock
+from furnisync.config import ApiKey, ApiSettings
+from furnisync.errors import (
+    ApiUnavailable,
+    BadRequest,
+    KeyRefused,
+    NotFound,
+    RateLimited,
+    Transient,
+)
+from furnisync.etsy.objects import Listing, Page, TaxonomyNode, decode_page
+from furnisync.etsy.quota import Answer, read_answer
+
+log = logging.getLogger("furnisync.etsy")
+
+T = TypeVar("T")
+
+PAGE_LIMIT = 100
+OFFSET_CAP = 12_000
+"""The largest offset that Etsy serves."""
+
+MAX_BODY_BYTES = 64_000_000
+MAX_429_IN_A_ROW = 20
+OUTAGE_AFTER = 5
+"""So many failures in a row, over all calls, mean that the service is away."""
+OUTAGE_PAUSE_MAX_S = 300.0
+
+SortOn = Literal["created", "price", "updated", "score"]
+SortOrder = Literal["asc", "desc"]
+Query = Mapping[str, str | int | float]
+
+
+class Quota(Protocol):
+    """What the client needs of the ledger."""
+
+    async def acquire(self, purpose: str) -> None:
+        """Return when one call may be sent now."""
+
+    def settle(self, purpose: str, answer: Answer | None) -> None:
+        """Tell what the call's answer said of the limits."""
+
+
+class _ErrorBody(msgspec.Struct):
+    error: str = ""
+    error_description: str = ""
+
+
+class EtsyClient:
+    """Async client of the calls that need no OAuth; use it as an async context manager."""
+
+    def __init__(
+        self,
+        api_url: str,
+        key: ApiKey,
+        quota: Quota,
+        settings: ApiSettings,
+        clock: Clock,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._quota = quota
+        self._settings = settings
+        self._clock = clock
+        self._key = key
+        self._http = httpx2.AsyncClient(
+            headers={
+                "x-api-key": key.header(),
+                "user-agent": f"furnisync/{__version__}",
+                "accept": "application/json",
+            },
+            base_url=api_url,
+            timeout=settings.timeout_s,
+            limits=httpx2.Limits(
+                max_connections=settings.connections,
+                max_keepalive_connections=settings.connections,
+                keepalive_expiry=60,
+            ),
+            transport=transport,
+            follow_redirects=False,
+        )
+        self._failures_in_a_row = 0
+        self._probing = asyncio.Lock()
+        self._in_flight = 0
+        self._draining = False
+        self._landed = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._http.aclose()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Begin no further call; return once those in flight ended, or after `timeout_s`.
+
+        Callers of calls that never begin wait until they are cancelled.
+        """
+        self._draining = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._in_flight:
+                    self._landed.clear()
+                    await self._landed.wait()
+        except TimeoutError:
+            log.warning("%d calls in flight are given up", self._in_flight)
+
+    async def listings_active(
+        self,
+        *,
+        taxonomy_id: int | None = None,
+        min_price: float | None = None,
+        max_price: float | None = None,
+        sort_on: SortOn = "created",
+        sort_order: SortOrder = "desc",
+        limit: int = PAGE_LIMIT,
+        offset: int = 0,
+    ) -> Page[Listing]:
+        """`findAllListingsActive`: prices in US dollars, both ends inclusive."""
+        query: dict[str, str | int | float] = {
+            "limit": limit,
+            "offset": offset,
+            "sort_on": sort_on,
+            "sort_order": sort_order,
+            "currency": "USD",
+        }
+        if taxonomy_id is not None:
+            query["taxonomy_id"] = taxonomy_id
+        if min_price is not None:
+            query["min_price"] = min_price
+        if max_price is not None:
+            query["max_price"] = max_price
+        return await self._get("listings/active", query, "discovery", _listings)
+
+    async def shop_listings_active(
+        self,
+        shop_id: int,
+        *,
+        sort_order: SortOrder = "asc",
+        limit: int = PAGE_LIMIT,
+        offset: int = 0,
+    ) -> Page[Listing]:
+        """`findAllActiveListingsByShop`, by creation, oldest first unless told otherwise."""
+        query: dict[str, str | int | float] = {
+            "limit": limit,
+            "offset": offset,
+            "sort_on": "created",
+            "sort_order": sort_order,
+        }
+        path = f"shops/{shop_id}/listings/active"
+        return await self._get(path, query, "shops", _listings)
+
+    async def listings_batch(
+        self,
+        listing_ids: Sequence[int],
+        includes: Sequence[str] = ("Images",),
+        purpose: str = "batch",
+    ) -> Page[Listing]:
+        """`getListingsByListingIds`, at most 100 ids; what Etsy does not know is not in it."""
+        if not 1 <= len(listing_ids) <= PAGE_LIMIT:
+            raise ValueError(f"batch takes 1 to {PAGE_LIMIT} ids, not {len(listing_ids)}")
+        query = {
+            "listing_ids": ",".join(map(str, listing_ids)),
+            "includes": ",".join(includes),
+        }
+        return await self._get("listings/batch", query, purpose, _whole_batch)
+
+    async def taxonomy_nodes(self) -> list[TaxonomyNode]:
+        """`getSellerTaxonomyNodes`: the roots with all that lies below them."""
+        return (await self._get("seller-taxonomy/nodes", {}, "probe", _taxonomy)).items
+
+    async def ping(self) -> None:
+        """`ping`: the cheapest way to see whether the key works and what is left."""
+        await self._get("openapi-ping", {}, "probe", bytes)
+
+    async def _get(self, path: str, query: Query, purpose: str, decode: Callable[[bytes], T]) -> T:
+        """Fetch and decode; a body that `decode` finds malformed is asked for again.
+
+        Raises:
+            KeyRefused, NotFound, BadRequest: at once, since another try would end the same.
+            ApiUnavailable, RateLimited: after the last try.
+        """
+        async for attempt in stamina.retry_context(
+            on=Transient,
+            attempts=self._settings.attempts,
+            timeout=None,
+            wait_initial=0.5,
+            wait_max=30.0,
+            wait_jitter=0.5,
+        ):
+            with attempt:
+                return decode(await self._within_quota(path, query, purpose))
+        raise AssertionError("unreachable: the retry context returns or raises")
+
+    async def _within_quota(self, path: str, query: Query, purpose: str) -> bytes:
+        """Send as soon as the ledger allows; a 429 waits there, unlike a fault, for its time."""
+        for _ in range(MAX_429_IN_A_ROW):
+            try:
+                if self._failures_in_a_row < OUTAGE_AFTER:
+                    return await self._send(path, query, purpose)
+                async with self._probing:
+                    await self._wait_out_outage()
+                    return await self._send(path, query, purpose)
+            except RateLimited as error:
+                limited = error
+        raise limited
+
+    async def _wait_out_outage(self) -> None:
+        beyond = self._failures_in_a_row - OUTAGE_AFTER
+        if beyond < 0:
+            return
+        pause_s = min(2.0 ** min(beyond, 10), OUTAGE_PAUSE_MAX_S)
+        if pause_s >= 4:
+            log.warning(
+                "Etsy's API failed %d times in a row; next try in %.0f s",
+                self._failures_in_a_row,
+                pause_s,
+            )
+        await asyncio.sleep(pause_s)
+
+    async def _send(self, path: str, query: Query, purpose: str) -> bytes:
+        """One request, whatever it ends in; the ledger learns of every end."""
+        if self._draining:
+            await asyncio.Event().wait()
+        await self._quota.acquire(purpose)
+        answer: Answer | None = None
+        self._in_flight += 1
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                request = self._http.build_request("GET", path, params=dict(query))
+                response = await self._http.send(request, stream=True)
+                try:
+                    answer = read_answer(response.status_code, response.headers, self._clock.now())
+                    body = await _read_body(response)
+                finally:
+                    await response.aclose()
+        except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, ssl.SSLError, OSError) as error:
+            self._failures_in_a_row += 1
+            words = str(error) or type(error).__name__
+            raise ApiUnavailable(f"{path}: no answer ({words})") from error
+        finally:
+            self._in_flight -= 1
+            self._landed.set()
+            self._quota.settle(purpose, answer)
+        self._raise_for_status(path, answer, body)
+        self._failures_in_a_row = 0
+        return body
+
+    def _raise_for_status(self, path: str, answer: Answer, body: bytes) -> None:
+        status = answer.status
+        if status == 200:
+            return
+        said = self._words(body)
+        if status == 429:
+            raise RateLimited(f"{path}: 429 {said}", answer.retry_after_s)
+        if status in (401, 403) and said:
+            raise KeyRefused(
+                f'Etsy refused the API key ({status}: "{said}"): check ETSY_API_KEY and'
+                " ETSY_SHARED_SECRET in .env against etsy.com/developers/your-apps."
+            )
+        if status >= 500 or status < 400 or status in (401, 403, 408, 425):
+            self._failures_in_a_row += 1
+            raise ApiUnavailable(f"{path}: {status} {said}".rstrip())
+        self._failures_in_a_row = 0
+        if status in (404, 410):
+            raise NotFound(f"{path}: {status} {said}".rstrip())
+        raise BadRequest(f"{path}: {status} {said}".rstrip())
+
+    def _words(self, body: bytes) -> str:
+        """Etsy's own words in an error body, without our key should they repeat it."""
+        try:
+            told = msgspec.json.decode(body, type=_ErrorBody)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return ""
+        words = told.error_description or told.error
+        for secret in (self._key.shared_secret, self._key.keystring):
+            words = words.replace(secret, "[key]")
+        return words[:300]
+
+
+def _listings(body: bytes) -> Page[Listing]:
+    return decode_page(body, Listing)
+
+
+def _whole_batch(body: bytes) -> Page[Listing]:
+    """A batch that says it holds more than it sends was cut off: absence would mean 'gone'."""
+    page = decode_page(body, Listing)
+    if page.count is not None and page.count > page.sent:
+        raise ApiUnavailable(f"half an answer: {page.sent} of {page.count} listings")
+    return page
+
+
+def _taxonomy(body: bytes) -> Page[TaxonomyNode]:
+    page = decode_page(body, TaxonomyNode)
+    if not page.items:
+        raise ApiUnavailable("the taxonomy came empty")
+    return page
+
+
+async def _read_body(response: httpx2.Response) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.aiter_bytes():
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise httpx2.ReadError(f"body larger than {MAX_BODY_BYTES} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)

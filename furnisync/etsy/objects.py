@@ -1,0 +1,162 @@
+"""Typed objects of the API, decoded so that nothing which Etsy adds, drops or breaks stops us.
+
+Fields that we do not work with are not decoded here: the raw bytes of an object go along for who
+keeps all fields (data sync).
+"""
+
+from typing import Generic, TypeVar
+
+import msgspec
+
+from furnisync.errors import ApiUnavailable
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+ACTIVE = "active"
+
+
+class Money(msgspec.Struct, frozen=True):
+    """An amount in a currency; the price is amount / divisor."""
+
+    amount: int | None = None
+    divisor: int | None = None
+    currency_code: str | None = None
+
+    def value(self) -> float | None:
+        """The price in its currency, None where a part is missing."""
+        if self.amount is None or not self.divisor:
+            return None
+        return self.amount / self.divisor
+
+
+class Image(msgspec.Struct, frozen=True):
+    """One image of a listing, `ListingImage` of the reference."""
+
+    listing_image_id: int
+    rank: int | None = None
+    url_75x75: str | None = None
+    url_170x135: str | None = None
+    url_570xN: str | None = None  # noqa: N815 -- Etsy's name
+    url_fullxfull: str | None = None
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """What discovery needs of a listing, `ShopListing` of the reference.
+
+    `images` comes with batch only; None means that the answer had none to tell of.
+    """
+
+    listing_id: int
+    shop_id: int | None = None
+    taxonomy_id: int | None = None
+    state: str | None = None
+    created_timestamp: int | None = None
+    creation_timestamp: int | None = None
+    updated_timestamp: int | None = None
+    last_modified_timestamp: int | None = None
+    price: Money | None = None
+    converted_price: Money | None = None
+    images: list[msgspec.Raw] | None = None
+
+    @property
+    def created(self) -> int | None:
+        """Unix seconds; renewal moves it."""
+        return self.creation_timestamp or self.created_timestamp
+
+    @property
+    def updated(self) -> int | None:
+        """Unix seconds of the last change that Etsy counts as one."""
+        return self.last_modified_timestamp or self.updated_timestamp
+
+    @property
+    def price_usd(self) -> float | None:
+        """The price in US dollars, where the answer tells it."""
+        for money in (self.converted_price, self.price):
+            if money is not None and money.currency_code == "USD":
+                return money.value()
+        return None
+
+
+class TaxonomyNode(msgspec.Struct, frozen=True):
+    """A node of the seller taxonomy with all that lies below it."""
+
+    id: int
+    name: str | None = None
+    parent_id: int | None = None
+    children: list["TaxonomyNode"] | None = None
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """One answer of a list call.
+
+    Attributes:
+        count: how many there are in all, as Etsy estimates it; None where it told nothing.
+        items: decoded results, in the answer's order.
+        broken: the reason of each result that could not be decoded.
+        sent: how many results the answer held, decoded or not.
+        raw: the bytes of each of `items`.
+    """
+
+    count: int | None
+    items: list[T]
+    broken: list[str]
+    sent: int
+    raw: list[msgspec.Raw]
+
+
+class _Envelope(msgspec.Struct):
+    results: list[msgspec.Raw]
+    count: int | None = None
+
+
+_envelope = msgspec.json.Decoder(_Envelope, strict=False)
+
+
+def decode_page(body: bytes, kind: type[T]) -> Page[T]:
+    """Decode `{"count", "results"}`; a result that is broken costs only itself.
+
+    Raises:
+        ApiUnavailable: the body is no such answer at all.
+    """
+    try:
+        envelope = _envelope.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ApiUnavailable(f"malformed answer ({error})") from error
+    items: list[T] = []
+    raws: list[msgspec.Raw] = []
+    broken: list[str] = []
+    for raw in envelope.results:
+        try:
+            items.append(decode_object(raw, kind))
+            raws.append(raw)
+        except ValueError as error:
+            broken.append(str(error))
+    return Page(envelope.count, items, broken, len(envelope.results), raws)
+
+
+def decode_object(raw: msgspec.Raw | bytes, kind: type[T]) -> T:
+    """Decode one object; an optional field of a wrong type becomes None.
+
+    Raises:
+        ValueError: not an object, or without a usable id.
+    """
+    try:
+        return msgspec.json.decode(raw, type=kind, strict=False)
+    except msgspec.ValidationError:
+        return _decode_field_by_field(raw, kind)
+
+
+def _decode_field_by_field(raw: msgspec.Raw | bytes, kind: type[T]) -> T:
+    values = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    usable = {}
+    for field in msgspec.structs.fields(kind):
+        if field.encode_name not in values:
+            continue
+        try:
+            usable[field.name] = msgspec.json.decode(
+                values[field.encode_name], type=field.type, strict=False
+            )
+        except msgspec.ValidationError:
+            if field.required:
+                raise
+    return kind(**usable)

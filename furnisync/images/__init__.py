@@ -1,0 +1,1 @@
+"""Image sync: discover listings, download their images, write `image_metadata.json`."""

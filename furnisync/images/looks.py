@@ -1,0 +1,117 @@
+"""Newest-first looks: what was created or changed since a time, read until known ground."""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+
+from furnisync.catalog import crawl, listings
+from furnisync.catalog.schema import get_meta, set_meta
+from furnisync.clock import Clock
+from furnisync.database import Writer
+from furnisync.errors import Terminal, Transient, UserError
+from furnisync.etsy.client import EtsyClient, SortOn
+from furnisync.etsy.objects import Listing, Page
+from furnisync.images.reading import as_listed
+from furnisync.images.walk import LIMIT, OFFSET_CAP, STRIDE
+
+log = logging.getLogger("furnisync.discover")
+
+INDEX_LAG_S = 600
+"""A listing may enter the search index this long after it was created or changed."""
+LOOKED_AT = "looked_at"
+
+
+class Looker:
+    """Finds what is new without reading all of it."""
+
+    def __init__(
+        self, client: EtsyClient, writer: Writer, clock: Clock, roots: Sequence[int]
+    ) -> None:
+        self._client = client
+        self._writer = writer
+        self._clock = clock
+        self._roots = roots
+
+    async def seconds_since_look(self) -> float | None:
+        """How long ago the last look, or the pass before it, began; None where there was none."""
+        since = await self._writer.run(_known_since)
+        return None if since is None else self._clock.now() - since
+
+    async def look(self) -> int:
+        """Read the newest listings of each root until those that the last look already knew.
+
+        Where a page fails, or more is new than a query shows, the next look reaches back as far as
+        this one would have, and the log says so.
+
+        Returns:
+            how many listings were not known before.
+        """
+        began = int(self._clock.now())
+        since = await self._writer.run(_known_since)
+        if since is None:
+            return 0
+        before = await self._writer.run(_count_listings)
+        reached = [
+            await self._read_back(root, "created", since - INDEX_LAG_S) for root in self._roots
+        ]
+        if all(reached):
+            await self._writer.run(set_meta, LOOKED_AT, str(began))
+        return await self._writer.run(_count_listings) - before
+
+    async def sweep_changed(self, since: int) -> None:
+        """After a pass over several intervals: read what changed while it ran.
+
+        A listing whose price moved from an interval that was still to be read into one that had
+        been read was in neither; it is among the changed.
+        """
+        for root in self._roots:
+            if not await self._read_back(root, "updated", since - INDEX_LAG_S):
+                log.warning(
+                    "taxonomy %d: not all that changed during the pass could be looked at;"
+                    " a listing that was new and changed its price meanwhile may be missing until"
+                    " the next pass",
+                    root,
+                )
+
+    async def _read_back(self, root: int, sort_on: SortOn, until: int) -> bool:
+        """Read pages, newest first, to the first that holds nothing after `until`."""
+        moment: Callable[[Listing], int | None] = (
+            (lambda one: one.created) if sort_on == "created" else (lambda one: one.updated)
+        )
+        for start in range(0, OFFSET_CAP + 1, STRIDE):
+            try:
+                page = await self._client.listings_active(
+                    taxonomy_id=root, sort_on=sort_on, sort_order="desc", offset=start
+                )
+            except UserError:
+                raise
+            except (Transient, Terminal) as error:
+                log.warning("a look at what is new broke off at listing %d: %s", start, error)
+                return False
+            await self._writer.run(self._commit, page)
+            times = [at for at in map(moment, page.items) if at is not None]
+            if page.sent < LIMIT or (times and min(times) < until):
+                return True
+        return False
+
+    def _commit(self, connection: sqlite3.Connection, page: Page[Listing]) -> None:
+        listings.add_listed(
+            connection, [as_listed(one) for one in page.items], int(self._clock.now())
+        )
+
+
+def _known_since(connection: sqlite3.Connection) -> int | None:
+    """Up to when new listings are known: the last look or the last complete pass."""
+    looked_at = get_meta(connection, LOOKED_AT)
+    done = crawl.last_complete_pass(connection)
+    known = [int(looked_at)] if looked_at is not None else []
+    if done is not None:
+        known.append(done.started_at)
+    return max(known, default=None)
+
+
+def _count_listings(connection: sqlite3.Connection) -> int:
+    row = connection.execute(
+        "SELECT coalesce(sum(value), 0) FROM counters WHERE name LIKE 'listings.%'"
+    ).fetchone()
+    return int(row[0])

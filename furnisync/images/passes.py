@@ -1,0 +1,173 @@
+"""(C) A pass: every price interval of the plan is read, cut where it is over the reach.
+
+plan file --> intervals --> ListReader --> complete | over the reach | failed
+                  ^                              |
+                  +---- cut at its prices -------+--- one price: both ends, then child nodes
+"""
+
+import asyncio
+import itertools
+import logging
+import sqlite3
+from pathlib import Path
+
+from furnisync.catalog import crawl, listings
+from furnisync.catalog.crawl import Bounds, Interval, PassRow
+from furnisync.clock import Clock
+from furnisync.database import Writer
+from furnisync.etsy.taxonomy import Tree
+from furnisync.images.cuts import HIGHEST, cut
+from furnisync.images.plan_file import CrawlPlan, save_cuts, without_covered
+from furnisync.images.reading import ListReader, Reading
+from furnisync.images.walk import LIMIT, REACH
+
+log = logging.getLogger("furnisync.discover")
+
+INTERVALS_AT_ONCE = 4
+ROUNDS = 2
+"""So often are failed intervals tried within one run."""
+SAMPLE = 20_000
+ENOUGH_KNOWN = 1_000
+"""With so many known prices they tell better where to cut than the page just read."""
+
+
+class PassReader:
+    """Reads all intervals of the plan, or what a run before left of them."""
+
+    def __init__(
+        self, reader: ListReader, writer: Writer, clock: Clock, tree: Tree, plan_path: Path
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._clock = clock
+        self._tree = tree
+        self._plan_path = plan_path
+
+    async def run(self, plan: CrawlPlan) -> PassRow:
+        """Read a pass to its end, or as far as Etsy answers.
+
+        Returns:
+            the pass; its `complete` is 1 only if every interval was read whole.
+        """
+        current = await self._writer.run(self._open_or_begin, plan)
+        for _ in range(ROUNDS):
+            await self._read_pending(current.pass_id)
+            if await self._writer.run(self._finish, current.pass_id, _covers_all(plan)):
+                break
+            await self._writer.run(crawl.retry_failed, current.pass_id)
+        found = await self._writer.run(crawl.last_pass)
+        assert found is not None
+        return found
+
+    def _open_or_begin(self, connection: sqlite3.Connection, plan: CrawlPlan) -> PassRow:
+        """Go on with the open pass if it reads the same plan, else begin one."""
+        current = crawl.open_pass(connection)
+        if current is not None and current.plan == plan.fingerprint():
+            crawl.retry_failed(connection, current.pass_id)
+            return current
+        bounds: list[Bounds] = []
+        for one in without_covered(plan, self._tree).taxonomies:
+            bounds += one.intervals()
+        crawl.begin_pass(connection, plan.fingerprint(), bounds, int(self._clock.now()))
+        current = crawl.open_pass(connection)
+        assert current is not None
+        return current
+
+    async def _read_pending(self, pass_id: int) -> None:
+        """Read until nothing is pending; cutting adds to what is."""
+        while pending := await self._writer.run(crawl.pending_intervals, pass_id):
+            slots = asyncio.Semaphore(INTERVALS_AT_ONCE)
+
+            async def read(interval: Interval, slots: asyncio.Semaphore = slots) -> None:
+                async with slots:
+                    await self._read_interval(interval)
+
+            await asyncio.gather(*map(read, pending))
+
+    async def _read_interval(self, interval: Interval) -> None:
+        reading = await self._reader.read(interval)
+        now = int(self._clock.now())
+        if reading.ended == "complete":
+            await self._writer.run(crawl.mark_interval_done, interval.interval_id, now)
+        elif reading.ended == "over_reach":
+            await self._cut(interval, reading)
+        else:
+            reason = reading.reason or "unknown"
+            log.warning("%s could not be read whole: %s", named(interval), reason)
+            await self._writer.run(crawl.mark_interval_failed, interval.interval_id, reason, now)
+
+    async def _cut(self, interval: Interval, reading: Reading) -> None:
+        """Replace an interval that is over the reach by pieces within it."""
+        assert interval.taxonomy_id is not None
+        count = reading.count or 0
+        prices = await self._prices(interval, reading)
+        cuts = cut(interval.low, interval.high, count, prices)
+        if not cuts:
+            await self._read_giant(interval, count)
+            return
+        ends = [interval.low, *cuts, interval.high]
+        bounds: list[Bounds] = [
+            (interval.taxonomy_id, low, high) for low, high in itertools.pairwise(ends)
+        ]
+        reason = f"{count:,} listings, cut into {len(bounds)}"
+        log.info("%s holds %s", named(interval), reason)
+        await self._writer.run(crawl.split_interval, interval, bounds, "whole", reason)
+        await asyncio.to_thread(save_cuts, self._plan_path, interval.taxonomy_id, cuts)
+
+    async def _prices(self, interval: Interval, reading: Reading) -> list[float]:
+        assert interval.taxonomy_id is not None
+        subtree = self._tree.subtree(interval.taxonomy_id)
+        known = await self._writer.run(
+            listings.known_prices, subtree, interval.low, interval.high, SAMPLE
+        )
+        return known if len(known) >= ENOUGH_KNOWN else [*known, *reading.prices]
+
+    async def _read_giant(self, interval: Interval, count: int) -> None:
+        """One price that no query shows whole: from both ends, and by child nodes beyond that."""
+        assert interval.taxonomy_id is not None
+        own: list[Bounds] = [(interval.taxonomy_id, interval.low, interval.high)]
+        below: list[Bounds] = []
+        if count > 2 * REACH - LIMIT:
+            children = self._tree.children(interval.taxonomy_id)
+            below = [(child, interval.low, interval.high) for child in children]
+        reason = f"{count:,} listings at one price, read from both ends"
+        log.info("%s holds %s", named(interval), reason)
+
+        def split(connection: sqlite3.Connection) -> None:
+            crawl.split_interval(connection, interval, below, "whole", reason)
+            crawl.split_interval(connection, interval, own, "oldest", reason)
+            crawl.split_interval(connection, interval, own, "newest", reason)
+
+        await self._writer.run(split)
+
+    def _finish(self, connection: sqlite3.Connection, pass_id: int, covers_all: bool) -> bool:  # noqa: FBT001
+        """End the pass if it is complete, with all that follows from having seen everything."""
+        now = int(self._clock.now())
+        if not crawl.finish_pass(connection, pass_id, now):
+            return False
+        current = crawl.last_complete_pass(connection)
+        assert current is not None
+        listings.want_unseen(connection, pass_id, now)
+        crawl.count_giants(connection, pass_id)
+        unreached = crawl.unreached(connection, pass_id)
+        if covers_all and not unreached:
+            listings.mark_all_shops_synced(connection, current.started_at)
+        for interval, count, found in unreached:
+            log.warning(
+                "%s: %d of %d listings stayed out of reach", named(interval), count - found, count
+            )
+        return True
+
+
+def _covers_all(plan: CrawlPlan) -> bool:
+    """Whether the plan's price ranges are open, so that no listing of a shop lies outside."""
+    return all(
+        one.price_breaks[0] <= 0 and one.price_breaks[-1] >= HIGHEST for one in plan.taxonomies
+    )
+
+
+def named(interval: Interval) -> str:
+    """A price interval in words."""
+    low = "0" if interval.low is None else f"{interval.low:g}"
+    high = "" if interval.high is None else f"{interval.high:g}"
+    return f"taxonomy {interval.taxonomy_id}, ${low} to ${high or 'any'}"

@@ -1,0 +1,77 @@
+"""After an unclean end: are the files of the last minutes what their rows say?
+
+Files are not fsynced one by one (see `store`). `kill -9` cannot hurt them, a power cut can: the
+system may have lost what it had not yet written out, at most some minutes' worth.
+"""
+
+import hashlib
+import logging
+import sqlite3
+
+from furnisync.catalog import queue
+from furnisync.catalog.schema import get_meta, set_meta
+from furnisync.clock import Clock
+from furnisync.database import Writer
+from furnisync.images.store import Store
+
+log = logging.getLogger("furnisync.download")
+
+UNWRITTEN_S = 600
+"""Older data than this is on the disk: systems write out within a minute."""
+CLEAN_END = "clean_end"
+ALIVE_AT = "alive_at"
+
+
+def mark_running(connection: sqlite3.Connection) -> bool:
+    """Note that a run began.
+
+    Returns:
+        whether the one before it ended cleanly.
+    """
+    clean = get_meta(connection, CLEAN_END) != "0"
+    set_meta(connection, CLEAN_END, "0")
+    return clean
+
+
+def mark_alive(connection: sqlite3.Connection, now: int) -> None:
+    """Note that the run is alive at this time."""
+    set_meta(connection, ALIVE_AT, str(now))
+
+
+def mark_ended(connection: sqlite3.Connection) -> None:
+    """Note that the run ended cleanly."""
+    set_meta(connection, CLEAN_END, "1")
+
+
+def recheck_recent(writer: Writer, store: Store, clock: Clock) -> int:
+    """Read the files of the last minutes before the end; queue anew what is not whole.
+
+    Returns:
+        how many were queued.
+    """
+    files = writer.submit(_recent).result()
+    if files:
+        log.info("the last run did not end cleanly: checking its last %d images", len(files))
+    wrong = [
+        (listing_id, image_id)
+        for listing_id, image_id, file, sha256 in files
+        if not _is_whole(store, file, sha256)
+    ]
+    if wrong:
+        log.warning("%d images were damaged when the last run ended; fetching them anew", len(wrong))
+        reason = "damaged when a run ended"
+        writer.submit(queue.requeue, wrong, reason, int(clock.now())).result()
+    return len(wrong)
+
+
+def _recent(connection: sqlite3.Connection) -> list[tuple[int, int, str, bytes]]:
+    alive_at = int(get_meta(connection, ALIVE_AT) or 0)
+    return queue.recent_files(connection, alive_at - UNWRITTEN_S)
+
+
+def _is_whole(store: Store, file: str, sha256: bytes) -> bool:
+    try:
+        with store.open(file) as content:
+            return hashlib.file_digest(content, "sha256").digest() == sha256
+    except OSError:
+        return False

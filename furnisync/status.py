@@ -1,0 +1,199 @@
+"""What a person wants to know of a home, read from its databases; works while nothing runs too.
+
+The terminal's progress, `furnisync status` and the log line all show this, so they agree.
+"""
+
+import json
+import sqlite3
+from contextlib import closing
+
+import msgspec
+
+from furnisync.catalog import crawl
+from furnisync.catalog.schema import get_meta, read_catalog
+from furnisync.clock import Clock
+from furnisync.config import HomeFiles
+from furnisync.etsy.quota import QuotaState, read_state
+from furnisync.images.walk import LIMIT, STRIDE
+from furnisync.instance import holder
+
+ACTIVITY = "activity"
+"""Key of `meta` under which a running image sync says what it is doing."""
+TROUBLES_SHOWN = 20
+
+
+class Activity(msgspec.Struct, frozen=True):
+    """What the running image sync says of itself; times in unix seconds."""
+
+    mode: str
+    doing: str
+    started_at: float
+    at: float
+    downloads_paused: str | None = None
+    images_per_second: float = 0.0
+
+
+class PassStatus(msgspec.Struct, frozen=True):
+    """How far the newest pass is."""
+
+    started_at: int
+    finished_at: int | None
+    complete: bool
+    intervals: int
+    intervals_done: int
+    intervals_failed: int
+    pages_read: int
+    pages_left: int
+    unreached: int
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """Something that failed, why, how often."""
+
+    what: str
+    reason: str
+    number: int
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The whole picture."""
+
+    home: str
+    pid: int | None
+    activity: Activity | None
+    listings: dict[str, int]
+    shops: int
+    images: dict[str, int]
+    image_bytes: int
+    batches_waiting: int
+    images_due: int
+    current_pass: PassStatus | None
+    troubles: tuple[Trouble, ...]
+    quota: QuotaState | None
+    calls_left: int
+    seconds_left: float | None
+
+
+def read_status(files: HomeFiles, clock: Clock) -> Status:
+    """Read the picture.
+
+    Raises:
+        DatabaseUnusable: there is no catalogue yet, or it is not ours.
+    """
+    with closing(read_catalog(files.catalog)) as connection:
+        return read_status_from(connection, files, clock)
+
+
+def read_status_from(connection: sqlite3.Connection, files: HomeFiles, clock: Clock) -> Status:
+    """The same over a connection that the caller keeps."""
+    now = clock.now()
+    counters: dict[str, int] = dict(
+        connection.execute("SELECT name, value FROM counters").fetchall()
+    )
+    images = _of(counters, "images.")
+    image_bytes = images.pop("bytes", 0)
+    activity = get_meta(connection, ACTIVITY)
+    told = None if activity is None else msgspec.json.decode(activity, type=Activity)
+    waiting = connection.execute(
+        "SELECT count(*) FROM listings WHERE batch_due IS NOT NULL AND batch_due <= ?", (now,)
+    ).fetchone()[0]
+    current = _read_pass(connection)
+    quota = read_state(files.quota, None, clock)
+    calls_left = -(-waiting // LIMIT) + (current.pages_left if current else 0)
+    pid = holder(files.lock("images"))
+    return Status(
+        home=str(files.home),
+        pid=pid,
+        activity=told,
+        listings=_of(counters, "listings."),
+        shops=counters.get("shops", 0),
+        images=images,
+        image_bytes=image_bytes,
+        batches_waiting=waiting,
+        images_due=images.get("pending", 0),
+        current_pass=current,
+        troubles=_read_troubles(connection),
+        quota=quota,
+        calls_left=calls_left,
+        seconds_left=_seconds_left(calls_left, images, told, quota) if pid else None,
+    )
+
+
+def _of(counters: dict[str, int], prefix: str) -> dict[str, int]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in counters.items()
+        if name.startswith(prefix) and value
+    }
+
+
+def _read_pass(connection: sqlite3.Connection) -> PassStatus | None:
+    newest = crawl.last_pass(connection)
+    if newest is None:
+        return None
+    states = dict(
+        connection.execute(
+            "SELECT state, count(*) FROM intervals WHERE pass_id = ? GROUP BY state",
+            (newest.pass_id,),
+        ).fetchall()
+    )
+    pages = connection.execute(
+        "SELECT count(*) FROM intervals JOIN pages USING (interval_id) WHERE pass_id = ?",
+        (newest.pass_id,),
+    ).fetchone()[0]
+    expected, read = connection.execute(
+        "SELECT coalesce(sum(max(1, (intervals.count + ?1 - 2) / ?1)), 0), coalesce(sum("
+        " (SELECT count(*) FROM pages WHERE pages.interval_id = intervals.interval_id)), 0)"
+        " FROM intervals WHERE pass_id = ?2 AND state = 'pending'",
+        (STRIDE, newest.pass_id),
+    ).fetchone()
+    return PassStatus(
+        started_at=newest.started_at,
+        finished_at=newest.finished_at,
+        complete=bool(newest.complete),
+        intervals=sum(states.values()) - states.get("split", 0),
+        intervals_done=states.get("done", 0),
+        intervals_failed=states.get("failed", 0),
+        pages_read=pages,
+        pages_left=max(0, expected - read) if newest.finished_at is None else 0,
+        unreached=sum(count - found for _, count, found in crawl.unreached(connection, newest.pass_id)),
+    )
+
+
+def _read_troubles(connection: sqlite3.Connection) -> tuple[Trouble, ...]:
+    """What failed: images by reason, intervals, shops, listings whose batch failed."""
+    rows = connection.execute(
+        "SELECT * FROM ("
+        " SELECT 'image ' || status AS what, coalesce(reason, '?') AS reason, count(*) AS number"
+        "  FROM images WHERE status IN ('gone', 'bad', 'failed') GROUP BY status, reason"
+        " UNION ALL SELECT 'price interval', coalesce(reason, '?'), count(*) FROM intervals"
+        "  WHERE state = 'failed' GROUP BY reason"
+        " UNION ALL SELECT 'shop', reason, count(*) FROM shops"
+        "  WHERE reason IS NOT NULL GROUP BY reason"
+        " UNION ALL SELECT 'listing', reason, count(*) FROM listings"
+        "  WHERE reason IS NOT NULL AND batch_due IS NOT NULL GROUP BY reason"
+        ") ORDER BY number DESC LIMIT ?",
+        (TROUBLES_SHOWN,),
+    )
+    return tuple(Trouble(*row) for row in rows)
+
+
+def _seconds_left(
+    calls: int, images: dict[str, int], activity: Activity | None, quota: QuotaState | None
+) -> float | None:
+    """Until the present work is done, by the rates of now; None where they are not known."""
+    needed = [0.0]
+    if calls:
+        if quota is None or not quota.rate_per_second:
+            return None
+        needed.append(calls / quota.rate_per_second)
+    if pending := images.get("pending", 0):
+        if activity is None or not activity.images_per_second:
+            return None
+        needed.append(pending / activity.images_per_second)
+    return max(needed)
+
+
+def to_json(status: Status) -> str:
+    """The picture for other programs."""
+    return json.dumps(msgspec.to_builtins(status), indent=2, ensure_ascii=False)
