@@ -1,0 +1,1 @@
+"""The history of shops, listings and reviews: `etsy_data.db`."""

@@ -1,0 +1,425 @@
+"""Every field that Etsy's API has for shops, listings and reviews, and how its values become rows.
+
+| kind    | SQL     | from JSON                                                                |
+| ------- | ------- | ------------------------------------------------------------------------ |
+| `int`   | INTEGER | a whole number; also `3.0` and `"3"`, which say the same                 |
+| `bool`  | INTEGER | `true` 1, `false` 0; also `0`, `1`, `"true"`, `"false"`                  |
+| `float` | REAL    | a finite number, also as text                                            |
+| `text`  | TEXT    | a string, word for word, NUL characters too                              |
+| `json`  | TEXT    | whatever was sent, as compact JSON                                       |
+| `money` | three   | `{amount, divisor, currency_code}` as `price_amount`, `price_divisor`... |
+
+null and an absent field are NULL. A value that does not fit its kind neither stops a run nor gets
+lost: the column takes the nearest honest value (often NULL) and the value itself goes word for word
+into the table `oddities`.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, Literal
+
+import msgspec
+
+Kind = Literal["int", "bool", "float", "text", "json", "money"]
+Value = int | float | str | None
+Object = Mapping[str, Any]
+"""A JSON object as the API sent it."""
+
+SQL_TYPES: Final[Mapping[Kind, str]] = {
+    "int": "INTEGER",
+    "bool": "INTEGER",
+    "float": "REAL",
+    "text": "TEXT",
+    "json": "TEXT",
+}
+_LARGEST_DIVISOR: Final = 10**12
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of an API object.
+
+    Attributes:
+        name: as the API and the settings call it.
+        kind: what it holds.
+        selected: stored when the settings say nothing.
+        dynamic: changes from sync to sync, so it stands in the `_dynamic` table.
+        twin: another name under which the API sends the same value.
+        always: stored whatever the settings say, since a rule needs it.
+    """
+
+    name: str
+    kind: Kind
+    selected: bool = False
+    dynamic: bool = False
+    twin: str | None = None
+    always: bool = False
+
+    @property
+    def columns(self) -> tuple[tuple[str, str], ...]:
+        """Names and SQL types of its columns."""
+        if self.kind == "money":
+            return (
+                (f"{self.name}_amount", "INTEGER"),
+                (f"{self.name}_divisor", "INTEGER"),
+                (f"{self.name}_currency_code", "TEXT"),
+            )
+        return ((self.name, SQL_TYPES[self.kind]),)
+
+
+_KINDS: Final[Mapping[str, Kind]] = {
+    "i": "int", "b": "bool", "f": "float", "t": "text", "j": "json", "m": "money",
+}  # fmt: skip
+
+
+def _fields(table: str, twins: Mapping[str, str]) -> tuple[Field, ...]:
+    """Read a table below: `name kind flags`, the flags s(elected), d(ynamic), a(lways)."""
+    found = []
+    for line in table.split("\n"):
+        name, kind, flags = (*line.split(), "")[:3]
+        found.append(
+            Field(
+                name,
+                _KINDS[kind],
+                selected="s" in flags or "a" in flags,
+                dynamic="d" in flags,
+                twin=twins.get(name),
+                always="a" in flags,
+            )
+        )
+    return tuple(found)
+
+
+_TIMES: Final = {
+    "create_date": "created_timestamp",
+    "created_timestamp": "create_date",
+    "update_date": "updated_timestamp",
+    "updated_timestamp": "update_date",
+}
+
+SHOP_FIELDS: Final = _fields(
+    """shop_id i a
+shop_name t
+user_id i
+create_date i s
+created_timestamp i
+title t
+announcement t
+currency_code t
+is_vacation b
+vacation_message t
+sale_message t
+digital_sale_message t
+update_date i sd
+updated_timestamp i d
+listing_active_count i sd
+digital_listing_count i d
+login_name t
+accepts_custom_requests b s
+vacation_autoreply t
+url t s
+image_url_760x100 t
+num_favorers i sd
+languages j
+icon_url_fullxfull t
+is_using_structured_policies b
+has_onboarded_structured_policies b
+include_dispute_form_link b
+is_direct_checkout_onboarded b
+is_etsy_payments_onboarded b
+is_opted_in_to_buyer_promise b
+is_calculated_eligible b
+is_shop_us_based b s
+transaction_sold_count i sd
+shipping_from_country_iso t s
+shop_location_country_iso t s
+policy_welcome t
+policy_payment t
+policy_shipping t
+policy_refunds t
+policy_additional t
+policy_seller_info t
+policy_update_date i
+policy_has_private_receipt_info b
+has_unstructured_policies b
+policy_privacy t
+review_average f sd
+review_count i sd""",
+    _TIMES,
+)
+"""Shops: all available fields in the order of the user's document."""
+
+LISTING_FIELDS: Final = _fields(
+    """listing_id i a
+user_id i
+shop_id i a
+title t s
+description t s
+state t ad
+creation_timestamp i s
+created_timestamp i
+ending_timestamp i sd
+original_creation_timestamp i
+last_modified_timestamp i d
+updated_timestamp i d
+state_timestamp i d
+quantity i sd
+shop_section_id i
+featured_rank i
+url t s
+num_favorers i sd
+non_taxable b
+is_taxable b
+is_customizable b s
+is_personalizable b s
+personalization_is_required b
+personalization_char_count_max i
+personalization_instructions t
+listing_type t s
+tags j s
+materials j s
+shipping_profile_id i
+return_policy_id i
+processing_min i s
+processing_max i s
+who_made t s
+when_made t s
+is_supply b
+item_weight f s
+item_weight_unit t s
+item_length f s
+item_width f s
+item_height f s
+item_dimensions_unit t s
+is_private b
+style j
+file_data t
+has_variations b
+should_auto_renew b s
+language t s
+price m sd
+taxonomy_id i s
+production_partners j s
+skus j
+views i sd""",
+    {
+        "creation_timestamp": "created_timestamp",
+        "created_timestamp": "creation_timestamp",
+        "last_modified_timestamp": "updated_timestamp",
+        "updated_timestamp": "last_modified_timestamp",
+    },
+)
+"""Listings: all available fields in the order of the user's document."""
+
+REVIEW_FIELDS: Final = _fields(
+    """shop_id i a
+listing_id i a
+transaction_id i a
+buyer_user_id i s
+rating i s
+review t s
+language t s
+image_url_fullxfull t
+create_timestamp i a
+created_timestamp i
+update_timestamp i
+updated_timestamp i""",
+    {
+        "create_timestamp": "created_timestamp",
+        "created_timestamp": "create_timestamp",
+        "update_timestamp": "updated_timestamp",
+        "updated_timestamp": "update_timestamp",
+    },
+)
+"""Reviews: all available fields in the order of the user's document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Oddity:
+    """A value that did not fit its column: the field's name and the value as ASCII JSON."""
+
+    field: str
+    value: str
+
+
+class _Odd(Exception):
+    """A value does not fit; `nearest` is what the column takes instead."""
+
+    def __init__(self, nearest: Value = None) -> None:
+        self.nearest = nearest
+
+
+class Converter:
+    """Turns API objects into the values of some fields, in the order of `columns`."""
+
+    def __init__(self, fields: Iterable[Field]) -> None:
+        self.fields = tuple(fields)
+        self.columns = tuple(name for field in self.fields for name, _ in field.columns)
+        self._plan = [(field.name, field.twin, _CONVERT.get(field.kind)) for field in self.fields]
+
+    def values(self, sent: Object, oddities: list[Oddity]) -> list[Value]:
+        """The columns' values; what does not fit is added to `oddities`."""
+        row: list[Value] = []
+        for name, twin, convert in self._plan:
+            value = sent.get(name)
+            if value is None and twin is not None:
+                value = sent.get(twin)
+            if convert is None:
+                row += _money(name, value, oddities)
+            elif value is None:
+                row.append(None)
+            else:
+                try:
+                    row.append(convert(value))
+                except _Odd as odd:
+                    row.append(odd.nearest)
+                    oddities.append(Oddity(name, as_json(value)))
+        return row
+
+
+def never_sent(fields: Iterable[Field], objects: Sequence[Object]) -> set[str]:
+    """Names of the fields that none of the objects has: Etsy may have stopped sending them."""
+    if not objects:
+        return set()
+    return {
+        field.name
+        for field in fields
+        if not any(field.name in sent or field.twin in sent for sent in objects)
+    }
+
+
+def as_json(value: Any) -> str:
+    """Compact ASCII JSON, whatever the value: huge integers, NaN, halves of a surrogate pair."""
+    return json.dumps(value, separators=(",", ":"), default=repr)
+
+
+def as_id(value: Any) -> int | None:
+    """An id as the API sent it, or None where there is none that can key a row."""
+    try:
+        return None if value is None else _int(value)
+    except _Odd:
+        return None
+
+
+def _int(value: Any) -> int:
+    if type(value) is int:
+        if -(2**63) <= value < 2**63:
+            return value
+    elif isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+        return int(value)
+    elif isinstance(value, str) and len(value) <= 20 and value.isascii():
+        digits = value.removeprefix("-")
+        if digits.isdigit() and str(int(value)) == value:
+            return _int(int(value))
+    raise _Odd
+
+
+def _bool(value: Any) -> int:
+    if value is True:
+        return 1
+    if value is False:
+        return 0
+    if value in (0, "false", "0"):
+        return 0
+    if value in (1, "true", "1"):
+        return 1
+    raise _Odd
+
+
+def _float(value: Any) -> float:
+    if type(value) is float and math.isfinite(value):
+        return value
+    if type(value) is int and abs(value) <= 2**53:
+        return float(value)
+    if isinstance(value, str):
+        number = _decimal(value)
+        if number is not None and math.isfinite(float(number)):
+            return float(number)
+    raise _Odd
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise _Odd(_json_or_ascii(value))
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # half a surrogate pair is no character: SQLite takes none
+            raise _Odd(_printable(value)) from None
+    return value
+
+
+def _json(value: Any) -> str:
+    if type(value) is not list and type(value) is not dict:
+        raise _Odd(_json_or_ascii(value))
+    return _json_or_ascii(value)
+
+
+def _json_or_ascii(value: Any) -> str:
+    """JSON with its letters as they are; escaped where they cannot be stored as they are."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except (UnicodeError, OverflowError, TypeError, ValueError, msgspec.MsgspecError):
+        return as_json(value)
+
+
+def _printable(text: str) -> str:
+    """U+FFFD in place of lone surrogates."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+_CONVERT: Final[Mapping[str, Callable[[Any], Value]]] = {
+    "int": _int,
+    "bool": _bool,
+    "float": _float,
+    "text": _text,
+    "json": _json,
+}
+
+
+def _money(name: str, value: Any, oddities: list[Oddity]) -> tuple[Value, Value, Value]:
+    """Amount, divisor and currency; any other form of a price keeps its value as a fraction."""
+    if value is None:
+        return None, None, None
+    if type(value) is dict:
+        amount, divisor = value.get("amount"), value.get("divisor")
+        currency = value.get("currency_code")
+        try:
+            return (
+                None if amount is None else _int(amount),
+                None if divisor is None else _int(divisor),
+                None if currency is None else _text(currency),
+            )
+        except _Odd:
+            pass
+    else:
+        amount, divisor, currency = value, 1, None
+    oddities.append(Oddity(name, as_json(value)))
+    fraction = _fraction(amount, as_id(divisor))
+    return (*fraction, currency if type(currency) is str and currency.isascii() else None)
+
+
+def _fraction(amount: Any, divisor: int | None) -> tuple[int | None, int | None]:
+    """12.5 over 100 is 125 over 1000: whole numbers that say exactly the same."""
+    number = _decimal(amount)
+    if number is None or divisor is None:
+        return as_id(amount), divisor
+    while number != number.to_integral_value() and abs(divisor) < _LARGEST_DIVISOR:
+        number, divisor = number * 10, divisor * 10
+    if number != number.to_integral_value() or abs(number) >= 2**63:
+        return None, None
+    return int(number), divisor
+
+
+def _decimal(value: Any) -> Decimal | None:
+    """The number that was sent as a number or as text; None where it is none, or not finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or len(str(value)) > 40:
+        return None
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None

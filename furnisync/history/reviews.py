@@ -1,0 +1,166 @@
+"""Reviews: appended page by page, none twice, and a watermark that moves only over whole ground.
+
+The watermark of a shop says: every review up to that second was seen. It moves when a walk is
+complete, to the newest second that the walk began with; the page, the walk's next step and the
+watermark are one transaction. Edits are ignored: the first form of a review stays.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from furnisync.history.fields import Object, Oddity, as_id
+from furnisync.history.selection import Selection
+from furnisync.history.snapshots import append_oddities, insert_rows
+from furnisync.history.walk import ReviewAsk, plan_next
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewPage:
+    """An answer of getReviewsByShop.
+
+    Attributes:
+        ask: what was asked, as `next_review_ask` or `append_review_page` gave it.
+        results: the reviews, in the answer's order.
+        told: the answer's `count`.
+    """
+
+    ask: ReviewAsk
+    results: Sequence[Object]
+    told: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AppendedReviews:
+    """What a page has brought.
+
+    Attributes:
+        new: reviews that were not known.
+        next_ask: what to ask next; None: the walk is complete.
+    """
+
+    new: int
+    next_ask: ReviewAsk | None
+
+
+def next_review_ask(connection: sqlite3.Connection, shop_id: int, now_s: float) -> ReviewAsk:
+    """Begin a walk over a shop's reviews, or go on with the one that was interrupted."""
+    connection.execute(
+        "INSERT INTO sync_state (shop_id) VALUES (?) ON CONFLICT DO NOTHING", (shop_id,)
+    )
+    connection.execute(
+        """UPDATE sync_state SET walk_started = ?, walk_newest = NULL, walk_max_created = NULL,
+            walk_offset = 0, signals_walking = signals
+        WHERE shop_id = ? AND walk_started IS NULL""",
+        (int(now_s), shop_id),
+    )
+    return _present_ask(connection, shop_id)
+
+
+def _present_ask(connection: sqlite3.Connection, shop_id: int) -> ReviewAsk:
+    row = connection.execute(
+        "SELECT reviews_watermark, walk_max_created, walk_offset FROM sync_state"
+        " WHERE shop_id = ? AND walk_started IS NOT NULL",
+        (shop_id,),
+    ).fetchone()
+    if row is None:
+        raise LookupError(f"no walk over the reviews of shop {shop_id} is under way")
+    return ReviewAsk(row[0], row[1], row[2])
+
+
+def append_review_page(
+    connection: sqlite3.Connection,
+    selection: Selection,
+    shop_id: int,
+    page: ReviewPage,
+    *,
+    now_s: float,
+) -> AppendedReviews:
+    """Append what is new of a page and take the walk one step on.
+
+    Args:
+        connection: inside a transaction.
+        selection: the stored fields.
+        shop_id: the shop that was asked.
+        page: what came.
+        now_s: unix time, the rows' `snapshot_timestamp`.
+
+    Raises:
+        LookupError: no walk is under way.
+        ValueError: `page.ask` is not what the walk asks now; nothing is appended.
+    """
+    if page.ask != _present_ask(connection, shop_id):
+        raise ValueError(f"{page.ask} is not the present step of the walk over shop {shop_id}")
+    new = append_reviews(connection, selection, shop_id, page.results, now_s=now_s)
+    created = [as_id(_created(review)) for review in page.results]
+    step = plan_next(page.ask, created, page.told)
+    newest = max((time for time in created if time is not None), default=None)
+    connection.execute(
+        """UPDATE sync_state SET
+            walk_newest = nullif(max(ifnull(walk_newest, -1), ifnull(:newest, -1)), -1),
+            reviews_out_of_reach = reviews_out_of_reach + :out_of_reach,
+            walk_max_created = :max_created, walk_offset = :offset,
+            reviews_failures = 0, reviews_reason = NULL, reviews_not_before = NULL
+        WHERE shop_id = :shop_id""",
+        {
+            "shop_id": shop_id,
+            "newest": newest,
+            "out_of_reach": step.out_of_reach,
+            "max_created": step.next_ask.max_created if step.next_ask else None,
+            "offset": step.next_ask.offset if step.next_ask else None,
+        },
+    )
+    if step.next_ask is None:
+        _complete_walk(connection, shop_id)
+    return AppendedReviews(new, step.next_ask)
+
+
+def _complete_walk(connection: sqlite3.Connection, shop_id: int) -> None:
+    connection.execute(
+        """UPDATE sync_state SET
+            reviews_watermark = CASE
+                WHEN walk_newest IS NULL THEN reviews_watermark
+                ELSE max(walk_newest, ifnull(reviews_watermark, walk_newest)) END,
+            reviews_walked = walk_started, signals_walked = signals_walking,
+            walk_started = NULL, walk_newest = NULL, walk_max_created = NULL,
+            walk_offset = NULL, signals_walking = NULL
+        WHERE shop_id = ?""",
+        (shop_id,),
+    )
+
+
+def append_reviews(
+    connection: sqlite3.Connection,
+    selection: Selection,
+    shop_id: int,
+    results: Sequence[Object],
+    *,
+    now_s: float,
+) -> int:
+    """Append the reviews that are not known yet, without any walk (import); returns how many."""
+    converter = selection.review
+    new = 0
+    for review in results:
+        oddities: list[Oddity] = []
+        row = [int(now_s), *converter.values({"shop_id": shop_id, **review}, oddities)]
+        if insert_rows(connection, "reviews", converter.columns, [row]):
+            new += 1
+            found = [(as_id(review.get("transaction_id")), oddities)]
+            append_oddities(connection, "reviews", int(now_s), found)
+    return new
+
+
+def _created(review: Object) -> object:
+    created = review.get("create_timestamp")
+    return review.get("created_timestamp") if created is None else created
+
+
+def mark_reviews_failed(
+    connection: sqlite3.Connection, shop_id: int, reason: str, now_s: float, *, retry_s: float
+) -> None:
+    """Leave a walk where it stands, with the reason; it is asked again after `retry_s` seconds."""
+    connection.execute(
+        """UPDATE sync_state SET reviews_failures = reviews_failures + 1, reviews_reason = ?,
+            reviews_not_before = ? WHERE shop_id = ?""",
+        (reason, int(now_s + retry_s), shop_id),
+    )

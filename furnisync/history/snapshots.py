@@ -1,0 +1,312 @@
+"""The rules by which a shop's sync becomes rows, all of them or none, in one transaction.
+
+| what                       | rows                                                                |
+| -------------------------- | ------------------------------------------------------------------- |
+| a shop or listing, new     | static and dynamic                                                  |
+| known                      | dynamic; static again where none is younger than `static_days`      |
+| known, now ended           | a dynamic row with its state, once                                  |
+| known, batch has it no more| a dynamic row with state `gone` and nothing else, once              |
+| ended and back             | dynamic rows again                                                  |
+| never recorded and gone    | none                                                                |
+
+Within a row NULL says that Etsy sent null, or nothing, at that time. It is a value like any other:
+nothing is left out because it has not changed, and nothing fills it from an older row.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from furnisync.history.fields import Oddity, Value
+from furnisync.history.staging import (
+    GONE,
+    LIVE_LISTINGS,
+    ShopSync,
+    StagedListing,
+    StagedPage,
+    StagedShop,
+    drop_sync,
+    shop_sync,
+)
+
+GONE_STATE: Final = "gone"
+DAY_S: Final = 86400
+_LONGEST_GONE_WAIT: Final = 8
+"""A gone shop waits at most this many times the first wait."""
+
+
+@dataclass
+class Appended:
+    """How many rows a shop's sync has brought.
+
+    Attributes:
+        vanished: listings that were in the list, never recorded, and unknown to batch.
+    """
+
+    shop_static: int = 0
+    listing_static: int = 0
+    listing_dynamic: int = 0
+    active: int = 0
+    ended: int = 0
+    gone: int = 0
+    vanished: int = 0
+
+
+class SyncIncomplete(ValueError):
+    """A sync is to be appended though a part of it has not arrived: a fault of the caller."""
+
+
+def append_shop_sync(connection: sqlite3.Connection, shop_id: int) -> Appended:
+    """Append the staged shop and listings, move `sync_state`, empty the staging.
+
+    To be called inside one transaction. Listings stream from the staging a page at a time.
+
+    Raises:
+        LookupError: no sync of this shop is under way.
+        SyncIncomplete: list pages, batch answers or the shop itself are missing.
+    """
+    sync = shop_sync(connection, shop_id)
+    if not sync.complete:
+        raise SyncIncomplete(f"the sync of shop {shop_id} is not complete: {sync}")
+    appended = Appended()
+    sync_id, static_after = connection.execute(
+        "SELECT sync_id, static_after FROM work_shops WHERE shop_id = ?", (shop_id,)
+    ).fetchone()
+    _append_shop(connection, sync, static_after, appended)
+    for page in _pages(connection, sync_id):
+        _append_page(connection, sync.snapshot_timestamp, page, appended)
+    _append_gone(connection, sync_id, sync.snapshot_timestamp, appended)
+    _mark_synced(connection, sync, appended)
+    drop_sync(connection, shop_id)
+    return appended
+
+
+def _append_shop(
+    connection: sqlite3.Connection, sync: ShopSync, static_after: int, appended: Appended
+) -> None:
+    body = connection.execute(
+        "SELECT shop FROM work_shops WHERE shop_id = ?", (sync.shop_id,)
+    ).fetchone()[0]
+    shop = msgspec.msgpack.decode(body, type=StagedShop)
+    key = (sync.shop_id, sync.snapshot_timestamp)
+    recent = connection.execute(
+        "SELECT 1 FROM shops WHERE shop_id = ? AND snapshot_timestamp >= ?",
+        (sync.shop_id, static_after),
+    ).fetchone()
+    if recent is None:
+        insert_rows(connection, "shops", shop.static_columns, [(*key, *shop.static)])
+        appended.shop_static = 1
+    insert_rows(connection, "shops_dynamic", shop.dynamic_columns, [(*key, *shop.dynamic)])
+    append_oddities(connection, "shops", sync.snapshot_timestamp, [(sync.shop_id, shop.oddities)])
+
+
+def _pages(connection: sqlite3.Connection, sync_id: int) -> Iterator[StagedPage]:
+    decoder = msgspec.msgpack.Decoder(StagedPage)
+    rows = connection.execute("SELECT body FROM work_pages WHERE sync_id = ?", (sync_id,))
+    for (body,) in rows:
+        yield decoder.decode(body)
+
+
+def _append_page(
+    connection: sqlite3.Connection, snapshot: int, page: StagedPage, appended: Appended
+) -> None:
+    position = page.dynamic_columns.index("state")
+    listings = _without_still_ended(connection, page.listings, position)
+    appended.listing_static += insert_rows(
+        connection,
+        "listings",
+        page.static_columns,
+        [(i.listing_id, snapshot, i.shop_id, *i.static) for i in listings if i.static is not None],
+    )
+    appended.listing_dynamic += insert_rows(
+        connection,
+        "listings_dynamic",
+        page.dynamic_columns,
+        [(i.listing_id, snapshot, *i.dynamic) for i in listings],
+    )
+    active = sum(1 for listing in listings if _is_live(listing.dynamic[position]))
+    appended.active += active
+    appended.ended += len(listings) - active
+    append_oddities(
+        connection, "listings", snapshot, ((i.listing_id, i.oddities) for i in listings)
+    )
+
+
+def _is_live(state: Value) -> bool:
+    return state is None or state == "active"
+
+
+def _without_still_ended(
+    connection: sqlite3.Connection, listings: list[StagedListing], position: int
+) -> list[StagedListing]:
+    """Leave out what ended before and is still in that state: its last row says it all."""
+    ended = [i.listing_id for i in listings if not _is_live(i.dynamic[position])]
+    if not ended:
+        return listings
+    states = {listing_id: _last_state(connection, listing_id) for listing_id in ended}
+    return [
+        i
+        for i in listings
+        if i.listing_id not in states or states[i.listing_id] != i.dynamic[position]
+    ]
+
+
+def _last_state(connection: sqlite3.Connection, listing_id: int) -> str | None:
+    row = connection.execute(
+        "SELECT state FROM listings_dynamic WHERE listing_id = ?"
+        " ORDER BY snapshot_timestamp DESC LIMIT 1",
+        (listing_id,),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def _append_gone(
+    connection: sqlite3.Connection, sync_id: int, snapshot: int, appended: Appended
+) -> None:
+    asked = connection.execute(
+        "SELECT count(*) FROM work_ids WHERE sync_id = ? AND status = ?", (sync_id, GONE)
+    ).fetchone()[0]
+    parameters = {"sync_id": sync_id, "snapshot": snapshot, "gone": GONE_STATE, "status": GONE}
+    appended.gone += connection.execute(
+        """INSERT INTO listings_dynamic (listing_id, snapshot_timestamp, state)
+        SELECT i.listing_id, :snapshot, :gone FROM work_ids i
+        WHERE i.sync_id = :sync_id AND i.status = :status AND :gone IS NOT (
+            SELECT d.state FROM listings_dynamic d WHERE d.listing_id = i.listing_id
+            ORDER BY d.snapshot_timestamp DESC LIMIT 1)
+        AND EXISTS (SELECT 1 FROM listings_dynamic d WHERE d.listing_id = i.listing_id)
+        ON CONFLICT DO NOTHING""",
+        parameters,
+    ).rowcount
+    appended.listing_dynamic += appended.gone
+    known = connection.execute(
+        """SELECT count(*) FROM work_ids i WHERE i.sync_id = ? AND i.status = ?
+        AND EXISTS (SELECT 1 FROM listings_dynamic d WHERE d.listing_id = i.listing_id)""",
+        (sync_id, GONE),
+    ).fetchone()[0]
+    appended.vanished = asked - known
+
+
+def insert_rows(
+    connection: sqlite3.Connection,
+    table: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Value]],
+) -> int:
+    """Add rows of a snapshot table, given behind its fixed columns; returns how many were new.
+
+    A row that is there already (same id, same snapshot) stays as it is: history is append-only.
+    """
+    if not rows:
+        return 0
+    return connection.executemany(_insert_sql(table, tuple(columns)), rows).rowcount
+
+
+def _insert_sql(table: str, columns: tuple[str, ...]) -> str:
+    fixed = {
+        "shops": "shop_id, snapshot_timestamp",
+        "shops_dynamic": "shop_id, snapshot_timestamp",
+        "listings": "listing_id, snapshot_timestamp, shop_id",
+        "listings_dynamic": "listing_id, snapshot_timestamp",
+        "reviews": "snapshot_timestamp",
+    }[table]
+    names = ", ".join((fixed, *(f'"{name}"' for name in columns)))
+    marks = ", ".join("?" * (names.count(",") + 1))
+    return f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+
+
+def append_oddities(
+    connection: sqlite3.Connection,
+    table: str,
+    snapshot: int,
+    found: Iterable[tuple[int | None, Sequence[Oddity]]],
+) -> None:
+    """Keep word for word what did not fit its column."""
+    connection.executemany(
+        "INSERT INTO oddities VALUES (?, ?, ?, ?, ?)",
+        (
+            (table, key, snapshot, oddity.field, oddity.value)
+            for key, oddities in found
+            for oddity in oddities
+        ),
+    )
+
+
+def _mark_synced(connection: sqlite3.Connection, sync: ShopSync, appended: Appended) -> None:
+    connection.execute(
+        """UPDATE sync_state SET
+            status = 'ok', first_sync = ifnull(first_sync, :snapshot), last_sync = :snapshot,
+            last_static = CASE WHEN :static THEN :snapshot ELSE last_static END,
+            listings_told = w.listings_told, listings_active = w.listings_active,
+            listings_found = :found, signals = w.signals,
+            not_before = NULL, failures = 0, reason = NULL, gone_answers = 0
+        FROM work_shops w WHERE w.shop_id = sync_state.shop_id AND w.shop_id = :shop_id""",
+        {
+            "shop_id": sync.shop_id,
+            "snapshot": sync.snapshot_timestamp,
+            "static": appended.shop_static,
+            "found": appended.active,
+        },
+    )
+
+
+def mark_shop_gone(
+    connection: sqlite3.Connection, shop_id: int, now_s: float, *, gone_days: float = 90.0
+) -> int:
+    """Note that Etsy knows the shop no more (404), and with it its listings.
+
+    Its live listings get a row with state `gone`; what batch brought of it before is kept. It is
+    asked again after `gone_days`, then after twice and four times that, at last eight times.
+
+    Returns:
+        How many listings got their last row.
+    """
+    snapshot = _keep_staged(connection, shop_id, int(now_s))
+    ended = connection.execute(
+        f"""INSERT INTO listings_dynamic (listing_id, snapshot_timestamp, state)
+        SELECT listing_id, :snapshot, :gone FROM ({LIVE_LISTINGS})
+        WHERE true ON CONFLICT DO NOTHING""",
+        {"sync_id": 0, "shop_id": shop_id, "snapshot": snapshot, "gone": GONE_STATE},
+    ).rowcount
+    answers = connection.execute(
+        "INSERT INTO sync_state (shop_id) VALUES (?)"
+        " ON CONFLICT DO UPDATE SET shop_id = shop_id RETURNING gone_answers",
+        (shop_id,),
+    ).fetchone()[0]
+    wait_days = gone_days * min(2**answers, _LONGEST_GONE_WAIT)
+    connection.execute(
+        """UPDATE sync_state SET status = 'gone', gone_answers = gone_answers + 1, last_asked = ?,
+            not_before = ?, failures = 0, reason = 'Etsy has no such shop (404)'
+        WHERE shop_id = ?""",
+        (int(now_s), int(now_s + wait_days * DAY_S), shop_id),
+    )
+    return ended
+
+
+def _keep_staged(connection: sqlite3.Connection, shop_id: int, now_s: int) -> int:
+    """Append what batch still brought of a shop that is gone; returns the time of its end."""
+    row = connection.execute(
+        "SELECT sync_id, snapshot_timestamp FROM work_shops WHERE shop_id = ?", (shop_id,)
+    ).fetchone()
+    if row is not None:
+        for page in _pages(connection, row[0]):
+            _append_page(connection, row[1], page, Appended())
+        drop_sync(connection, shop_id)
+        now_s = max(now_s, row[1] + 1)
+    last = connection.execute(
+        "SELECT last_sync FROM sync_state WHERE shop_id = ?", (shop_id,)
+    ).fetchone()
+    return now_s if last is None or last[0] is None else max(now_s, last[0] + 1)
+
+
+def mark_sync_failed(
+    connection: sqlite3.Connection, shop_id: int, reason: str, now_s: float, *, retry_s: float
+) -> None:
+    """Leave a shop's sync pending with its reason; what is staged stays, `retry_s` seconds long."""
+    connection.execute(
+        """UPDATE sync_state SET failures = failures + 1, reason = ?, last_asked = ?,
+            not_before = ? WHERE shop_id = ?""",
+        (reason, int(now_s), int(now_s + retry_s), shop_id),
+    )
