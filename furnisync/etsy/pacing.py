@@ -37,7 +37,7 @@ CREDIT_S = 0.020
 """How much lateness is caught up: more than an event loop's usual stall."""
 GRACE_S = 0.008
 """How long a slot is left to the program whose turn it is: less than `CREDIT_S`, so free."""
-ARREARS_CALLS = 4
+ARREARS_CALLS = 10
 """Turns that a program may have missed and still gets: brief stalls, not idleness."""
 WANT_FADES_S = 2.5
 """Without a word for so long, a process wants nothing (any more)."""

@@ -57,6 +57,7 @@ BUSY_S = 0.001
 """Another process writes, for about a tenth of this."""
 UNWRITABLE_S = 1.0
 WARN_EVERY_S = 60.0
+WANT_EVERY_S = 0.5
 CHECK_FILE_EVERY_S = 1.0
 MATCH_WITHIN_S = 1.0
 """An answer slower than this says nothing about the second that it was sent in."""
@@ -216,9 +217,11 @@ class Ledger:
             with transaction(self._connection):
                 now = self._now()  # inside, since the lock may have taken its time
                 key = file.load_key(self._connection, self._key_id)
+                before = file.encode_key(key)
                 facts = self._catch_up(key, now)
                 result = work(key, facts, now)
-                file.save_key(self._connection, self._key_id, key, now)
+                if file.encode_key(key) != before:
+                    file.save_key(self._connection, self._key_id, key, now)
         except (sqlite3.DatabaseError, file.Damaged) as error:
             return self._recover(error)
         del self._unsettled[:settled]
@@ -268,10 +271,10 @@ class Ledger:
         wants = caller.program.wants
         verdict = decide(key, caller, facts, now)
         if isinstance(verdict, Pause):
-            if verdict.in_line:
-                wants[self._owner] = now.mono
-            else:
+            if not verdict.in_line:
                 wants.pop(self._owner, None)
+            elif not 0 <= now.mono - wants.get(self._owner, -WANT_EVERY_S) < WANT_EVERY_S:
+                wants[self._owner] = now.mono
             return verdict
         number = book_grant(key, caller, facts, now)
         call = (number, self._program, purpose, self._owner)

@@ -164,12 +164,17 @@ def load_key(connection: sqlite3.Connection, key_id: str) -> Key:
         raise Damaged(str(error)) from error
 
 
+def encode_key(key: Key) -> str:
+    """A key as it stands in the file."""
+    return msgspec.json.encode(key).decode()
+
+
 def save_key(connection: sqlite3.Connection, key_id: str, key: Key, now: Moment) -> None:
     """Store what is known of a key."""
     connection.execute(
         "INSERT INTO ledger VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
         " SET used_at = excluded.used_at, state = excluded.state",
-        (key_id, now.wall, msgspec.json.encode(key).decode()),
+        (key_id, now.wall, encode_key(key)),
     )
 
 

@@ -1,0 +1,112 @@
+"""How much of the allowed rate the quota ledger lets through, and what it costs.
+
+    python bench/quota.py [--seconds 10]
+
+Each process runs 40 callers that acquire, wait 150 ms (the API's latency) and settle, in fast
+mode at 90 calls a second. `share` is what was granted between the first and the last tenth of a
+run against what the pace allows in that time; `most in a second` is over all processes, against a
+limit of 100. `CPU` is all of the process's, so the event loop's as well, by call.
+"""
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from bisect import bisect_left, bisect_right
+from pathlib import Path
+
+from furnisync.clock import SystemClock
+from furnisync.config import QuotaSettings
+from furnisync.etsy.quota import Ledger, read_answer
+
+CALLERS = 40
+LATENCY_S = 0.150
+TARGET = 90.0
+LIMIT = 100
+SPAN = 0.9
+"""Start and end of a run do not count: the first call goes alone, the last ones run out."""
+
+
+async def call_until(ledger: Ledger, end: float, granted: list[float]) -> None:
+    """One caller."""
+    headers = {
+        "x-limit-per-second": str(LIMIT),
+        "x-remaining-this-second": "8",
+        "x-limit-per-day": "100000",
+        "x-remaining-today": "90000",
+    }
+    while time.monotonic() < end:
+        await ledger.acquire("batch")
+        granted.append(time.monotonic())
+        await asyncio.sleep(LATENCY_S)
+        ledger.settle("batch", read_answer(200, headers, time.time()))
+
+
+async def run_callers(path: Path, program: str, end: float) -> dict[str, object]:
+    """One process's part."""
+    ledger = Ledger(path, "bench", program, "fast", QuotaSettings(), SystemClock())
+    granted: list[float] = []
+    cpu = time.process_time()
+    callers = [call_until(ledger, end, granted) for _ in range(CALLERS)]
+    await asyncio.gather(*callers)
+    cpu = time.process_time() - cpu
+    ledger.close()
+    return {"granted": granted, "cpu_s": cpu}
+
+
+def run_processes(programs: list[str], seconds: float) -> list[dict[str, list[float]]]:
+    """Run one process a program on one ledger, to the same end."""
+    with tempfile.TemporaryDirectory() as folder:
+        end = time.monotonic() + seconds + 1.0
+        command = [sys.executable, __file__, "--end", str(end), "--path", f"{folder}/quota.db"]
+        running = [
+            subprocess.Popen([*command, "--program", name], stdout=subprocess.PIPE)
+            for name in programs
+        ]
+        return [json.loads(process.communicate()[0]) for process in running]
+
+
+def most_in_a_second(instants: list[float]) -> int:
+    """The fullest second, wherever it begins."""
+    return max(bisect_right(instants, at + 1.0) - bisect_left(instants, at) for at in instants)
+
+
+def report(programs: list[str], seconds: float) -> str:
+    """One row of the table."""
+    results = run_processes(programs, seconds)
+    instants = sorted(at for result in results for at in result["granted"])
+    end = max(instants)
+    first = max(min(result["granted"]) for result in results) + seconds * (1 - SPAN) / 2
+    last = end - seconds * (1 - SPAN) / 2
+    counts = [sum(first <= at < last for at in result["granted"]) for result in results]
+    share = sum(counts) / (TARGET * (last - first))
+    cpu_ms = 1000 * sum(result["cpu_s"] for result in results) / len(instants)
+    parts = " : ".join(f"{100 * count / sum(counts):.1f} %" for count in counts)
+    return (
+        f"| {' + '.join(programs):13} | {100 * share:.1f} % | {parts:15} |"
+        f" {most_in_a_second(instants)} | {cpu_ms:.2f} |"
+    )
+
+
+def main() -> None:
+    """Print the table, or be one of its processes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    for hidden in ("--end", "--path", "--program"):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.path:
+        part = run_callers(Path(given.path), given.program, float(given.end))
+        print(json.dumps(asyncio.run(part)))
+        return
+    print("| processes     | share  | parts           | most in a second | CPU ms/call |")
+    print("| ---           | ---    | ---             | ---              | ---         |")
+    for programs in (["images"], ["images", "data"]):
+        print(report(programs, given.seconds))
+
+
+if __name__ == "__main__":
+    main()
