@@ -61,8 +61,9 @@ class Api:
         call, path_parts = route(request.path.removeprefix(PREFIX))
         query = _flat(request)
         entry = parts.asked.begin(parts.clock.now(), call, query, request.path)
-        entry["status"] = "cut"  # stays when the client goes before its answer is ready
         refusal = self._check_key(request.headers.get("x-api-key"))
+        if request.method != "GET":
+            refusal = RefusedError(405, "Method not allowed")
         if refusal:
             return self._end(entry, _error(refusal), {})
         verdict = parts.limits.take(parts.clock.now())

@@ -18,6 +18,8 @@ class Asked:
 
     def reset(self) -> None:
         """Forget everything."""
+        self._total = 0
+        self._refused = 0
         self._calls: dict[str, Counter[str]] = {}
         self._log: deque[dict[str, Any]] = deque(maxlen=_LOG_ENTRIES)
         self._cdn_log: deque[tuple[float, str, str]] = deque(maxlen=_LOG_ENTRIES)
@@ -30,6 +32,7 @@ class Asked:
 
     def begin(self, now: float, call: str, query: dict[str, str], path: str) -> dict[str, Any]:
         """Note the arrival of an API call; the entry's status is filled in with `end`."""
+        self._total += 1
         self._arrivals.append(now)
         while self._arrivals[0] <= now - 1.0:
             self._arrivals.popleft()
@@ -43,6 +46,8 @@ class Asked:
         entry["status"] = status
         if fault:
             entry["fault"] = fault
+        elif status == "429":
+            self._refused += 1
         self._calls.setdefault(entry["call"], Counter())[status] += 1
 
     def cdn(self, now: float, path: str, status: str, *, has_key: bool) -> None:
@@ -57,13 +62,17 @@ class Asked:
         self._most_connections = max(self._most_connections, self._connections)
 
     def as_json(self, *, with_log: bool, with_cdn_log: bool) -> dict[str, Any]:
-        """Return everything; the logs only when asked for."""
+        """Return everything; the logs only when asked for.
+
+        `total` counts arrivals, also those not yet answered; `refused` the 429s of the limits,
+        without those that a fault made up.
+        """
         statuses = sum(self._calls.values(), Counter[str]())
         body: dict[str, Any] = {
-            "total": sum(statuses.values()),
+            "total": self._total,
             "calls": {name: dict(counts) for name, counts in sorted(self._calls.items())},
             "statuses": dict(statuses),
-            "refused": statuses["429"],
+            "refused": self._refused,
             "most_in_a_second": self._most_in_second,
             "cdn": {
                 "total": sum(self._cdn.values()),

@@ -146,7 +146,7 @@ class Faults:
 
     def strike(self, where: str, call: str, path: str, facts: dict[str, str]) -> Rule | None:
         """Return the first rule that strikes this request; every rule that sees it counts it."""
-        key = facts.get("image_id") or path
+        key = facts.get("image_id") or f"{path} {sorted(facts.items())}"
         struck: Rule | None = None
         for rule in self._rules[where]:
             if not rule.sees(call, path, facts):

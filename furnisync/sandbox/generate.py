@@ -35,7 +35,7 @@ def generate(options: Options, now: float) -> World:
     _fill_plain(maker, plain, options)
     _fill_odd(maker, odd)
     for shop in world.shops.values():
-        shop.first_count = len(shop.serials)
+        shop.first_ids = [world.listings[serial].listing_id for serial in shop.serials]
     return world
 
 
@@ -48,7 +48,7 @@ class Maker:
     images_mean: float
     _leaves: tuple[list[int], list[float]] | None = None
 
-    def listing(  # noqa: PLR0913  # each is a choice that some caller makes
+    def listing(  # each is a choice that some caller makes
         self,
         shop: Shop,
         *,

@@ -30,6 +30,7 @@ INCLUDES = ("Images", "Shop", "User", "Translations", "Videos", "Personalization
 
 _CACHE_ENTRIES = 40_000
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+_PAIRS = [a + b for a in _LETTERS for b in _LETTERS]
 _WHEN = ("made_to_order", "2020_2026", "2010_2019", "2000_2006", "1970s", "1960s", "before_1700")
 _LANGUAGE_CODES = ("en-US", "en-GB", "de", "fr", "ja", "es", "it", "nl", "pl", "pt", "ru", "sv")
 
@@ -38,11 +39,15 @@ encode = msgspec.json.encode
 
 def image_path(shop_id: int, image_id: int, size: str) -> str:
     """Return the path of an image's url; the CDN serves this one and no other."""
+    before, after = _around_size(shop_id, image_id)
+    return f"{before}{size}{after}"
+
+
+def _around_size(shop_id: int, image_id: int) -> tuple[str, str]:
     bits = mix(image_id, 3)
-    suffix = "".join(_LETTERS[(bits >> (8 * i)) % 36] for i in range(4))
-    return (
-        f"/{shop_id}/r/il/{bits >> 40 & 0xFFFFFF:06x}/{image_id}/il_{size}.{image_id}_{suffix}.jpg"
-    )
+    suffix = _PAIRS[bits % 1296] + _PAIRS[(bits >> 12) % 1296]
+    folder = f"/{shop_id}/r/il/{bits >> 40 & 0xFFFFFF:06x}/{image_id}"
+    return f"{folder}/il_", f".{image_id}_{suffix}.jpg"
 
 
 class Writer:
@@ -96,6 +101,12 @@ class Writer:
         self._shops[shop.shop_id] = (key, body)
         return body
 
+    def warm(self, listing: Listing) -> None:
+        """Write the listing before it is asked for."""
+        self.plain(listing)
+        self.images(listing)
+        self._kept(self._extra, listing, _extra_json)
+
     def image_url(self, shop_id: int, image_id: int, size: str) -> str:
         """Return the address of an image."""
         return f"http://{self._cdn_host}{image_path(shop_id, image_id, size)}"
@@ -118,9 +129,11 @@ class Writer:
         return body
 
     def _images_json(self, listing: Listing) -> list[dict[str, Any]]:
-        return [self._image_json(listing, slot, rank) for rank, slot in enumerate(listing.slots, 1)]
+        title = title_of(listing)[:40]
+        ranked = enumerate(listing.slots, 1)
+        return [self._image_json(listing, slot, rank, title) for rank, slot in ranked]
 
-    def _image_json(self, listing: Listing, slot: int, rank: int) -> dict[str, Any]:
+    def _image_json(self, listing: Listing, slot: int, rank: int, title: str) -> dict[str, Any]:
         image_id = image_id_of(listing.serial, slot)
         bits = mix(image_id, 8)
         width, height = self._pictures.full_size(image_id)
@@ -142,10 +155,12 @@ class Writer:
             "rank": rank,
             "full_height": height if known else None,
             "full_width": width if known else None,
-            "alt_text": None if bits % 3 else f"photo {rank} of “{title_of(listing)[:40]}”",
+            "alt_text": None if bits % 3 else f"photo {rank} of “{title}”",
         }
+        before, after = _around_size(listing.shop.shop_id, image_id)
+        before = f"http://{self._cdn_host}{before}"
         for size in ("75x75", "170x135", "570xN", "fullxfull"):
-            body[f"url_{size}"] = self.image_url(listing.shop.shop_id, image_id, size)
+            body[f"url_{size}"] = f"{before}{size}{after}"
         return body
 
 

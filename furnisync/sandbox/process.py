@@ -56,6 +56,7 @@ class SandboxProcess:
             [*self._command(), "--ready-file", str(ready), "--watch-stdin"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C ends the program under test, not its Etsy
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         )
         try:

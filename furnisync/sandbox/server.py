@@ -41,6 +41,7 @@ __all__ = ["Sandbox", "run"]
 
 _HOST = "127.0.0.1"
 _WARM_SIZE = "570xN"
+_WARM_LISTINGS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Sandbox:
         self._secret = f"{mix(options.seed, 2):016x}"[:10]
         self._runner: web.ServerRunner | None = None
         self._cdn_server: asyncio.Server | None = None
+        self._warming: asyncio.Future[None] | None = None
         self.address: dict[str, Any] = {}
 
     async def start(self) -> None:
@@ -98,18 +100,28 @@ class Sandbox:
             "pid": os.getpid(),
         }
         threading.Thread(target=shared.pictures.warm, args=(_WARM_SIZE,), daemon=True).start()
+        self._warming = asyncio.ensure_future(self._warm(self._writer))
 
     async def stop(self) -> None:
         """Close both ports and all connections."""
+        if self._warming:
+            self._warming.cancel()
         if self._runner:
             await self._runner.cleanup()
         if self._cdn_server:
             self._cdn_server.close()
 
+    async def _warm(self, writer: Writer) -> None:
+        """Write listings in idle moments, so that a first pass is as fast as a second."""
+        for listing in self._shared.world.listings[:_WARM_LISTINGS]:
+            writer.warm(listing)
+            if listing.serial % 8 == 0:
+                await asyncio.sleep(0.001)
+
     def _make_api(self, cdn_host: str) -> Api:
         shared, options = self._shared, self._options
         now = shared.clock.now
-        writer = Writer(shared.world, shared.pictures, cdn_host, now)
+        self._writer = writer = Writer(shared.world, shared.pictures, cdn_host, now)
         limits = Limits(options.qps, options.qpd, options.day_seconds, free_429=options.free_429)
         limits.retry_after_s = options.retry_after
         maker = Maker(shared.world, Random(options.seed + 2), options.images_mean)

@@ -56,7 +56,7 @@ class Shop:
     overrides: dict[str, Any] = field(default_factory=dict)
     version: int = 0
     active_count: int = 0
-    first_count: int = 0
+    first_ids: list[int] = field(default_factory=list)
 
     @property
     def findable(self) -> bool:
@@ -245,8 +245,7 @@ class World:
         Reviews are made at the first look; were later listings among them, what they say would
         depend on when somebody looked.
         """
-        first = [self.listings[s].listing_id for s in shop.serials[: shop.first_count]]
-        return first or [self.listings[s].listing_id for s in shop.serials[:1]]
+        return shop.first_ids or [self.listings[s].listing_id for s in shop.serials[:1]]
 
     def _says(self, serial: int, query: Query) -> bool:
         listing = self.listings[serial]
