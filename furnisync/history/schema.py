@@ -26,6 +26,8 @@ from furnisync.errors import DatabaseUnusable
 from furnisync.history.selection import Selection
 
 APPLICATION_ID: Final = 0x46524E48  # "FRNH"
+WAL_PAGES: Final = 8000
+"""32 MB: what is staged and soon deleted is mostly overwritten before it reaches the main file."""
 
 _SNAPSHOTS: Final = """
 CREATE TABLE shops (
@@ -148,12 +150,11 @@ CREATE INDEX work_shops_read ON work_shops (sync_id) WHERE list_offset IS NULL A
 CREATE TABLE work_ids (
     sync_id INTEGER NOT NULL,
     listing_id INTEGER NOT NULL,
-    status INTEGER NOT NULL DEFAULT 0, -- 0 wanted, 1 asked for, 2 here, 3 gone
+    status INTEGER NOT NULL DEFAULT 0, -- 0 wanted, 1 here, 2 gone
     PRIMARY KEY (sync_id, listing_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX work_ids_listing ON work_ids (listing_id);
 CREATE INDEX work_ids_wanted ON work_ids (sync_id, listing_id) WHERE status = 0;
-CREATE INDEX work_ids_asked ON work_ids (sync_id, listing_id) WHERE status = 1;
+CREATE INDEX work_ids_gone ON work_ids (sync_id, listing_id) WHERE status = 2;
 CREATE TABLE work_pages (
     page_id INTEGER PRIMARY KEY,
     sync_id INTEGER NOT NULL,
@@ -190,6 +191,7 @@ def open_history(path: Path, selection: Selection) -> sqlite3.Connection:
         finally:
             reader.close()
     connection = open_database(path, APPLICATION_ID, MIGRATIONS)
+    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
     try:
         with transaction(connection):
             _add_columns(connection, selection)

@@ -14,7 +14,7 @@ nothing is left out because it has not changed, and nothing fills it from an old
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +25,6 @@ from furnisync.history.staging import (
     GONE,
     LIVE_LISTINGS,
     ShopSync,
-    StagedListing,
     StagedPage,
     StagedShop,
     drop_sync,
@@ -113,80 +112,57 @@ def _pages(connection: sqlite3.Connection, sync_id: int) -> Iterator[StagedPage]
 def _append_page(
     connection: sqlite3.Connection, snapshot: int, page: StagedPage, appended: Appended
 ) -> None:
-    position = page.dynamic_columns.index("state")
-    listings = _without_still_ended(connection, page.listings, position)
-    appended.listing_static += insert_rows(
-        connection,
-        "listings",
-        page.static_columns,
-        [(i.listing_id, snapshot, i.shop_id, *i.static) for i in listings if i.static is not None],
-    )
+    if still := _still_ended(connection, page.ended):
+        page.static = [row for row in page.static if row[0] not in still]
+        page.dynamic = [row for row in page.dynamic if row[0] not in still]
+        page.oddities = [odd for odd in page.oddities if odd[0] not in still]
+    appended.listing_static += insert_rows(connection, "listings", page.static_columns, page.static)
     appended.listing_dynamic += insert_rows(
-        connection,
-        "listings_dynamic",
-        page.dynamic_columns,
-        [(i.listing_id, snapshot, *i.dynamic) for i in listings],
+        connection, "listings_dynamic", page.dynamic_columns, page.dynamic
     )
-    active = sum(1 for listing in listings if _is_live(listing.dynamic[position]))
-    appended.active += active
-    appended.ended += len(listings) - active
-    append_oddities(
-        connection, "listings", snapshot, ((i.listing_id, i.oddities) for i in listings)
-    )
+    appended.ended += len(page.ended) - len(still)
+    appended.active += len(page.dynamic) + len(still) - len(page.ended)
+    if page.oddities:
+        append_oddities(connection, "listings", snapshot, page.oddities)
 
 
-def _is_live(state: Value) -> bool:
-    return state is None or state == "active"
+def _still_ended(connection: sqlite3.Connection, ended: Mapping[int, str]) -> set[int]:
+    """What ended before and is still in that state: its last row says it all."""
+    return {
+        listing_id
+        for listing_id, state in ended.items()
+        if _last_state(connection, listing_id) == state
+    }
 
 
-def _without_still_ended(
-    connection: sqlite3.Connection, listings: list[StagedListing], position: int
-) -> list[StagedListing]:
-    """Leave out what ended before and is still in that state: its last row says it all."""
-    ended = [i.listing_id for i in listings if not _is_live(i.dynamic[position])]
-    if not ended:
-        return listings
-    states = {listing_id: _last_state(connection, listing_id) for listing_id in ended}
-    return [
-        i
-        for i in listings
-        if i.listing_id not in states or states[i.listing_id] != i.dynamic[position]
-    ]
+_NEVER: Final = object()
 
 
-def _last_state(connection: sqlite3.Connection, listing_id: int) -> str | None:
+def _last_state(connection: sqlite3.Connection, listing_id: int) -> object:
+    """The state in the newest row of a listing; `_NEVER` where it has none."""
     row = connection.execute(
         "SELECT state FROM listings_dynamic WHERE listing_id = ?"
         " ORDER BY snapshot_timestamp DESC LIMIT 1",
         (listing_id,),
     ).fetchone()
-    return None if row is None else row[0]
+    return _NEVER if row is None else row[0]
 
 
 def _append_gone(
     connection: sqlite3.Connection, sync_id: int, snapshot: int, appended: Appended
 ) -> None:
-    asked = connection.execute(
-        "SELECT count(*) FROM work_ids WHERE sync_id = ? AND status = ?", (sync_id, GONE)
-    ).fetchone()[0]
-    parameters = {"sync_id": sync_id, "snapshot": snapshot, "gone": GONE_STATE, "status": GONE}
-    appended.gone += connection.execute(
-        """INSERT INTO listings_dynamic (listing_id, snapshot_timestamp, state)
-        SELECT i.listing_id, :snapshot, :gone FROM work_ids i
-        WHERE i.sync_id = :sync_id AND i.status = :status AND :gone IS NOT (
-            SELECT d.state FROM listings_dynamic d WHERE d.listing_id = i.listing_id
-            ORDER BY d.snapshot_timestamp DESC LIMIT 1)
-        AND EXISTS (SELECT 1 FROM listings_dynamic d WHERE d.listing_id = i.listing_id)
-        ON CONFLICT DO NOTHING""",
-        parameters,
-    ).rowcount
+    """A last row for what batch has no more; none for what was never recorded."""
+    rows = connection.execute(
+        f"SELECT listing_id FROM work_ids WHERE sync_id = ? AND status = {GONE}", (sync_id,)
+    )
+    for (listing_id,) in rows:
+        state = _last_state(connection, listing_id)
+        if state is _NEVER:
+            appended.vanished += 1
+        elif state != GONE_STATE:
+            row = (listing_id, snapshot, GONE_STATE)
+            appended.gone += insert_rows(connection, "listings_dynamic", ("state",), [row])
     appended.listing_dynamic += appended.gone
-    known = connection.execute(
-        """SELECT count(*) FROM work_ids i WHERE i.sync_id = ? AND i.status = ?
-        AND EXISTS (SELECT 1 FROM listings_dynamic d WHERE d.listing_id = i.listing_id)""",
-        (sync_id, GONE),
-    ).fetchone()[0]
-    appended.vanished = asked - known
 
 
 def insert_rows(

@@ -1,18 +1,15 @@
 """What was fetched of a shop and waits for the rest, in the `work_` tables of the same file.
 
-    begin_shop_sync ──> stage_list_page ... ──> claim_ids ──> stage_batch ...
-          │              (ids of the list)      (100 ids       (listings, their
-          │                                      of any shops)  shops, what is gone)
-          └─ ids known: no list pages                │
-                                                     └─> complete_syncs ──> append_shop_sync
+    begin_shop_sync ──> stage_list_page ... ──> Claims.take ──> stage_batch ... ──> append_shop_sync
+          │              (ids of the list)      (100 ids         (listings, their    (when it is
+          └─ ids known: no list pages            of any shops)    shops, the gone)    complete)
 
 All functions run inside the caller's transaction. A call's answer is staged in the same transaction
-that moves the progress, so a killed run asks again only for what was in flight: at the start of a
-run `release_claims` puts the ids of such calls back.
+that moves the progress, so a killed run asks again only for what was in flight.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,25 +19,27 @@ from furnisync.history.fields import Object, Oddity, Value, as_id, as_json
 from furnisync.history.selection import Selection
 
 BATCH_SIZE: Final = 100
-WANTED, ASKED, HERE, GONE = range(4)
-
-
-class StagedListing(msgspec.Struct, array_like=True):
-    """A listing as it will be appended; `static` is None where its static row is recent."""
-
-    listing_id: int
-    shop_id: int
-    static: list[Value] | None
-    dynamic: list[Value]
-    oddities: list[Oddity]
+WANTED, HERE, GONE = range(3)
 
 
 class StagedPage(msgspec.Struct, array_like=True):
-    """Listings of one shop that one answer brought, with the columns selected at that time."""
+    """Listings of one shop that one answer brought, as the rows that they will be.
+
+    Attributes:
+        static_columns: of `static` behind the fixed ones, as selected at that time.
+        dynamic_columns: the same of `dynamic`.
+        static: rows for `listings`, of those whose static row is not recent.
+        dynamic: rows for `listings_dynamic`, of all.
+        ended: states of those that are not active any more, by listing.
+        oddities: what did not fit, by listing.
+    """
 
     static_columns: tuple[str, ...]
     dynamic_columns: tuple[str, ...]
-    listings: list[StagedListing]
+    static: list[list[Value]]
+    dynamic: list[list[Value]]
+    ended: dict[int, str]
+    oddities: list[tuple[int, list[Oddity]]]
 
 
 class StagedShop(msgspec.Struct, array_like=True):
@@ -229,44 +228,56 @@ def _add_open(connection: sqlite3.Connection, sync_id: int, change: int) -> None
     )
 
 
-def claim_ids(
-    connection: sqlite3.Connection, limit: int = BATCH_SIZE, *, full_only: bool = False
-) -> list[int]:
-    """Take up to `limit` staged ids, of any shops, oldest sync first, for one call of batch.
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Listings to ask batch for in one call.
 
-    With `full_only` none are taken while fewer than `limit` wait: more may come to fill the call.
+    Attributes:
+        ids: for the call, none twice.
+        staged: where they belong: (sync_id, listing_id).
     """
-    rows = connection.execute(
-        "SELECT listing_id FROM work_ids WHERE status = 0 ORDER BY sync_id, listing_id LIMIT ?",
-        (limit,),
-    ).fetchall()
-    ids = list(dict.fromkeys(row[0] for row in rows))
-    if full_only and len(ids) < limit:
-        return []
-    connection.executemany(
-        "UPDATE work_ids SET status = 1 WHERE listing_id = ? AND status = 0",
-        ((listing_id,) for listing_id in ids),
-    )
-    return ids
+
+    ids: tuple[int, ...]
+    staged: tuple[tuple[int, int], ...]
 
 
-def release_ids(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
-    """Put back the ids of a call that failed."""
-    connection.executemany(
-        "UPDATE work_ids SET status = 0 WHERE listing_id = ? AND status = 1",
-        ((listing_id,) for listing_id in ids),
-    )
+class Claims:
+    """Which staged ids are being asked for; a killed process forgets it, and they are free again.
 
+    `take` runs where the writer runs. A claim is given back after its answer was committed, and
+    after its call failed.
+    """
 
-def release_claims(connection: sqlite3.Connection) -> int:
-    """At the start of a run: put back what a killed run had asked for; returns how many."""
-    return connection.execute("UPDATE work_ids SET status = 0 WHERE status = 1").rowcount
+    def __init__(self) -> None:
+        self._taken: set[tuple[int, int]] = set()
+
+    def take(
+        self, connection: sqlite3.Connection, limit: int = BATCH_SIZE, *, full_only: bool = False
+    ) -> Claim | None:
+        """Take up to `limit` staged ids, of any shops, oldest sync first; None where none wait.
+
+        With `full_only` also None while fewer than `limit` wait: more may come to fill the call.
+        """
+        rows = connection.execute(
+            "SELECT sync_id, listing_id FROM work_ids WHERE status = 0"
+            " ORDER BY sync_id, listing_id LIMIT ?",
+            (limit + len(self._taken),),
+        )
+        free = [pair for row in rows if (pair := (row[0], row[1])) not in self._taken][:limit]
+        if not free or (full_only and len(free) < limit):
+            return None
+        self._taken.update(free)
+        return Claim(tuple(dict.fromkeys(listing_id for _, listing_id in free)), tuple(free))
+
+    def give_back(self, claim: Claim) -> None:
+        """The claim's answer is committed, or its call failed."""
+        self._taken.difference_update(claim.staged)
 
 
 def stage_batch(
     connection: sqlite3.Connection,
     selection: Selection,
-    asked: Sequence[int],
+    claim: Claim,
     listings: Iterable[Object],
     *,
     now_s: float,
@@ -287,24 +298,14 @@ def stage_batch(
         else:
             answers.setdefault(listing_id, listing)
     touched = []
-    for sync, waiting in _waiting(connection, asked).items():
-        arrived = [
-            (listing_id, answers[listing_id]) for listing_id in waiting if listing_id in answers
-        ]
-        if arrived:
-            _stage_listings(connection, selection, sync, arrived)
-            _stage_riding_shop(connection, selection, sync, arrived)
-        connection.executemany(
-            "UPDATE work_ids SET status = ? WHERE sync_id = ? AND listing_id = ?",
-            ((HERE if i in answers else GONE, sync.sync_id, i) for i in waiting),
-        )
-        _add_open(connection, sync.sync_id, -len(waiting))
-        touched.append(sync.shop_id)
-    return [
-        shop_id
-        for shop_id in touched
-        if (state := shop_sync(connection, shop_id)).complete or state.wants_shop
-    ]
+    for target, waiting in _waiting(connection, claim).items():
+        _mark_answered(connection, target, waiting, answers)
+        if arrived := [(i, answers[i]) for i in waiting if i in answers]:
+            _stage_listings(connection, selection, target, arrived)
+            _stage_riding_shop(connection, selection, target, arrived)
+        touched.append(target.shop_id)
+    states = [shop_sync(connection, shop_id) for shop_id in touched]
+    return [state.shop_id for state in states if state.complete or state.wants_shop]
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,22 +314,44 @@ class _Target:
 
     sync_id: int
     shop_id: int
+    snapshot: int
     static_after: int
     has_shop: bool
 
 
-def _waiting(connection: sqlite3.Connection, asked: Sequence[int]) -> dict[_Target, list[int]]:
-    rows = connection.execute(
-        """SELECT s.sync_id, s.shop_id, s.static_after, s.shop IS NOT NULL, i.listing_id
-        FROM work_ids i JOIN work_shops s USING (sync_id)
-        WHERE i.listing_id IN (SELECT value FROM json_each(?)) AND i.status < 2""",
-        (as_json(list(asked)),),
-    )
-    found: dict[_Target, list[int]] = {}
-    for sync_id, shop_id, static_after, has_shop, listing_id in rows:
-        target = _Target(sync_id, shop_id, static_after, bool(has_shop))
-        found.setdefault(target, []).append(listing_id)
+def _waiting(connection: sqlite3.Connection, claim: Claim) -> dict[_Target, list[int]]:
+    by_sync: dict[int, list[int]] = {}
+    for sync_id, listing_id in claim.staged:
+        by_sync.setdefault(sync_id, []).append(listing_id)
+    found = {}
+    for sync_id, ids in by_sync.items():
+        row = connection.execute(
+            "SELECT sync_id, shop_id, snapshot_timestamp, static_after, shop IS NOT NULL"
+            " FROM work_shops WHERE sync_id = ?",
+            (sync_id,),
+        ).fetchone()
+        if row is None:  # the shop has gone meanwhile
+            continue
+        answered = connection.execute(
+            "SELECT listing_id FROM work_ids WHERE sync_id = ? AND status != 0"
+            " AND listing_id IN (SELECT value FROM json_each(?))",
+            (sync_id, as_json(ids)),
+        ).fetchall()
+        skip = {other[0] for other in answered}
+        found[_Target(row[0], row[1], row[2], row[3], bool(row[4]))] = [
+            listing_id for listing_id in ids if listing_id not in skip
+        ]
     return found
+
+
+def _mark_answered(
+    connection: sqlite3.Connection, target: _Target, waiting: list[int], answers: Container[int]
+) -> None:
+    connection.executemany(
+        "UPDATE work_ids SET status = ? WHERE sync_id = ? AND listing_id = ?",
+        ((HERE if i in answers else GONE, target.sync_id, i) for i in waiting),
+    )
+    _add_open(connection, target.sync_id, -len(waiting))
 
 
 def _stage_listings(
@@ -339,21 +362,24 @@ def _stage_listings(
 ) -> None:
     recent = _with_recent_static(connection, target, [listing_id for listing_id, _ in arrived])
     static, dynamic = selection.listing_static, selection.listing_dynamic
-    staged = []
+    state_at = 2 + dynamic.columns.index("state")
+    page = StagedPage(static.columns, dynamic.columns, [], [], {}, [])
     for listing_id, listing in arrived:
-        oddities: list[Oddity] = []
-        staged.append(
-            StagedListing(
-                listing_id,
-                as_id(listing.get("shop_id")) or target.shop_id,
-                None if listing_id in recent else static.values(listing, oddities),
-                dynamic.values(listing, oddities),
-                oddities,
-            )
-        )
-    body = msgspec.msgpack.encode(StagedPage(static.columns, dynamic.columns, staged))
+        odd: list[Oddity] = []
+        row = [listing_id, target.snapshot, *dynamic.values(listing, odd)]
+        page.dynamic.append(row)
+        state = row[state_at]
+        if state is not None and state != "active":
+            page.ended[listing_id] = str(state)
+        if listing_id not in recent:
+            shop_id = as_id(listing.get("shop_id")) or target.shop_id
+            values = static.values(listing, odd)
+            page.static.append([listing_id, target.snapshot, shop_id, *values])
+        if odd:
+            page.oddities.append((listing_id, odd))
     connection.execute(
-        "INSERT INTO work_pages (sync_id, body) VALUES (?, ?)", (target.sync_id, body)
+        "INSERT INTO work_pages (sync_id, body) VALUES (?, ?)",
+        (target.sync_id, msgspec.msgpack.encode(page)),
     )
 
 

@@ -2,8 +2,8 @@
 
 from furnisync.history.snapshots import append_shop_sync
 from furnisync.history.staging import (
+    Claims,
     begin_shop_sync,
-    claim_ids,
     stage_batch,
     stage_list_page,
     stage_shop,
@@ -77,11 +77,13 @@ def sync(connection, selection, shop_id, listings, now, *, known=None, **shop_ch
     known = listed if known is None else {item["listing_id"]: item for item in known}
     begin_shop_sync(connection, shop_id, now)
     stage_list_page(connection, shop_id, list(listed), told=len(listed), next_offset=None)
-    asked = []
-    while ids := claim_ids(connection):
+    asked, claims = [], Claims()
+    while claim := claims.take(connection):
+        ids = claim.ids
         asked += ids
         answer = [{**known[i], "shop": shop(shop_id, **shop_changes)} for i in ids if i in known]
-        stage_batch(connection, selection, ids, answer, now_s=now)
+        stage_batch(connection, selection, claim, answer, now_s=now)
+        claims.give_back(claim)
     stage_shop(connection, selection, shop_id, shop(shop_id, **shop_changes))
     return append_shop_sync(connection, shop_id), asked
 
