@@ -32,7 +32,7 @@ def test_every_image_is_served_as_the_truth_says(steady, images):
 
 @pytest.mark.parametrize("size", ["75x75", "170x135", "570xN", "794xN", "1140xN", "1588xN"])
 def test_pixel_sizes(steady, images, size):
-    for image in images[:3]:
+    for image in images[:2]:
         picture = Image.open(io.BytesIO(steady.url(image["urls"][size]).body))
         picture.load()
         assert picture.format == "JPEG"
@@ -42,7 +42,9 @@ def test_pixel_sizes(steady, images, size):
 
 
 def test_full_size_is_what_the_api_says(steady, images):
-    listing = steady.api(f"listings/{images[0]['listing_id']}/images").json["results"][0]
+    found = steady.batch([image["listing_id"] for image in images[:60]], "&includes=Images")
+    known = [image for one in found for image in one["images"] if image["full_width"]]
+    listing = min(known, key=lambda image: image["full_width"] * image["full_height"])
     picture = Image.open(io.BytesIO(steady.url(listing["url_fullxfull"]).body))
     assert picture.size == (listing["full_width"], listing["full_height"])
 

@@ -15,7 +15,7 @@ import pytest
 from asking_sandbox import SMALL, Asker
 
 from furnisync.sandbox.generate import generate
-from furnisync.sandbox.options import Options
+from furnisync.sandbox.options import Options, parse_options
 from furnisync.sandbox.process import SandboxError, SandboxProcess
 
 NOON = 1_790_000_000.0
@@ -245,8 +245,10 @@ def test_a_sandbox_ends_with_its_parent(tmp_path):
 
 
 def test_bad_options_end_with_usage():
-    with pytest.raises(SandboxError):
-        SandboxProcess(listings=5, giant_shop=6).start()
+    for wrong in (["--listings", "5", "--giant-shop", "6"], ["--ties", "odd"], ["--shop", "x"]):
+        with pytest.raises(SystemExit) as ended:
+            parse_options(wrong)
+        assert ended.value.code == 2
 
 
 def test_env_and_kill():
