@@ -256,11 +256,19 @@ def finish_pass(connection: sqlite3.Connection, pass_id: int, now: int) -> bool:
     return True
 
 
+def count_intervals(connection: sqlite3.Connection, pass_id: int) -> int:
+    """How many lists a pass reads, those that were cut not counted."""
+    row = connection.execute(
+        "SELECT count(*) FROM intervals WHERE pass_id = ? AND state <> 'split'", (pass_id,)
+    ).fetchone()
+    return int(row[0])
+
+
 def count_giants(connection: sqlite3.Connection, pass_id: int) -> None:
     """Note how many distinct listings came of each interval that was read in parts."""
     giants = connection.execute(
-        "SELECT interval_id FROM intervals AS giant WHERE pass_id = ? AND state = 'split' AND EXISTS"
-        " (SELECT 1 FROM intervals WHERE parent = giant.interval_id AND part <> 'whole')",
+        "SELECT interval_id FROM intervals AS giant WHERE pass_id = ? AND state = 'split'"
+        " AND EXISTS (SELECT 1 FROM intervals WHERE parent = giant.interval_id AND part <> 'whole')",
         (pass_id,),
     ).fetchall()
     for (interval_id,) in giants:

@@ -144,7 +144,8 @@ def record_batch(
     ]
     connection.executemany(
         "UPDATE listings SET shop_id = coalesce(?, shop_id),"
-        " taxonomy_id = coalesce(?, taxonomy_id), state = coalesce(?, state), price_usd = coalesce(?, price_usd),"
+        " taxonomy_id = coalesce(?, taxonomy_id), state = coalesce(?, state),"
+        " price_usd = coalesce(?, price_usd),"
         " created = coalesce(?, created), batch_due = ?, batched_at = ?, batch_tries = 0,"
         " reason = NULL WHERE listing_id = ?",
         rows,
@@ -232,14 +233,6 @@ def mark_shop_synced(
 def forget_synced_shops(connection: sqlite3.Connection) -> None:
     """`--reset-shops`: every shop is due again."""
     connection.execute("UPDATE shops SET synced_at = NULL")
-
-
-def count_due_shops(connection: sqlite3.Connection, before: int) -> int:
-    """How many shops were last synced before that time, or never."""
-    row = connection.execute(
-        "SELECT count(*) FROM shops WHERE synced_at IS NULL OR synced_at < ?", (before,)
-    ).fetchone()
-    return int(row[0])
 
 
 def due_shops(connection: sqlite3.Connection, before: int, after_id: int, limit: int) -> list[int]:

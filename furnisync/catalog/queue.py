@@ -212,12 +212,11 @@ def apply_wanted(
     return queued
 
 
-def recent_files(
-    connection: sqlite3.Connection, since: int
-) -> list[tuple[int, int, str, bytes]]:
+def recent_files(connection: sqlite3.Connection, since: int) -> list[tuple[int, int, str, bytes]]:
     """Files whose rows were written since a time: (listing_id, image_id, file, sha256)."""
     rows = connection.execute(
-        "SELECT listing_id, image_id, file, sha256 FROM images WHERE done_at >= ? AND file NOT NULL",
+        "SELECT listing_id, image_id, file, sha256 FROM images"
+        " WHERE done_at >= ? AND file NOT NULL",
         (since,),
     )
     return [tuple(row) for row in rows]

@@ -31,6 +31,7 @@ CREATE TABLE shops (
     reason TEXT                    -- why the last try to read it failed
 ) STRICT;
 CREATE INDEX shops_due ON shops (synced_at);
+CREATE INDEX shops_trouble ON shops (reason) WHERE reason IS NOT NULL;
 
 CREATE TABLE listings (
     listing_id INTEGER PRIMARY KEY,
@@ -48,6 +49,8 @@ CREATE TABLE listings (
     reason TEXT                    -- why the last batch brought nothing
 ) STRICT;
 CREATE INDEX listings_batch ON listings (batch_due) WHERE batch_due IS NOT NULL;
+CREATE INDEX listings_trouble ON listings (reason)
+    WHERE reason IS NOT NULL AND batch_due IS NOT NULL;
 CREATE INDEX listings_shop ON listings (shop_id);
 
 CREATE TABLE images (

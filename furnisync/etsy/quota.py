@@ -180,10 +180,10 @@ class Ledger:
             self._woken = None
 
     def _take_flight(self, purpose: str) -> int:
-        """Number of the call that is settled: the task's own, else the oldest of this purpose."""
+        """Number of the call that is settled: the task's last, else the oldest of this purpose."""
         task = _current_task()
         flights = self._flights.items()
-        own = (number for number, (_, sender) in flights if task and sender is task)
+        own = (number for number, (_, sender) in reversed(flights) if task and sender is task)
         alike = (number for number, (what, _) in flights if what == purpose)
         number = next(own, None) or next(alike, 0)
         self._flights.pop(number, None)
@@ -291,6 +291,7 @@ class Ledger:
         if key.trimmed is None or elapsed_s(key.trimmed, now) > file.TRIM_EVERY_S:
             key.trimmed = now
             for number in file.list_lost(self._connection, self._key_id, now):
+                self._flights.pop(number, None)
                 self._settle_one(key, number, None, now)
             file.trim(self._connection, self._key_id, now)
         facts = file.load_facts(self._connection, self._key_id, key, now)

@@ -58,7 +58,9 @@ def recheck_recent(writer: Writer, store: Store, clock: Clock) -> int:
         if not _is_whole(store, file, sha256)
     ]
     if wrong:
-        log.warning("%d images were damaged when the last run ended; fetching them anew", len(wrong))
+        log.warning(
+            "%d images were damaged when the last run ended; fetching them anew", len(wrong)
+        )
         reason = "damaged when a run ended"
         writer.submit(queue.requeue, wrong, reason, int(clock.now())).result()
     return len(wrong)
@@ -72,6 +74,6 @@ def _recent(connection: sqlite3.Connection) -> list[tuple[int, int, str, bytes]]
 def _is_whole(store: Store, file: str, sha256: bytes) -> bool:
     try:
         with store.open(file) as content:
-            return hashlib.file_digest(content, "sha256").digest() == sha256
+            return hashlib.sha256(content.read()).digest() == sha256
     except OSError:
         return False

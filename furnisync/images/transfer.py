@@ -9,8 +9,6 @@ time in the usual places of Linux and macOS, so that certifi is not needed. A pr
 environment (`https_proxy`, `no_proxy`) is used, as curl always does.
 """
 
-import contextlib
-import selectors
 import time
 
 import msgspec
@@ -24,6 +22,8 @@ CONNECT_TIMEOUT_S = 15.0
 STALL_S = 20
 STALL_BYTES_PER_S = 100
 """Slower than this for `STALL_S` is a stall."""
+LONGEST_WAIT_S = 0.25
+BLIND_WAIT_S = 0.005
 BUFFER_BYTES = 128 * 1024
 """Most images come in one or two pieces then."""
 
@@ -127,12 +127,8 @@ class CurlLoop:
 
     def __init__(self, connections: int) -> None:
         self._running: dict[pycurl.Curl, Transfer] = {}
-        self._selector = selectors.DefaultSelector()
-        self._due: float | None = None
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, connections)
-        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
 
     @property
     def active(self) -> int:
@@ -154,21 +150,32 @@ class CurlLoop:
 
     def drive(self, timeout_s: float) -> list[tuple[Transfer, Answer]]:
         """Wait for news for at most `timeout_s`, move all transfers on, return those that ended."""
-        now = time.monotonic()
-        wait = timeout_s if self._due is None else min(timeout_s, self._due - now)
-        for key, events in self._selector.select(max(0.0, wait)):
-            # The bits of curl (POLL_*, CSELECT_*) and of `selectors` are the same: 1 in, 2 out.
-            self._multi.socket_action(key.fd, events)
-        if self._due is not None and self._due <= time.monotonic():
-            self._due = None
-            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._wait(timeout_s)
+        if not self._running:
+            return []
+        self._multi.perform()
         return self._finished()
 
     def close(self) -> None:
         """Close all connections; the transfers' handles are the caller's."""
         self.abort()
         self._multi.close()
-        self._selector.close()
+
+    def _wait(self, timeout_s: float) -> None:
+        if not self._running:
+            if timeout_s > 0:
+                time.sleep(timeout_s)
+            return
+        due_ms = self._multi.timeout()
+        wait = min(timeout_s, LONGEST_WAIT_S)
+        if due_ms >= 0:
+            wait = min(wait, due_ms / 1000)
+        if wait <= 0:
+            return
+        began = time.monotonic()
+        if self._multi.select(wait) == 0 and time.monotonic() - began < wait / 2:
+            # No socket to wait for yet (a name is being looked up): select came back at once.
+            time.sleep(min(wait, BLIND_WAIT_S))
 
     def _finished(self) -> list[tuple[Transfer, Answer]]:
         ended: list[tuple[Transfer, Answer]] = []
@@ -180,17 +187,3 @@ class CurlLoop:
                 ended.append((transfer, transfer.answer(error, message)))
             if not queued:
                 return ended
-
-    def _watch(self, what: int, descriptor: int, _multi: object, _data: object) -> None:
-        """Curl tells which sockets it waits for. An exception here would be lost: none may be."""
-        if what == pycurl.POLL_REMOVE:
-            with contextlib.suppress(KeyError):
-                self._selector.unregister(descriptor)
-        elif descriptor in self._selector.get_map():
-            self._selector.modify(descriptor, what)
-        else:
-            self._selector.register(descriptor, what)
-
-    def _set_timer(self, after_ms: int) -> None:
-        """Curl tells when it wants to be called without news; -1: never."""
-        self._due = None if after_ms < 0 else time.monotonic() + after_ms / 1000

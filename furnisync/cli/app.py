@@ -1,0 +1,148 @@
+"""The command `furnisync` and the two scripts that the user knows."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from furnisync import __version__
+from furnisync.cli.demo import run_demo
+from furnisync.cli.logs import start_logging
+from furnisync.cli.run_images import run_image_sync
+from furnisync.cli.summary import print_status
+from furnisync.clock import SystemClock
+from furnisync.config import HomeFiles, Mode, read_environment
+from furnisync.errors import UserError
+from furnisync.images.discovery import Scope
+from furnisync.images.ids_file import read_ids
+from furnisync.images.sync import ImageRun
+from furnisync.sandbox.__main__ import main as sandbox_main
+from furnisync.status import read_status, to_json
+
+EXIT_USAGE = 2
+
+app = typer.Typer(
+    name="furnisync",
+    help="Keeps a complete and growing local dataset of Etsy's furniture.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+TestFlag = Annotated[
+    bool, typer.Option("--test", help="Use test files and folders instead of production's.")
+]
+
+
+def images(
+    ids_file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[ids.txt]", help="Sync just the listings of this file, one id or url a line."
+        ),
+    ] = None,
+    *,
+    slow: Annotated[
+        bool, typer.Option("--slow", help="About one call a second, for ever (the default).")
+    ] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="As fast as the key allows; ends when all is done.")
+    ] = False,
+    reset_shops: Annotated[
+        bool, typer.Option("--reset-shops", help="Forget which shops were done, then run.")
+    ] = False,
+    every_shop: Annotated[
+        bool, typer.Option("--every-shop", help="Read each due shop's own list too (costs calls).")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help="Stop after N listings.")
+    ] = None,
+    test: TestFlag = False,
+) -> None:
+    """Find every furniture listing and download its images."""
+    if ids_file is not None and limit is not None:
+        raise typer.BadParameter("--limit and an ids file exclude each other.")
+    mode = _mode(slow=slow, fast=fast)
+    ids = None
+    if ids_file is not None:
+        found = read_ids(ids_file)
+        if complaint := found.complaint(ids_file):
+            Console(stderr=True).print(f"{complaint}; the rest is done.", style="yellow")
+        ids = found.ids
+    scope = Scope(limit=limit, ids=ids, every_shop=every_shop)
+    raise typer.Exit(run_image_sync(ImageRun(mode, scope, reset_shops, test)))
+
+
+def _mode(*, slow: bool, fast: bool) -> Mode:
+    if slow and fast:
+        raise typer.BadParameter("--slow and --fast exclude each other.")
+    return "fast" if fast else "slow"
+
+
+app.command("images")(images)
+
+
+@app.command()
+def status(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    test: TestFlag = False,
+) -> None:
+    """Show what there is, what runs, what is left, what failed and why; at any time."""
+    files = HomeFiles(read_environment().home, test)
+    found = read_status(files, SystemClock())
+    if as_json:
+        sys.stdout.write(to_json(found) + "\n")
+    else:
+        print_status(Console(), found, files)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def sandbox(context: typer.Context) -> None:
+    """Start an Etsy of our own, for trying things out and for tests (`--help` for its options)."""
+    sandbox_main(context.args)
+
+
+@app.command()
+def demo(
+    listings: Annotated[int, typer.Option(min=1, help="Furniture listings in the sandbox.")] = 2000,
+    home: Annotated[Path, typer.Option(help="Where the demo's data go.")] = Path("demo-data"),
+) -> None:
+    """Run image sync against the sandbox, from nothing to every image."""
+    raise typer.Exit(run_demo(listings, home))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    sys.stdout.write(f"furnisync {__version__}\n")
+
+
+def run(application: typer.Typer, name: str) -> None:
+    """Run a command line; what the user can mend ends in one sentence and exit status 2."""
+    console = Console()
+    start_logging(console)
+    try:
+        application(prog_name=name)
+    except UserError as error:
+        Console(stderr=True).print(
+            f"{name}: {error}", style="bold red", soft_wrap=True, markup=False
+        )
+        sys.exit(EXIT_USAGE)
+
+
+def main() -> None:
+    """`furnisync`."""
+    run(app, "furnisync")
+
+
+def images_script() -> None:
+    """`sync_images.py`."""
+    script = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    script.command()(images)
+    run(script, "sync_images.py")

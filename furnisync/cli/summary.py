@@ -1,0 +1,82 @@
+"""What a run ends with: tables of what there is, what is missing and why."""
+
+from rich.console import Console
+from rich.table import Table
+
+from furnisync.cli.views import quota_line
+from furnisync.cli.words import clock_time, duration, size
+from furnisync.config import HomeFiles
+from furnisync.status import Status
+
+
+def print_status(console: Console, status: Status, files: HomeFiles) -> None:
+    """The whole picture as tables."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim", justify="right")
+    table.add_column(overflow="fold")
+    for name, value in _facts(status, files):
+        table.add_row(name, value)
+    console.print(table)
+    if status.troubles:
+        print_troubles(console, status)
+
+
+def _facts(status: Status, files: HomeFiles) -> list[tuple[str, str]]:
+    images = status.images
+    total = sum(number for state, number in images.items() if state != "unwanted")
+    rows = [
+        ("home", status.home),
+        ("image sync", _running(status)),
+        ("listings", _by_state(status.listings, ("active", "gone"))),
+        ("shops", f"{status.shops:,}"),
+        (
+            "images",
+            f"{images.get('done', 0):,} of {total:,} here, {size(status.image_bytes)}"
+            + "".join(
+                f", {images[kind]:,} {kind}"
+                for kind in ("pending", "gone", "bad", "failed")
+                if kind in images
+            ),
+        ),
+        ("waiting", f"{status.batches_waiting:,} listings for batch, {status.images_due:,} images"),
+    ]
+    if (current := status.current_pass) is not None:
+        if current.complete and current.finished_at:
+            words = f"complete at {clock_time(current.finished_at)}"
+        else:
+            words = f"begun {clock_time(current.started_at)}, not complete"
+        words += f"; {current.intervals_done:,} of {current.intervals:,} price intervals read"
+        if current.intervals_failed:
+            words += f", {current.intervals_failed:,} failed"
+        if current.unreached:
+            words += f"; {current.unreached:,} listings out of reach of any query"
+        rows.append(("pass", words))
+    rows.append(("quota", quota_line(status.quota)))
+    if status.seconds_left:
+        rows.append(("to go", f"about {duration(status.seconds_left)}"))
+    rows += [("image files", str(files.images)), ("metadata", str(files.metadata))]
+    return rows
+
+
+def _running(status: Status) -> str:
+    if status.pid is None:
+        return "not running"
+    if status.activity is None:
+        return f"running (pid {status.pid})"
+    return f"running (pid {status.pid}, {status.activity.mode}): {status.activity.doing}"
+
+
+def _by_state(numbers: dict[str, int], first: tuple[str, ...]) -> str:
+    order = sorted(numbers, key=lambda state: (state not in first, state))
+    return ", ".join(f"{numbers[state]:,} {state}" for state in order) or "none yet"
+
+
+def print_troubles(console: Console, status: Status) -> None:
+    """What failed and why, most frequent first."""
+    table = Table(title="What failed and why", title_justify="left", box=None, pad_edge=False)
+    table.add_column("what")
+    table.add_column("number", justify="right")
+    table.add_column("reason", overflow="fold")
+    for trouble in status.troubles:
+        table.add_row(trouble.what, f"{trouble.number:,}", trouble.reason)
+    console.print(table)

@@ -1,0 +1,131 @@
+"""Tells while image sync runs: what it is doing, how far it is, and `image_metadata.json`."""
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+import msgspec
+
+from furnisync.catalog.schema import read_catalog, set_meta
+from furnisync.clock import Clock
+from furnisync.config import HomeFiles, Mode, Settings
+from furnisync.database import Writer
+from furnisync.images.discovery import Discovery
+from furnisync.images.downloads import DownloadWorker
+from furnisync.images.metadata import write_metadata
+from furnisync.images.recheck import mark_alive
+from furnisync.status import ACTIVITY, Activity, Status, read_status_from
+
+log = logging.getLogger("furnisync.images")
+
+LOOK_EVERY_S = 1.0
+TELL_EVERY_S = 2.0
+RATE_OVER_S = 20.0
+"""Images a second are averaged over about so long."""
+
+Show = Callable[[Status], None]
+
+
+class Reporter:
+    """Looks at the catalogue once a second and passes the picture on."""
+
+    def __init__(
+        self,
+        reader: sqlite3.Connection,
+        writer: Writer,
+        files: HomeFiles,
+        settings: Settings,
+        clock: Clock,
+        discovery: Discovery,
+        worker: DownloadWorker,
+        mode: Mode,
+        show: Show,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._files = files
+        self._settings = settings
+        self._clock = clock
+        self._discovery = discovery
+        self._worker = worker
+        self._mode: Mode = mode
+        self._show = show
+        self._started_at = clock.now()
+        self._told_at = float("-inf")
+        self._rate = 0.0
+        self._done_before: tuple[float, int] | None = None
+        self._metadata_at = time.monotonic()
+        self._metadata_version: int | None = None
+
+    async def run(self) -> None:
+        """Look and tell until cancelled.
+
+        Raises:
+            whatever ended the download worker, since a run without it is not a run.
+        """
+        while True:
+            if self._worker.error is not None:
+                raise self._worker.error
+            status = await asyncio.to_thread(
+                read_status_from, self._reader, self._files, self._clock
+            )
+            self._measure(status)
+            self._show(status)
+            now = time.monotonic()
+            if now - self._told_at >= TELL_EVERY_S:
+                self._told_at = now
+                await self._writer.run(self._tell)
+            if now - self._metadata_at >= self._settings.images.metadata_every_s:
+                await asyncio.to_thread(self._write_metadata)
+                self._metadata_at = time.monotonic()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def finish(self) -> None:
+        """At the end of a run: the metadata file, and that nothing runs any more."""
+        self._writer.submit(self._tell_ended).result()
+        self._write_metadata()
+
+    def _tell(self, connection: sqlite3.Connection) -> None:
+        activity = Activity(
+            mode=self._mode,
+            doing=self._discovery.doing,
+            started_at=self._started_at,
+            at=self._clock.now(),
+            downloads_paused=self._worker.paused,
+            images_per_second=round(self._rate, 2),
+        )
+        set_meta(connection, ACTIVITY, msgspec.json.encode(activity).decode())
+        mark_alive(connection, int(self._clock.now()))
+
+    def _tell_ended(self, connection: sqlite3.Connection) -> None:
+        set_meta(connection, ACTIVITY, None)
+
+    def _measure(self, status: Status) -> None:
+        """Exponential average of images a second."""
+        now, done = time.monotonic(), status.images.get("done", 0)
+        if self._done_before is not None:
+            then, before = self._done_before
+            passed = max(now - then, 1e-3)
+            weight = min(1.0, passed / RATE_OVER_S)
+            self._rate += weight * (max(0, done - before) / passed - self._rate)
+        self._done_before = (now, done)
+
+    def _write_metadata(self) -> None:
+        """Write the file if the catalogue changed since; a full disk leaves the old one."""
+        with closing(read_catalog(self._files.catalog)) as reader:
+            counters = reader.execute("SELECT name, value FROM counters ORDER BY name").fetchall()
+            version = hash(tuple(map(tuple, counters)))
+            if version == self._metadata_version and self._files.metadata.exists():
+                return
+            try:
+                number = write_metadata(reader, self._files.metadata, self._files.images.name)
+            except OSError as error:
+                log.error(  # noqa: TRY400 -- the disk, not the code
+                    "%s could not be written: %s", self._files.metadata, error
+                )
+                return
+        self._metadata_version = version
+        log.info("%s written: %d listings", self._files.metadata.name, number)

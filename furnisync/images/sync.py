@@ -1,0 +1,272 @@
+"""`sync_images.py`: wires discovery and downloads together and runs them to their end, or for ever.
+
+Discovery (asyncio) --rows--> catalogue <--rows-- DownloadWorker (a thread)
+     |                            |
+  EtsyClient -- Ledger         Reporter: activity, progress, image_metadata.json
+"""
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack, closing
+
+import msgspec
+
+from furnisync import __version__
+from furnisync.catalog import queue
+from furnisync.catalog.schema import open_catalog, read_catalog
+from furnisync.clock import Clock
+from furnisync.config import Environment, HomeFiles, ImageSettings, Mode, Settings
+from furnisync.database import Writer
+from furnisync.errors import Terminal, Transient, UserError
+from furnisync.etsy.client import EtsyClient
+from furnisync.etsy.quota import Ledger
+from furnisync.images.discovery import Discovery, Scope, reset_shops
+from furnisync.images.download import Downloader, DownloadLimits
+from furnisync.images.downloads import DownloadWorker
+from furnisync.images.plan_file import load_plan
+from furnisync.images.recheck import mark_ended, mark_running, recheck_recent
+from furnisync.images.reporting import Reporter, Show
+from furnisync.images.sizes import smaller_than
+from furnisync.images.store import FolderStore
+from furnisync.instance import single_instance
+
+log = logging.getLogger("furnisync.images")
+
+RETRY_ROUND_S = 600.0
+"""What could not be done in a round of slow mode is tried again after this."""
+WAIT_FOR_IMAGES_S = 60
+"""A run that ends waits for retries of images that are due this soon; later ones are left."""
+STOP_CALLS_S = 4.0
+
+
+class ImageRun(msgspec.Struct, frozen=True):
+    """What the command line asked for."""
+
+    mode: Mode = "slow"
+    scope: Scope = Scope()
+    reset_shops: bool = False
+    test: bool = False
+
+    @property
+    def ends(self) -> bool:
+        """Whether the run ends when its work is done; slow mode goes on for ever."""
+        return self.mode == "fast" or not self.scope.everything
+
+
+class ImageSync:
+    """One run of image sync on a home; make it inside the home's lock."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        settings: Settings,
+        run: ImageRun,
+        clock: Clock,
+        show: Show,
+    ) -> None:
+        """Make a run; `show` gets a picture of it about once a second."""
+        self._environment = environment
+        self._settings = settings
+        self._run = run
+        self._clock = clock
+        self._show = show
+        self._files = HomeFiles(environment.home, run.test)
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Finish what is in flight and end, within some seconds; call from the event loop."""
+        log.info("stopping: finishing what is in flight")
+        self._stopping.set()
+
+    async def run(self) -> bool:
+        """Run to the end.
+
+        Returns:
+            whether everything that was asked for was done; False also where it was stopped.
+
+        Raises:
+            UserError: wrong input or surroundings, nothing begun or all of it kept.
+        """
+        key = self._environment.require_key()
+        load_plan(self._files.plan, None)
+        with single_instance(self._files.lock("images"), "image sync"):
+            async with AsyncExitStack() as stack:
+                writer = Writer(open_catalog(self._files.catalog), "catalogue")
+                stack.callback(writer.close)
+                clean = await self._prepare(writer)
+                reader = stack.enter_context(closing(read_catalog(self._files.catalog)))
+                ledger = stack.enter_context(
+                    closing(
+                        Ledger(
+                            self._files.quota,
+                            key.fingerprint(),
+                            "images",
+                            self._run.mode,
+                            self._settings.quota,
+                            self._clock,
+                        )
+                    )
+                )
+                client = await stack.enter_async_context(
+                    EtsyClient(
+                        self._environment.api_url, key, ledger, self._settings.api, self._clock
+                    )
+                )
+                discovery = self._discovery(client, writer)
+                store = FolderStore(self._files.images)
+                worker = self._worker(writer, store, discovery)
+                reporter = Reporter(
+                    reader, writer, self._files, self._settings, self._clock,
+                    discovery, worker, self._run.mode, self._show,
+                )  # fmt: skip
+                stack.callback(reporter.finish)
+                complete = await self._work(
+                    discovery, client, writer, store, worker, reporter, clean
+                )
+                await writer.run(mark_ended)
+                return complete
+
+    async def _prepare(self, writer: Writer) -> bool:
+        """Bring the catalogue in line with settings and command line.
+
+        Returns:
+            whether the last run ended cleanly.
+        """
+        now = int(self._clock.now())
+        images = self._settings.images
+        if self._run.reset_shops:
+            await writer.run(reset_shops, now)
+        queued = await writer.run(
+            queue.apply_wanted, images.size, images.which, smaller_than(images.size), now
+        )
+        if queued:
+            log.info("the settings want %d more images of listings that are known", queued)
+        self._files.images.mkdir(exist_ok=True)
+        return await writer.run(mark_running)
+
+    def _discovery(self, client: EtsyClient, writer: Writer) -> Discovery:
+        fast = self._run.mode == "fast"
+        return Discovery(
+            client,
+            writer,
+            self._clock,
+            self._settings,
+            self._files.plan,
+            self._run.scope,
+            pages_at_once=self._settings.api.connections if fast else 2,
+        )
+
+    def _worker(self, writer: Writer, store: FolderStore, discovery: Discovery) -> DownloadWorker:
+        limits = download_limits(self._settings.images, self._run.mode, self._environment)
+        return DownloadWorker(
+            writer,
+            Downloader(store, limits, self._clock),
+            self._settings.images,
+            self._files.images,
+            self._clock,
+            discovery.within,
+        )
+
+    async def _work(
+        self,
+        discovery: Discovery,
+        client: EtsyClient,
+        writer: Writer,
+        store: FolderStore,
+        worker: DownloadWorker,
+        reporter: Reporter,
+        clean: bool,  # noqa: FBT001
+    ) -> bool:
+        """Run the stages side by side until the work is done, one of them breaks, or we are told."""
+
+        async def discover_and_download() -> bool:
+            return await self._run_rounds(discovery, writer, worker)
+
+        async def download() -> None:
+            if not clean:
+                await asyncio.to_thread(recheck_recent, writer, store, self._clock)
+            worker.start()
+
+        work = asyncio.create_task(discover_and_download())
+        report = asyncio.create_task(reporter.run())
+        stop = asyncio.create_task(self._stopping.wait())
+        begin = asyncio.create_task(download())
+        tasks = (work, report, stop, begin)
+        try:
+            await asyncio.wait((work, report, stop), return_when=asyncio.FIRST_COMPLETED)
+            if stop.done():
+                worker.stop()
+                await client.drain(STOP_CALLS_S)
+                return False
+            if report.done():
+                report.result()
+            return work.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            worker.stop()
+            if worker.is_alive():
+                await asyncio.to_thread(worker.join)
+
+    async def _run_rounds(
+        self, discovery: Discovery, writer: Writer, worker: DownloadWorker
+    ) -> bool:
+        while True:
+            complete = await self._round(discovery)
+            if self._run.ends:
+                await self._wait_for_images(discovery, writer, worker)
+                return complete
+            pause_s = await discovery.seconds_to_next() if complete else RETRY_ROUND_S
+            await asyncio.sleep(pause_s)
+
+    async def _round(self, discovery: Discovery) -> bool:
+        """One round; a failure that may pass costs only the round.
+
+        Raises:
+            UserError: it will not pass by itself.
+        """
+        try:
+            return await discovery.run_round()
+        except BaseExceptionGroup as errors:
+            error = _weightiest(errors)
+            if isinstance(error, UserError) or not isinstance(error, Transient | Terminal):
+                raise error from None
+            log.error("this round could not be finished: %s", error)  # noqa: TRY400
+            return False
+
+    async def _wait_for_images(
+        self, discovery: Discovery, writer: Writer, worker: DownloadWorker
+    ) -> None:
+        """Until every image that is due, or will be within a minute, had its try."""
+        discovery.doing = "downloading the last images"
+        worker.wake()
+        while worker.error is None:
+            due = await writer.run(queue.next_image_due, discovery.within())
+            if not worker.busy and (due is None or due > self._clock.now() + WAIT_FOR_IMAGES_S):
+                return
+            await asyncio.sleep(0.1)
+        raise worker.error
+
+
+def _weightiest(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Of a group of errors the one to act on: what only the user can mend before all others."""
+    mendable = errors.subgroup(UserError)
+    first = (mendable or errors).exceptions[0]
+    return _weightiest(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def download_limits(
+    settings: ImageSettings, mode: Mode, environment: Environment
+) -> DownloadLimits:
+    """The downloader's limits in a mode."""
+    slow = mode == "slow"
+    return DownloadLimits(
+        connections=settings.slow_connections if slow else settings.fast_connections,
+        per_second=settings.slow_per_second if slow else settings.fast_per_second,
+        max_bytes=settings.max_bytes,
+        max_pixels=settings.max_pixels,
+        timeout_s=settings.timeout_s,
+        allowed_hosts=environment.cdn_hosts,
+        user_agent=f"furnisync/{__version__}",
+    )
