@@ -226,6 +226,13 @@ def wants_call(program: Program, now: Moment) -> bool:
     return any(0 <= now.mono - mono < WANT_FADES_S for mono in program.wants.values())
 
 
+def forget_wants(key: Key, now: Moment) -> None:
+    """Drop the words of processes that left the line without saying so."""
+    for program in key.programs.values():
+        fresh = {who: at for who, at in program.wants.items() if 0 <= now.mono - at < WANT_FADES_S}
+        program.wants = fresh
+
+
 def _weight(name: str, settings: QuotaSettings) -> float:
     share = min(max(settings.images_share_percent, 1.0), 99.0)
     return share if name == "images" else 100.0 - share

@@ -11,6 +11,7 @@ Both belong into the same task, so that an answer is matched with its call. The 
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -22,7 +23,7 @@ from typing import Literal, TypeVar
 
 from furnisync.clock import Clock
 from furnisync.config import Mode, QuotaSettings
-from furnisync.database import open_reader, transaction
+from furnisync.database import transaction
 from furnisync.errors import DatabaseUnusable
 from furnisync.etsy import quota_file as file
 from furnisync.etsy.pacing import (
@@ -30,11 +31,19 @@ from furnisync.etsy.pacing import (
     Pause,
     book_grant,
     decide,
+    forget_wants,
     note_spent,
     spent_message,
 )
 from furnisync.etsy.quota_answers import Answer, Sent, absorb, read_answer
-from furnisync.etsy.quota_report import Event, ProgramState, QuotaState, Usage, read_quota
+from furnisync.etsy.quota_report import (
+    Event,
+    ProgramState,
+    QuotaState,
+    Usage,
+    read_quota,
+    read_state,
+)
 from furnisync.etsy.quota_state import Facts, Key, Moment, Notice, Program, elapsed_s
 
 __all__ = [
@@ -74,7 +83,7 @@ class Ledger:
     millisecond, wait for no disk, and when another process holds the lock the waiter sleeps.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917  # all of it comes from one place, the wiring
+    def __init__(
         self,
         path: Path,
         key_id: str,
@@ -107,12 +116,13 @@ class Ledger:
         self._notices: list[Notice] = []
         self._spent_told: Moment | None = None
         self._unwritable_mono: float | None = None
+        self._mended_mono: float | None = None
         self._open()
         self._insist(self._adopt)
 
     def _open(self) -> None:
         self._connection = file.open_ledger(self._path)
-        self._inode = self._path.stat().st_ino
+        self._inode = file.inode_of(self._path)
         self._checked_mono = self._clock.monotonic()
         # Another file numbers its calls anew: those of the old one are older than all of its own.
         self._flights.clear()
@@ -153,6 +163,7 @@ class Ledger:
         self._unsettled += [(number, None) for number in self._flights]
         self._flights.clear()
         self._insist(self._leave)
+        self._unsettled.clear()
         self._connection.close()
 
     def _insist(self, work: Callable[[Key, Facts, Moment], None]) -> None:
@@ -193,11 +204,10 @@ class Ledger:
         """Write down what was settled; when the file is busy, a little later."""
         if not self._unsettled:
             return
-        if isinstance(self._write(lambda *_: None), Pause):
-            try:
-                asyncio.get_running_loop().call_later(BUSY_S, self._flush)
-            except RuntimeError:
-                return  # no loop: the next transaction takes it along
+        written = self._write(lambda *_: None)
+        if isinstance(written, Pause):
+            with contextlib.suppress(RuntimeError):  # no loop: the next transaction takes it along
+                asyncio.get_running_loop().call_later(written.seconds, self._flush)
         elif self._woken is not None:
             self._woken.set()
 
@@ -230,13 +240,19 @@ class Ledger:
         return result
 
     def _recover(self, error: Exception) -> Pause:
-        if file.is_damage(error):
-            self._connection.close()
-            self._open()
-            return Pause(BUSY_S, "the ledger was begun anew", in_line=True)
+        now = self._clock.monotonic()
         if file.is_busy(error):
             return Pause(BUSY_S, "another process writes", in_line=True)
-        now = self._clock.monotonic()
+        if file.is_damage(error):
+            if self._mended_mono is not None and now - self._mended_mono < WARN_EVERY_S:
+                raise DatabaseUnusable(
+                    f"{self._path} is damaged again and again ({error}): check the disk."
+                ) from error
+            self._mended_mono = now
+            self._connection.close()
+            file.move_aside(self._path, self._inode, str(error))
+            self._open()
+            return Pause(BUSY_S, "the ledger was begun anew", in_line=True)
         if self._unwritable_mono is None or now - self._unwritable_mono > WARN_EVERY_S:
             self._unwritable_mono = now
             log.warning("%s cannot be written (%s): no calls until it can", self._path, error)
@@ -248,7 +264,7 @@ class Ledger:
         if 0 <= now - self._checked_mono < CHECK_FILE_EVERY_S:
             return
         self._checked_mono = now
-        if not file.is_same_file(self._path, self._inode):
+        if file.inode_of(self._path) != self._inode:
             self._connection.close()
             self._open()
 
@@ -290,6 +306,7 @@ class Ledger:
             self._settle_one(key, number, answer, now)
         if key.trimmed is None or elapsed_s(key.trimmed, now) > file.TRIM_EVERY_S:
             key.trimmed = now
+            forget_wants(key, now)
             for number in file.list_lost(self._connection, self._key_id, now):
                 self._flights.pop(number, None)
                 self._settle_one(key, number, None, now)
@@ -324,30 +341,3 @@ def _current_task() -> asyncio.Task[object] | None:
         return asyncio.current_task()
     except RuntimeError:
         return None
-
-
-def read_state(path: Path, key_id: str | None, clock: Clock) -> QuotaState | None:
-    """The quota as another process left it; None where nothing is known.
-
-    Args:
-        path: `quota.db`.
-        key_id: the key's fingerprint; None for the key that was used last.
-        clock: wall and monotonic time.
-    """
-    try:
-        connection = open_reader(path, file.APPLICATION_ID)
-    except DatabaseUnusable:
-        return None
-    try:
-        row = connection.execute(
-            "SELECT key_id FROM ledger WHERE key_id = ? OR ? IS NULL ORDER BY used_at DESC LIMIT 1",
-            (key_id, key_id),
-        ).fetchone()
-        if row is None:
-            return None
-        now = Moment(clock.monotonic(), clock.now())
-        return read_quota(connection, row[0], file.load_key(connection, row[0]), now)
-    except (sqlite3.DatabaseError, file.Damaged):
-        return None
-    finally:
-        connection.close()

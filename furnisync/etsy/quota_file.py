@@ -3,6 +3,7 @@
 All functions run inside the caller's transaction.
 """
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -23,6 +24,7 @@ FLIGHT_FADES_S = 120.0
 RECENT_S = 3.0
 """So long answered calls stay listed, to tell our own part of a full second."""
 TRIM_EVERY_S = 1.0
+FOREIGN_ATTEMPTS = 5
 
 log = logging.getLogger("furnisync.quota")
 
@@ -81,15 +83,16 @@ def open_ledger(path: Path) -> sqlite3.Connection:
     Raises:
         DatabaseUnusable: of a newer version, another program's file, not writable.
     """
-    for _ in range(100):
+    for attempt in range(100):
+        inode = inode_of(path)
         try:
             return _open_checked(path)
         except (DatabaseUnusable, sqlite3.DatabaseError, Damaged) as error:
             cause = error.__cause__ if isinstance(error, DatabaseUnusable) else error
             if is_damage(cause):
-                _move_aside(path, str(cause))
-            elif not is_busy(cause):
-                raise
+                move_aside(path, inode, str(cause))
+            elif not is_busy(cause) and attempt >= FOREIGN_ATTEMPTS:
+                raise  # a file that another process just makes looks foreign for an instant
             time.sleep(0.02)
     raise DatabaseUnusable(
         f"{path} stays locked by another program: end what holds it, or move the file away."
@@ -123,30 +126,31 @@ def _check_pages(connection: sqlite3.Connection) -> None:
         raise Damaged(verdict)
 
 
-def _move_aside(path: Path, why: str) -> None:
+def move_aside(path: Path, inode: int | None, why: str) -> None:
     """Rename the damaged file, once, though several processes may find it damaged at a time."""
-    with path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if not is_same_file(path, os.fstat(file.fileno()).st_ino):
-            return
-        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-        for suffix in ("-wal", "-shm"):
-            beside = path.with_name(path.name + suffix)
-            if beside.exists():
-                beside.rename(aside.with_name(aside.name + suffix))
-        path.rename(aside)
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if inode_of(path) != inode:
+                return  # another process has done it
+            aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+            for suffix in ("-wal", "-shm", ""):  # the name comes free last, with nothing beside it
+                with contextlib.suppress(FileNotFoundError):
+                    path.with_name(path.name + suffix).rename(f"{aside}{suffix}")
+    except FileNotFoundError:
+        return
     log.warning(
         "%s was damaged (%s): moved to %s and begun anew; Etsy's next answer tells what is left",
         path, why, aside.name,
     )  # fmt: skip
 
 
-def is_same_file(path: Path, inode: int) -> bool:
-    """Whether the file under this name is still the one of this inode."""
+def inode_of(path: Path) -> int | None:
+    """Which file stands under this name now."""
     try:
-        return path.stat().st_ino == inode
+        return path.stat().st_ino
     except FileNotFoundError:
-        return False
+        return None
 
 
 def load_key(connection: sqlite3.Connection, key_id: str) -> Key:

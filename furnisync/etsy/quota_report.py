@@ -1,10 +1,14 @@
 """What a person sees of the quota: a picture of one key at one moment."""
 
 import sqlite3
+from pathlib import Path
 
 import msgspec
 
+from furnisync.clock import Clock
 from furnisync.config import Mode
+from furnisync.database import open_reader
+from furnisync.errors import DatabaseUnusable
 from furnisync.etsy.pacing import (
     key_rate,
     program_rate,
@@ -13,7 +17,7 @@ from furnisync.etsy.pacing import (
     spent_until,
     wants_call,
 )
-from furnisync.etsy.quota_file import load_facts
+from furnisync.etsy.quota_file import APPLICATION_ID, Damaged, load_facts, load_key
 from furnisync.etsy.quota_state import BUCKET_S, DAY_S, Facts, Key, Moment, Program
 
 HOUR_S = 3600.0
@@ -125,3 +129,30 @@ def _read_events(connection: sqlite3.Connection, key_id: str) -> tuple[Event, ..
         (key_id,),
     )
     return tuple(Event(*row) for row in rows)
+
+
+def read_state(path: Path, key_id: str | None, clock: Clock) -> QuotaState | None:
+    """The quota as another process left it; None where nothing is known.
+
+    Args:
+        path: `quota.db`.
+        key_id: the key's fingerprint; None for the key that was used last.
+        clock: wall and monotonic time.
+    """
+    try:
+        connection = open_reader(path, APPLICATION_ID)
+    except DatabaseUnusable:
+        return None
+    try:
+        row = connection.execute(
+            "SELECT key_id FROM ledger WHERE key_id = ? OR ? IS NULL ORDER BY used_at DESC LIMIT 1",
+            (key_id, key_id),
+        ).fetchone()
+        if row is None:
+            return None
+        now = Moment(clock.monotonic(), clock.now())
+        return read_quota(connection, row[0], load_key(connection, row[0]), now)
+    except (sqlite3.DatabaseError, Damaged):
+        return None
+    finally:
+        connection.close()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,11 @@ from furnisync.errors import DatabaseUnusable
 
 
 def damaged_files(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("quota.db.damaged-*") if path.suffix[-4:] not in {"-wal"}]
+    return [
+        path
+        for path in folder.glob("quota.db.damaged-*")
+        if not path.name.endswith(("-wal", "-shm"))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -38,6 +43,11 @@ def test_damage_inside_the_file_is_found(tmp_path: Path, clock) -> None:
     ledger = open_ledger(tmp_path, clock)
     run(clock, call(ledger, FakeEtsy(clock)))
     assert len(damaged_files(tmp_path)) == 1
+
+
+def delete_ledger(folder: Path) -> None:
+    for path in folder.glob("quota.db*"):
+        path.unlink()
 
 
 @pytest.mark.parametrize(
@@ -69,8 +79,7 @@ def test_a_file_deleted_while_running_is_made_anew(tmp_path: Path, clock) -> Non
 
     async def main() -> None:
         await call(ledger, etsy)
-        for path in tmp_path.glob("quota.db*"):
-            path.unlink()
+        delete_ledger(tmp_path)
         clock.advance(1.5)
         await call(ledger, etsy)
 
@@ -138,14 +147,12 @@ def test_a_file_that_cannot_be_written_pauses_and_says_so(tmp_path, clock, caplo
 
 
 def test_many_open_at_once(tmp_path: Path) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     for n in range(5):
         folder = tmp_path / str(n)
         folder.mkdir()
         (folder / "quota.db").write_bytes(b"junk" * 3000)
         with ThreadPoolExecutor(8) as pool:
-            opened = list(pool.map(lambda _: open_ledger(folder, FakeClock()), range(8)))
+            opened = list(pool.map(open_ledger, [folder] * 8, [FakeClock()] * 8))
         assert len(damaged_files(folder)) == 1
         assert len({ledger._inode for ledger in opened}) == 1
         for ledger in opened:

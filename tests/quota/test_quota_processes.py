@@ -3,6 +3,7 @@
 Nothing here waits for a time: each process says each grant, and the tests count those.
 """
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -124,8 +125,6 @@ def test_an_idle_program_takes_nothing_from_the_other(tmp_path: Path, clock) -> 
     async def main() -> float:
         await call(alive, etsy)
         with contextlib.suppress(TimeoutError):
-            import asyncio
-
             async with asyncio.timeout(0.001):
                 await asyncio.gather(*(dead.acquire("batch") for _ in range(5)))
         started = clock.mono
