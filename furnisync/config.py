@@ -72,6 +72,23 @@ class CrawlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     root_taxonomy_id: Count = 967
 
 
+class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When shops are synced again, and which fields are kept (`[data]`).
+
+    The lists of fields take the API's names; None keeps those that the user asked for.
+    """
+
+    sync_days: Positive = 14.0
+    static_days: Positive = 182.0
+    gone_days: Positive = 90.0
+    reviews_days: Positive = 14.0
+    reviews_quiet_days: Positive = 84.0
+    reviews_share_percent: Percent = 30.0
+    shop_fields: tuple[str, ...] | None = None
+    listing_fields: tuple[str, ...] | None = None
+    review_fields: tuple[str, ...] | None = None
+
+
 class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the client waits and tries again (`[api]`)."""
 
@@ -86,6 +103,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quota: QuotaSettings = QuotaSettings()
     images: ImageSettings = ImageSettings()
     crawl: CrawlSettings = CrawlSettings()
+    data: DataSettings = DataSettings()
     api: ApiSettings = ApiSettings()
 
 

@@ -1,6 +1,7 @@
 """The command `furnisync` and the two scripts that the user knows."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +11,12 @@ from rich.console import Console
 from furnisync import __version__
 from furnisync.cli.demo import run_demo
 from furnisync.cli.logs import start_logging
+from furnisync.cli.run_data import run_data_sync
 from furnisync.cli.run_images import run_image_sync
 from furnisync.cli.summary import print_status
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, Mode, read_environment
+from furnisync.data.sync import DataRun
 from furnisync.errors import UserError
 from furnisync.images.discovery import Scope
 from furnisync.images.ids_file import read_ids
@@ -84,6 +87,37 @@ def _mode(*, slow: bool, fast: bool) -> Mode:
 app.command("images")(images)
 
 
+def data(
+    *,
+    slow: Annotated[
+        bool, typer.Option("--slow", help="About one call a second, until no shop is due.")
+    ] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="As fast as the key allows, until no shop is due.")
+    ] = False,
+    continuous: Annotated[
+        bool, typer.Option("--continuous", help="Slow, for ever, taking up what becomes due.")
+    ] = False,
+    top: Annotated[
+        int | None,
+        typer.Option("--top", min=1, metavar="N", help="Only the N shops with most listings."),
+    ] = None,
+    furniture_only: Annotated[
+        bool,
+        typer.Option("--furniture-only", help="Only listings that image sync knows, by batch."),
+    ] = False,
+    test: TestFlag = False,
+) -> None:
+    """Collect shops, listings and reviews over time into etsy_data.db."""
+    if continuous and fast:
+        raise typer.BadParameter("--continuous runs in slow mode; leave out --fast.")
+    run = DataRun(_mode(slow=slow, fast=fast), continuous, top, furniture_only, test)
+    raise typer.Exit(run_data_sync(run))
+
+
+app.command("data")(data)
+
+
 @app.command()
 def status(
     *,
@@ -143,6 +177,15 @@ def main() -> None:
 
 def images_script() -> None:
     """`sync_images.py`."""
+    _run_script(images, "sync_images.py")
+
+
+def data_script() -> None:
+    """`sync_data.py`."""
+    _run_script(data, "sync_data.py")
+
+
+def _run_script(command: Callable[..., None], name: str) -> None:
     script = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    script.command()(images)
-    run(script, "sync_images.py")
+    script.command()(command)
+    run(script, name)

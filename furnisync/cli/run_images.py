@@ -1,23 +1,21 @@
 """Runs image sync for a command line: signals, view, summary, exit status."""
 
 import asyncio
-import os
-import signal
-import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from rich.console import Console
 
+from furnisync.cli.signals import run_until_signal
 from furnisync.cli.summary import print_status
 from furnisync.cli.terms import print_terms
 from furnisync.cli.views import make_view
 from furnisync.clock import SystemClock
-from furnisync.config import HomeFiles, read_environment, read_settings
+from furnisync.config import Environment, HomeFiles, read_environment, read_settings
 from furnisync.images.sync import ImageRun, ImageSync
 from furnisync.status import read_status
 
 EXIT_INCOMPLETE = 1
-EXIT_INTERRUPTED = 130
 
 
 def run_image_sync(run: ImageRun) -> int:
@@ -34,14 +32,11 @@ def run_image_sync(run: ImageRun) -> int:
     settings = read_settings(files.settings)
     environment.require_key()
     console = Console()
-    if not files.catalog.exists() and (urlsplit(environment.api_url).hostname or "").endswith(
-        "etsy.com"
-    ):
-        print_terms(console)
+    tell_terms_once(console, environment, files.catalog)
     clock = SystemClock()
     with make_view(console) as view:
         sync = ImageSync(environment, settings, run, clock, view.show)
-        stopped, complete = asyncio.run(_run_until_signal(sync))
+        stopped, complete = asyncio.run(run_until_signal(sync))
     print_status(console, read_status(files, clock), files)
     if stopped:
         console.print("Stopped. The same command goes on from here.")
@@ -55,20 +50,8 @@ def run_image_sync(run: ImageRun) -> int:
     return 0
 
 
-async def _run_until_signal(sync: ImageSync) -> tuple[bool, bool]:
-    """Run; the first signal drains, the second ends at once. Returns (stopped, complete)."""
-    stopped = False
-
-    def on_signal() -> None:
-        nonlocal stopped
-        if stopped:
-            sys.stdout.flush()
-            os._exit(EXIT_INTERRUPTED)
-        stopped = True
-        sync.stop()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    complete = await sync.run()
-    return stopped, complete
+def tell_terms_once(console: Console, environment: Environment, made_by_runs: Path) -> None:
+    """Say what Etsy asks of its users before the first run with a real key."""
+    host = urlsplit(environment.api_url).hostname or ""
+    if not made_by_runs.exists() and host.endswith("etsy.com"):
+        print_terms(console)

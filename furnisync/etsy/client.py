@@ -9,7 +9,7 @@ import logging
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Literal, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import httpx2
 import msgspec
@@ -26,7 +26,15 @@ from furnisync.errors import (
     RateLimited,
     Transient,
 )
-from furnisync.etsy.objects import Listing, Page, TaxonomyNode, decode_page
+from furnisync.etsy.objects import (
+    Listing,
+    Page,
+    TaxonomyNode,
+    WholePage,
+    decode_page,
+    decode_whole,
+    decode_whole_page,
+)
 from furnisync.etsy.quota import Answer, read_answer
 
 log = logging.getLogger("furnisync.etsy")
@@ -186,6 +194,39 @@ class EtsyClient:
         }
         return await self._get("listings/batch", query, purpose, _whole_batch)
 
+    async def whole_listings(self, listing_ids: Sequence[int]) -> WholePage:
+        """`getListingsByListingIds` with all fields and the shops riding along."""
+        query = {"listing_ids": ",".join(map(str, listing_ids)), "includes": "Shop"}
+        return await self._get("listings/batch", query, "batch", _whole_answer)
+
+    async def shop(self, shop_id: int) -> dict[str, Any]:
+        """`getShop` with all fields."""
+        return await self._get(f"shops/{shop_id}", {}, "shops", decode_whole)
+
+    async def shop_reviews(
+        self,
+        shop_id: int,
+        *,
+        min_created: int | None = None,
+        max_created: int | None = None,
+        limit: int = PAGE_LIMIT,
+        offset: int = 0,
+    ) -> WholePage:
+        """`getReviewsByShop` with all fields, newest first; both ends inclusive, unix seconds."""
+        query = {"limit": limit, "offset": offset}
+        if min_created is not None:
+            query["min_created"] = min_created
+        if max_created is not None:
+            query["max_created"] = max_created
+
+        def decode(body: bytes) -> WholePage:
+            page = decode_whole_page(body)
+            if not page.results and (page.count or 0) > offset:
+                raise ApiUnavailable(f"no review came of {page.count} that there are")
+            return page
+
+        return await self._get(f"shops/{shop_id}/reviews", query, "reviews", decode)
+
     async def taxonomy_nodes(self) -> list[TaxonomyNode]:
         """`getSellerTaxonomyNodes`: the roots with all that lies below them."""
         return (await self._get("seller-taxonomy/nodes", {}, "probe", _taxonomy)).items
@@ -308,6 +349,15 @@ def _whole_batch(body: bytes) -> Page[Listing]:
     page = decode_page(body, Listing)
     if page.count is not None and page.count > page.sent:
         raise ApiUnavailable(f"half an answer: {page.sent} of {page.count} listings")
+    return page
+
+
+def _whole_answer(body: bytes) -> WholePage:
+    """As `_whole_batch`, with all fields."""
+    page = decode_whole_page(body)
+    sent = len(page.results) + page.broken
+    if page.count is not None and page.count > sent:
+        raise ApiUnavailable(f"half an answer: {sent} of {page.count} listings")
     return page
 
 

@@ -4,7 +4,8 @@ Fields that we do not work with are not decoded here: the raw bytes of an object
 keeps all fields (data sync).
 """
 
-from typing import Generic, TypeVar
+import json
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -104,6 +105,20 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
     raw: list[msgspec.Raw]
 
 
+class WholePage(msgspec.Struct, frozen=True):
+    """One answer of a list call with all fields of its results, for who keeps them all.
+
+    Attributes:
+        count: how many there are in all, as Etsy estimates it; None where it told nothing.
+        results: the objects as they came.
+        broken: how many results were no objects.
+    """
+
+    count: int | None
+    results: list[dict[str, Any]]
+    broken: int = 0
+
+
 class _Envelope(msgspec.Struct):
     results: list[msgspec.Raw]
     count: int | None = None
@@ -132,6 +147,39 @@ def decode_page(body: bytes, kind: type[T]) -> Page[T]:
         except ValueError as error:
             broken.append(str(error))
     return Page(envelope.count, items, broken, len(envelope.results), raws)
+
+
+def decode_whole(body: bytes) -> dict[str, Any]:
+    """Decode one object with all its fields.
+
+    Raises:
+        ApiUnavailable: the body is no JSON object.
+    """
+    try:
+        try:
+            decoded = msgspec.json.decode(body)
+        except msgspec.DecodeError:
+            decoded = json.loads(body)  # half a surrogate pair is JSON, and msgspec refuses it
+    except (ValueError, RecursionError) as error:
+        raise ApiUnavailable(f"malformed answer ({error})") from error
+    if not isinstance(decoded, dict):
+        raise ApiUnavailable("malformed answer (no object)")
+    return decoded
+
+
+def decode_whole_page(body: bytes) -> WholePage:
+    """Decode `{"count", "results"}` with all fields of the results.
+
+    Raises:
+        ApiUnavailable: the body is no such answer.
+    """
+    decoded = decode_whole(body)
+    results, count = decoded.get("results"), decoded.get("count")
+    if not isinstance(results, list):
+        raise ApiUnavailable("malformed answer (no results)")
+    objects = [one for one in results if isinstance(one, dict)]
+    told = count if isinstance(count, int) and not isinstance(count, bool) else None
+    return WholePage(told, objects, len(results) - len(objects))
 
 
 def decode_object(raw: msgspec.Raw | bytes, kind: type[T]) -> T:

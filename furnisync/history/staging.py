@@ -202,6 +202,14 @@ def stage_ids(connection: sqlite3.Connection, shop_id: int, ids: Iterable[int]) 
     _add_open(connection, sync_id, connection.total_changes - before)
 
 
+def count_staged(connection: sqlite3.Connection, shop_id: int) -> int:
+    """Distinct listings staged for a shop so far."""
+    row = connection.execute(
+        "SELECT count(*) FROM work_ids WHERE sync_id = ?", (_sync_id(connection, shop_id),)
+    ).fetchone()
+    return int(row[0])
+
+
 def _stage_missing(connection: sqlite3.Connection, shop_id: int) -> None:
     """Stage the listings that are live as far as we know, and that the list did not show."""
     sync_id = _sync_id(connection, shop_id)

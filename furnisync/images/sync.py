@@ -18,8 +18,8 @@ from furnisync.clock import Clock
 from furnisync.config import Environment, HomeFiles, ImageSettings, Mode, Settings
 from furnisync.database import Writer
 from furnisync.errors import Terminal, Transient, UserError
+from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
-from furnisync.etsy.quota import Ledger
 from furnisync.images.discovery import Discovery, Scope, reset_shops
 from furnisync.images.download import Downloader, DownloadLimits
 from furnisync.images.downloads import DownloadWorker
@@ -87,7 +87,7 @@ class ImageSync:
         Raises:
             UserError: wrong input or surroundings, nothing begun or all of it kept.
         """
-        key = self._environment.require_key()
+        self._environment.require_key()
         load_plan(self._files.plan, None)
         with single_instance(self._files.lock("images"), "image sync"):
             async with AsyncExitStack() as stack:
@@ -95,21 +95,14 @@ class ImageSync:
                 stack.callback(writer.close)
                 clean = await self._prepare(writer)
                 reader = stack.enter_context(closing(read_catalog(self._files.catalog)))
-                ledger = stack.enter_context(
-                    closing(
-                        Ledger(
-                            self._files.quota,
-                            key.fingerprint(),
-                            "images",
-                            self._run.mode,
-                            self._settings.quota,
-                            self._clock,
-                        )
-                    )
-                )
                 client = await stack.enter_async_context(
-                    EtsyClient(
-                        self._environment.api_url, key, ledger, self._settings.api, self._clock
+                    open_client(
+                        "images",
+                        self._run.mode,
+                        self._environment,
+                        self._files,
+                        self._settings,
+                        self._clock,
                     )
                 )
                 discovery = self._discovery(client, writer)
