@@ -1,0 +1,193 @@
+"""Forward fill: what was known of shops and listings at a time, or at each of many times.
+
+| function | a row for                              | with                                  |
+| -------- | -------------------------------------- | ------------------------------------- |
+| `asof`   | each id first seen at or before `at`   | its newest rows at or before `at`     |
+| `panel`  | each id and date from its first row on | its newest rows at or before the date |
+
+Whole rows are carried forward. A null within a row says that Etsy sent null (or nothing) at that
+time; it is a value, and no older value stands in for it. A listing that is gone keeps its last row,
+whose state is `gone` and whose other dynamic values are null.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from furnisync.analysis.reading import Source, Table, finish, id_condition, open_source, read_frame
+
+Moment = int | float | datetime
+"""Unix seconds, or a datetime; one without a time zone is taken as UTC."""
+
+_IDS_A_PART: Final = 25_000
+"""So many ids are read and filled at a time: bounds what is held beside the result."""
+_LARGEST_ID: Final = 2**63 - 1
+_ROW: Final = "static_row"
+
+
+def asof(
+    home_or_path: Path | str,
+    table: Table,
+    at: Moment,
+    ids: Sequence[int] | None = None,
+    columns: Iterable[str] | None = None,
+    *,
+    lists: bool = False,
+) -> pl.DataFrame:
+    """Values as known at a time, one row for each id that had been seen by then.
+
+    Args:
+        home_or_path: the home, or the history itself.
+        table: `listings` or `shops`.
+        at: the time.
+        ids: only these; None takes all.
+        columns: only these, beside the id and the two snapshots' times; None takes all.
+        lists: arrays of texts (tags, materials) as lists instead of JSON.
+
+    Raises:
+        ConfigError: an unknown table or column.
+        DatabaseUnusable: there is no history, or it is damaged or another program's.
+    """
+    return panel(home_or_path, table, [at], ids, columns, lists=lists).drop("date")
+
+
+def panel(
+    home_or_path: Path | str,
+    table: Table,
+    dates: Iterable[Moment],
+    ids: Sequence[int] | None = None,
+    columns: Iterable[str] | None = None,
+    *,
+    lists: bool = False,
+) -> pl.DataFrame:
+    """A grid of ids and dates, each row with what was known at its date.
+
+    Ordered by id and date. Beside the columns asked for it has `date` (unix seconds),
+    `snapshot_timestamp` and `static_timestamp`: when the values were seen. An id without any
+    static row (yet) has null there. Arguments and errors are those of `asof`.
+    """
+    source = open_source(home_or_path, table, columns)
+    grid = pl.Series("date", sorted({_seconds(date) for date in dates}), pl.Int64)
+    parts = list(_parts(source, ids))
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as threads:
+        frames = list(threads.map(lambda part: _fill(source, grid, part, ids), parts))
+    return finish(pl.concat(frames, rechunk=False), source.table, lists=lists)
+
+
+def _seconds(moment: Moment) -> int:
+    if isinstance(moment, datetime):
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return int(aware.timestamp())
+    return int(moment)
+
+
+def _parts(source: Source, ids: Sequence[int] | None) -> Iterator[tuple[int, int]]:
+    """Ranges of ids, both ends included, that hold some `_IDS_A_PART` ids each."""
+    condition, bound = id_condition(source.key, ids)
+    known = read_frame(
+        source.path,
+        {source.key: "INTEGER"},
+        f"SELECT DISTINCT {source.key} FROM {source.table} WHERE {condition}",
+        bound,
+    )[source.key].sort()
+    begin = -_LARGEST_ID
+    for cut in known.gather_every(_IDS_A_PART)[1:]:
+        yield begin, cut - 1
+        begin = cut
+    yield begin, _LARGEST_ID
+
+
+def _fill(
+    source: Source, grid: pl.Series, part: tuple[int, int], ids: Sequence[int] | None
+) -> pl.DataFrame:
+    """The panel of a range of ids."""
+    latest = -_LARGEST_ID if grid.is_empty() else int(grid[-1])
+    alone = len(grid) == 1
+    dynamic = _read(source, "_dynamic", source.dynamic, part, ids, latest, newest=alone)
+    static = _read(source, "", source.static, part, ids, latest, newest=alone)
+    static = static.with_columns(_from=_first_date(static, grid))
+    filled = _join_static(_spread(dynamic, source.key, grid), static, source.key, len(grid))
+    at = filled["date"]
+    order = [source.key, "date", "snapshot_timestamp", "static_timestamp"]
+    return filled.with_columns(date=grid.gather(at)).select(*order, *source.static, *source.dynamic)
+
+
+def _read(
+    source: Source,
+    suffix: str,
+    columns: dict[str, str],
+    part: tuple[int, int],
+    ids: Sequence[int] | None,
+    latest: int,
+    *,
+    newest: bool,
+) -> pl.DataFrame:
+    """Rows of a range up to a time, by id and time; with `newest` the last one of each id only."""
+    key = source.key
+    condition, bound = id_condition(key, ids)
+    time = "max(snapshot_timestamp)" if newest else "snapshot_timestamp"
+    names = ", ".join([key, time, *(f'"{name}"' for name in columns)])
+    frame = read_frame(
+        source.path,
+        {key: "INTEGER", "snapshot_timestamp": "INTEGER", **columns},
+        f"SELECT {names} FROM {source.table}{suffix}"
+        f" WHERE {key} BETWEEN ? AND ? AND snapshot_timestamp <= ? AND {condition}"
+        + (f" GROUP BY {key}" if newest else ""),
+        [*part, latest, *bound],
+    )
+    return frame if _is_in_order(frame, key) else frame.sort(key, "snapshot_timestamp")
+
+
+def _is_in_order(frame: pl.DataFrame, key: str) -> bool:
+    """By id and time, as the tables' keys give it, though SQL promises it to nobody."""
+    step, wait = pl.col(key).diff(), pl.col("snapshot_timestamp").diff()
+    in_order = (step > 0) | ((step == 0) & (wait > 0))
+    return bool(frame.select(in_order.fill_null(value=True).all()).item())
+
+
+def _first_date(rows: pl.DataFrame, grid: pl.Series) -> pl.Series:
+    """Where in the grid the first date at or after a row's own time stands."""
+    return grid.search_sorted(rows["snapshot_timestamp"], side="left").cast(pl.Int64)
+
+
+def _spread(rows: pl.DataFrame, key: str, grid: pl.Series) -> pl.DataFrame:
+    """Repeat each row for the dates from its own time to the next one of its id.
+
+    Rows are in order, so that this takes the place of a join: `date` is the position in the grid.
+    """
+    rows = rows.with_columns(_from=_first_date(rows, grid))
+    same = pl.col(key) == pl.col(key).shift(-1)
+    until = pl.when(same).then(pl.col("_from").shift(-1)).otherwise(len(grid))
+    return (
+        rows.with_columns(until.alias("_until"))
+        .filter(pl.col("_from") < pl.col("_until"))
+        .with_columns(pl.int_ranges("_from", "_until").alias("date"))
+        .drop("_from", "_until")
+        .explode("date")
+    )
+
+
+def _join_static(filled: pl.DataFrame, static: pl.DataFrame, key: str, dates: int) -> pl.DataFrame:
+    """Add to each row the newest static row of its id at or before its date.
+
+    Id and date become one number in the order of the rows, so that a single merge finds it.
+    """
+    ranks = filled.select(pl.col(key), rank=pl.col(key).rle_id().cast(pl.Int64)).unique(key)
+    begins = (
+        static.select(pl.col(key), "_from")
+        .with_row_index(_ROW)
+        .join(ranks, on=key, maintain_order="left")
+        .select(_ROW, owner=key, at=pl.col("rank") * (dates + 1) + pl.col("_from"))
+        .sort("at", _ROW)
+    )
+    places = filled.select(
+        pl.col(key), at=pl.col(key).rle_id().cast(pl.Int64) * (dates + 1) + pl.col("date")
+    ).join_asof(begins, on="at", strategy="backward")
+    rows = places.select(pl.when(pl.col("owner") == pl.col(key)).then(pl.col(_ROW))).to_series()
+    values = static.drop(key, "_from").rename({"snapshot_timestamp": "static_timestamp"})
+    return filled.hstack(values.select(pl.all().gather(rows)))
