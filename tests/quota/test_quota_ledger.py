@@ -372,3 +372,37 @@ def test_nothing_is_known_where_nothing_ran(tmp_path: Path, clock) -> None:
     assert read_state(path, "another", clock) is None
     path.write_bytes(b"junk" * 1000)
     assert read_state(path, None, clock) is None
+
+
+def test_after_a_429_one_call_tries_before_the_others_follow(tmp_path: Path, clock) -> None:
+    images, data = open_ledger(tmp_path, clock), open_ledger(tmp_path, clock, "data")
+    etsy = FakeEtsy(clock)
+
+    async def main() -> None:
+        await call(images, etsy)
+        await images.acquire("batch")
+        images.settle("batch", Answer(429, retry_after_s=30.0))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(call_many(images, etsy, 10, latency_s=4.0))
+            group.create_task(call_many(data, etsy, 10, latency_s=4.0))
+            await asyncio.sleep(33.5)  # the answer of the first is due after 34 s
+            assert len(etsy.calls) == 2
+            await asyncio.sleep(6.0)
+            assert len(etsy.calls) == 21
+
+    run(clock, main())
+
+
+def test_a_look_that_is_refused_without_a_word_is_not_repeated_at_once(tmp_path, clock) -> None:
+    ledger, etsy = open_ledger(tmp_path, clock), FakeEtsy(clock, per_day=50)
+    etsy.spend(50)
+    etsy.tells_retry_after = False
+
+    async def main() -> None:
+        await ledger.acquire("batch")
+        ledger.settle("batch", Answer(429, None, None, 50, 0, 7200.0))
+        clock.advance(7000)
+        await call_many(ledger, etsy, 3)
+
+    run(clock, main())
+    assert etsy.calls == pytest.approx([12_200, 15_800, 19_400], abs=5)

@@ -16,6 +16,7 @@ from furnisync.etsy.pacing import (
     book_grant,
     decide,
     factor,
+    forget_wants,
     key_rate,
     program_rate,
     reserve,
@@ -188,3 +189,10 @@ def test_a_wait_does_not_outlive_another_boot_with_a_clock_set_back() -> None:
     hold = Hold(NOW, 86_400.0, "spent")
     assert hold.rest_s(Moment(10.0, NOW.wall - 3600)) < 0
     assert hold.rest_s(Moment(10.0, NOW.wall + 3600)) == pytest.approx(82_800)
+
+
+def test_the_words_of_the_dead_do_not_pile_up() -> None:
+    wants = {"1.1": NOW.mono - 1, "2.1": NOW.mono - 60, "3.1": NOW.mono + 900}
+    key = Key(programs={"data": Program(wants=wants)})
+    forget_wants(key, NOW)
+    assert list(key.programs["data"].wants) == ["1.1"]
