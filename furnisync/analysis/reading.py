@@ -16,7 +16,7 @@ import adbc_driver_sqlite.dbapi as adbc
 import polars as pl
 
 from furnisync.database import BUSY_TIMEOUT_MS
-from furnisync.errors import ConfigError
+from furnisync.errors import ConfigError, DatabaseUnusable
 from furnisync.history.fields import LISTING_FIELDS, SHOP_FIELDS, Field
 from furnisync.history.schema import open_history_reader, stored_columns
 
@@ -96,12 +96,18 @@ def read_frame(
     """
     lead = ", ".join(f'{_FIRST_ROW[kind]} AS "{name}"' for name, kind in columns.items())
     address = f"file:{urllib.parse.quote(str(path.resolve()))}?mode=ro"
-    with adbc.connect(address, autocommit=True) as connection, connection.cursor() as cursor:
-        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        cursor.fetchone()
-        cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": _BATCH_ROWS})
-        cursor.execute(f"SELECT {lead} UNION ALL SELECT * FROM ({select})", list(parameters))
-        frame = cursor.fetch_polars()
+    query = f"SELECT {lead} UNION ALL SELECT * FROM ({select})"
+    try:
+        with adbc.connect(address, autocommit=True) as connection, connection.cursor() as cursor:
+            cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+            cursor.fetch_polars()
+            cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": _BATCH_ROWS})
+            cursor.execute(query, list(parameters))
+            frame = cursor.fetch_polars()
+    except adbc.Error as error:
+        raise DatabaseUnusable(
+            f"{path} cannot be read ({error}): check it, or restore it."
+        ) from error
     typed = [pl.col(name).cast(_DTYPES[kind]) for name, kind in columns.items()]
     return frame.slice(1).select(typed)
 
