@@ -9,20 +9,22 @@ import typer
 from rich.console import Console
 
 from furnisync import __version__
+from furnisync.cli.data_views import print_data_status
 from furnisync.cli.demo import run_demo
 from furnisync.cli.logs import start_logging
 from furnisync.cli.run_data import run_data_sync
 from furnisync.cli.run_images import run_image_sync
 from furnisync.cli.summary import print_status
 from furnisync.clock import SystemClock
-from furnisync.config import HomeFiles, Mode, read_environment
+from furnisync.config import HomeFiles, Mode, read_environment, read_settings
 from furnisync.data.sync import DataRun
+from furnisync.data_status import read_data_status, to_json
 from furnisync.errors import UserError
 from furnisync.images.discovery import Scope
 from furnisync.images.ids_file import read_ids
 from furnisync.images.sync import ImageRun
 from furnisync.sandbox.__main__ import main as sandbox_main
-from furnisync.status import read_status, to_json
+from furnisync.status import read_status
 
 EXIT_USAGE = 2
 
@@ -126,11 +128,18 @@ def status(
 ) -> None:
     """Show what there is, what runs, what is left, what failed and why; at any time."""
     files = HomeFiles(read_environment().home, test)
-    found = read_status(files, SystemClock())
+    clock = SystemClock()
+    found = read_status(files, clock)
+    history = None
+    if files.history.exists():
+        history = read_data_status(files, read_settings(files.settings).data, clock)
     if as_json:
-        sys.stdout.write(to_json(found) + "\n")
-    else:
-        print_status(Console(), found, files)
+        sys.stdout.write(to_json(found, history) + "\n")
+        return
+    print_status(Console(), found, files)
+    if history is not None:
+        Console().print()
+        print_data_status(Console(), history, files)
 
 
 @app.command(

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from furnisync.cli.data_views import print_collected
 from furnisync.cli.words import duration
+from furnisync.config import HomeFiles
 from furnisync.sandbox.process import SandboxProcess
 
 
@@ -31,18 +33,26 @@ def run_demo(listings: int, home: Path) -> int:
         console.print(f"It listens at {sandbox.api_url}, its image CDN at {sandbox.cdn_host}.")
         console.print("Now: sync_images.py --fast\n")
         environment = {**os.environ, **sandbox.env, "FURNISYNC_HOME": str(home)}
-        command = [sys.executable, "-m", "furnisync", "images", "--fast"]
-        status = subprocess.run(command, env=environment, check=False).returncode  # noqa: S603
-        asked = sandbox.asked()
-    calls = sum(sum(by_status.values()) for by_status in asked["calls"].values())
+        status = _run("images", environment)
+        calls = sandbox.asked()["total"]
+        console.print(
+            f"\n{calls:,} calls for {listings:,} listings with all images:"
+            f" {calls * 1000 / listings:.1f} for 1,000."
+        )
+        console.print("\nNow: sync_data.py --fast\n")
+        status = _run("data", environment) or status
     console.print()
+    print_collected(console, HomeFiles(home))
+    console.print(f"\n{duration(time.monotonic() - began)} in all. Everything lies in {home}:")
+    console.print("  images/ and image_metadata.json, catalog.db; etsy_data.db with the history.")
     console.print(
-        f"{calls:,} calls for {listings:,} listings, {calls * 1000 / listings:.1f} per 1,000;"
-        f" {duration(time.monotonic() - began)} in all."
-    )
-    console.print(f"Everything lies in {home}: images/, image_metadata.json, catalog.db.")
-    console.print(
-        "For the real Etsy put ETSY_API_KEY and ETSY_SHARED_SECRET into .env and run:\n"
-        "  ./venv/bin/python -u sync_images.py --fast"
+        "For the real Etsy put ETSY_API_KEY and ETSY_SHARED_SECRET into .env and run\n"
+        "  ./venv/bin/python -u sync_images.py --fast\n"
+        "  ./venv/bin/python -u sync_data.py --fast"
     )
     return status
+
+
+def _run(job: str, environment: dict[str, str]) -> int:
+    command = [sys.executable, "-m", "furnisync", job, "--fast"]
+    return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603

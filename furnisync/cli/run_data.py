@@ -4,11 +4,13 @@ import asyncio
 
 from rich.console import Console
 
+from furnisync.cli.data_views import make_data_view, print_data_status
 from furnisync.cli.run_images import EXIT_INCOMPLETE, tell_terms_once
 from furnisync.cli.signals import run_until_signal
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, read_environment, read_settings
 from furnisync.data.sync import DataRun, DataSync
+from furnisync.data_status import read_data_status
 
 
 def run_data_sync(run: DataRun) -> int:
@@ -26,9 +28,11 @@ def run_data_sync(run: DataRun) -> int:
     environment.require_key()
     console = Console()
     tell_terms_once(console, environment, files.history)
-    sync = DataSync(environment, settings, run, SystemClock())
-    stopped, complete = asyncio.run(run_until_signal(sync))
-    console.print(f"The history lies in {files.history}.", soft_wrap=True)
+    clock = SystemClock()
+    with make_data_view(console) as view:
+        sync = DataSync(environment, settings, run, clock, view.show)
+        stopped, complete = asyncio.run(run_until_signal(sync))
+    print_data_status(console, read_data_status(files, settings.data, clock), files)
     if stopped:
         console.print("Stopped. The same command goes on from here.")
         return 0

@@ -58,6 +58,7 @@ class Collector:
         clock: Clock,
         settings: DataSettings,
         selection: Selection,
+        cadence: due.Cadence,
         *,
         top: int | None,
         known_listings: Callable[[int], Sequence[int]],
@@ -69,7 +70,7 @@ class Collector:
         self._clock = clock
         self._settings = settings
         self._selection = selection
-        self._cadence = cadence_of(settings)
+        self._cadence = cadence
         self._top = top
         self._known_listings = known_listings
         self._furniture_only = furniture_only
@@ -377,14 +378,3 @@ class Collector:
     def _close(self, shop_id: int) -> None:
         self._in_hand.discard(shop_id)
         self._open -= 1
-
-
-def cadence_of(settings: DataSettings) -> due.Cadence:
-    """The due rules' view of the settings."""
-    return due.Cadence(
-        sync_days=settings.sync_days,
-        static_days=settings.static_days,
-        gone_days=settings.gone_days,
-        reviews_days=settings.reviews_days,
-        reviews_quiet_days=settings.reviews_quiet_days,
-    )

@@ -2,28 +2,32 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, closing
 
 import msgspec
 
 from furnisync.clock import Clock
 from furnisync.config import Environment, HomeFiles, Mode, Settings
-from furnisync.data.collector import Collected, Collector, cadence_of
+from furnisync.data.collector import Collected, Collector
 from furnisync.data.source import listings_of_shop, read_shops
+from furnisync.data_status import DataStatus, cadence_of, read_data_status_from
 from furnisync.database import Writer
 from furnisync.errors import Terminal, Transient, UserError
 from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
 from furnisync.history import due
-from furnisync.history.schema import open_history
+from furnisync.history.schema import open_history, open_history_reader
 from furnisync.history.selection import Selection
 from furnisync.instance import single_instance
 
 log = logging.getLogger("furnisync.data")
 
+Show = Callable[[DataStatus], None]
+
 LOOK_AGAIN_S = 600.0
 """How often `--continuous` looks for shops that became due or that image sync found."""
+LOOK_EVERY_S = 1.0
 STOP_CALLS_S = 4.0
 SLOW_WORKERS = 4
 
@@ -42,12 +46,19 @@ class DataSync:
     """One run of data sync on a home."""
 
     def __init__(
-        self, environment: Environment, settings: Settings, run: DataRun, clock: Clock
+        self,
+        environment: Environment,
+        settings: Settings,
+        run: DataRun,
+        clock: Clock,
+        show: Show,
     ) -> None:
+        """Make a run; `show` gets a picture of it about once a second."""
         self._environment = environment
         self._settings = settings
         self._run = run
         self._clock = clock
+        self._show = show
         self._files = HomeFiles(environment.home, run.test)
         self._stopping = asyncio.Event()
 
@@ -90,16 +101,30 @@ class DataSync:
     ) -> bool:
         work = asyncio.create_task(self._run_rounds(client, writer, selection))
         stop = asyncio.create_task(self._stopping.wait())
+        report = asyncio.create_task(self._report())
+        tasks = (work, stop, report)
         try:
-            await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if report.done():
+                report.result()
             if work.done():
                 return work.result()
             await client.drain(STOP_CALLS_S)
             return False
         finally:
-            for task in (work, stop):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(work, stop, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _report(self) -> None:
+        """Show how far it is, until cancelled."""
+        with closing(open_history_reader(self._files.history)) as reader:
+            while True:
+                status = await asyncio.to_thread(
+                    read_data_status_from, reader, self._files, self._settings.data, self._clock
+                )
+                self._show(status)
+                await asyncio.sleep(LOOK_EVERY_S)
 
     async def _run_rounds(self, client: EtsyClient, writer: Writer, selection: Selection) -> bool:
         while True:
@@ -140,6 +165,7 @@ class DataSync:
             self._clock,
             self._settings.data,
             selection,
+            cadence_of(self._settings.data),
             top=self._run.top,
             known_listings=known_listings,
             furniture_only=self._run.furniture_only,
