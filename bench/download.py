@@ -2,21 +2,21 @@
 
     python bench/download.py [--images 4000] [--rounds 5] [--connections 16,64] [--folder DIR]
 
-One server (nginx where it is installed, else a Python process) serves JPEGs of 45 kB over loopback. Two
-clients take turns, each with fresh folders and a flushed disk:
+One server (nginx where it is installed, else a Python process) serves JPEGs of 45 kB over loopback.
+Two clients take turns, each with fresh folders and a flushed disk:
 
 - bare: a plain pycurl multi loop that writes each body to its final name and checks nothing;
 - ours: `Downloader` with all its checks, sha256, rename, and rows in a SQLite table by 500.
 
-Read the ratios, not the figures: wanted are at least 80 % of the images a second at no more than 1.6
-times the CPU (of the client's process alone). Medians over the rounds; the spread is shown beside.
+Read the ratios, not the figures: wanted are at least 80 % of the images a second at no more than
+1.6 times the CPU (of the client's process alone). Medians over the rounds; the spread is shown
+beside.
 """
 
 import argparse
 import asyncio
 import contextlib
 import io
-import multiprocessing
 import os
 import shutil
 import socket
@@ -169,23 +169,19 @@ def serve(folder: Path) -> Iterator[tuple[str, str]]:
         port = probe.getsockname()[1]
     nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if nginx:
-        server: subprocess.Popen[bytes] | multiprocessing.Process = _start_nginx(
-            nginx, folder, port
-        )
+        command = _nginx_command(nginx, folder, port)
     else:
-        server = multiprocessing.get_context("spawn").Process(
-            target=_serve_python, args=(folder, port), daemon=True
-        )
-        server.start()
+        command = [sys.executable, __file__, "--serve", str(port), "--folder", str(folder)]
+    server = subprocess.Popen(command)
     try:
         _await_port(port)
         yield f"http://127.0.0.1:{port}", "nginx" if nginx else "Python"
     finally:
         server.terminate()
-        server.wait() if isinstance(server, subprocess.Popen) else server.join()
+        server.wait()
 
 
-def _start_nginx(nginx: str, folder: Path, port: int) -> subprocess.Popen[bytes]:
+def _nginx_command(nginx: str, folder: Path, port: int) -> list[str]:
     own = folder.parent / "nginx"
     own.mkdir()
     # Workers may run as another user than we do.
@@ -202,9 +198,7 @@ def _start_nginx(nginx: str, folder: Path, port: int) -> subprocess.Popen[bytes]
         "open_file_cache max=20000; types { image/jpeg jpg; }"
         f"server {{ listen 127.0.0.1:{port}; root {folder}; }} }}"
     )
-    return subprocess.Popen(
-        [nginx, "-c", str(own / "nginx.conf"), "-p", str(own), "-e", str(own / "error.log")]
-    )
+    return [nginx, "-c", str(own / "nginx.conf"), "-p", str(own), "-e", str(own / "error.log")]
 
 
 class _Static(asyncio.Protocol):
@@ -299,7 +293,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", default="16,64")
     parser.add_argument("--folder", type=Path, help="where to write; default: the temporary folder")
+    parser.add_argument("--serve", type=int, metavar="PORT", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.serve:
+        _serve_python(given.folder, given.serve)
+        return
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         work = Path(name)
         served = work / "served"

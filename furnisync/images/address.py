@@ -32,10 +32,10 @@ def refusal(url: str, allowed_hosts: frozenset[str]) -> str | None:
     """
     if len(url) > MAX_LENGTH:
         return f"url refused: {len(url):,} characters"
-    if _ODD.search(url):
-        return "url refused: spaces, control characters, backslashes or non-ASCII in it"
     match = _URL.fullmatch(url)
     if match is None:
+        if _ODD.search(url):
+            return "url refused: spaces, control characters, backslashes or non-ASCII in it"
         return "url refused: not a plain http or https address"
     scheme, host = match["scheme"].lower(), match["host"].lower()
     port = int(match["port"]) if match["port"] else DEFAULT_PORTS[scheme]

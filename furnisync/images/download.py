@@ -17,7 +17,7 @@ from furnisync.images.job import DownloadLimits, ImageJob, Outcome, Verdict
 from furnisync.images.pace import BackOff, Pace
 from furnisync.images.store import Store
 from furnisync.images.transfer import Answer, CurlLoop, Transfer
-from furnisync.images.verdict import UNREACHABLE, judge, wants_less
+from furnisync.images.verdict import judge, unreachable, wants_less
 
 __all__ = [
     "DownloadLimits",
@@ -32,17 +32,6 @@ MAX_REDIRECTS = 3
 UNREACHABLE_IN_A_ROW = 8
 """So many in a row without a way to the server: the line is down, not the images; all pause."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-
-class _Slot:
-    """A handle, and the job that it works on."""
-
-    __slots__ = ("job", "redirects", "transfer")
-
-    def __init__(self, transfer: Transfer, job: ImageJob) -> None:
-        self.transfer = transfer
-        self.job = job
-        self.redirects = 0
 
 
 class Downloader:
@@ -63,7 +52,6 @@ class Downloader:
         self._queue: deque[ImageJob] = deque()
         self._loop = CurlLoop(limits.connections)
         self._idle: list[Transfer] = []
-        self._slots: dict[Transfer, _Slot] = {}
         self._unreachable = 0
 
     @property
@@ -74,7 +62,7 @@ class Downloader:
     @property
     def active(self) -> int:
         """Transfers under way."""
-        return len(self._slots)
+        return self._loop.active
 
     @property
     def paused_until(self) -> float | None:
@@ -114,7 +102,7 @@ class Downloader:
         self._queue.clear()
         outcomes: list[Outcome] = []
         deadline = time.monotonic() + timeout_s
-        while self._slots and (left := deadline - time.monotonic()) > 0:
+        while self._loop.active and (left := deadline - time.monotonic()) > 0:
             outcomes += self._drive(left)
         self._break_off()
         return outcomes
@@ -131,9 +119,10 @@ class Downloader:
     def _begin(self) -> list[Outcome]:
         """Begin as many as connections, pace and back-off allow; answer what may not be asked."""
         refused: list[Outcome] = []
-        share = self._back_off.share
-        allowed = max(1, int(self._limits.connections * share))
-        while self._queue and len(self._slots) < allowed and not self._back_off.paused_s:
+        if self._back_off.paused_s:
+            return refused
+        share, allowed = self._back_off.share, self._allowed()
+        while self._queue and self._loop.active < allowed:
             job = self._queue[0]
             if reason := refusal(job.url, self._limits.allowed_hosts):
                 refused.append(Outcome(job, "bad", reason))
@@ -146,55 +135,52 @@ class Downloader:
 
     def _start(self, job: ImageJob) -> None:
         transfer = self._idle.pop() if self._idle else Transfer(self._limits)
-        self._slots[transfer] = _Slot(transfer, job)
-        transfer.aim(job.url)
+        transfer.take(job)
         self._loop.begin(transfer)
+
+    def _allowed(self) -> int:
+        """Transfers that may be under way now."""
+        return max(1, int(self._limits.connections * self._back_off.share))
 
     def _wait_s(self) -> float:
         """Seconds until something may begin; endless where only an answer can change that."""
-        share = self._back_off.share
-        full = len(self._slots) >= max(1, int(self._limits.connections * share))
-        if full or not self._queue:
+        if not self._queue or self._loop.active >= self._allowed():
             return float("inf")
-        return max(self._back_off.paused_s, self._pace.wait_s(share))
+        return max(self._back_off.paused_s, self._pace.wait_s(self._back_off.share))
 
     def _drive(self, timeout_s: float) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for transfer, answer in self._loop.drive(timeout_s):
-            slot = self._slots[transfer]
-            outcome = self._end(slot, answer)
-            if outcome is None:
-                continue
-            del self._slots[transfer]
-            self._idle.append(transfer)
-            outcomes.append(outcome)
+            outcome = self._end(transfer, answer)
+            if outcome is not None:
+                self._idle.append(transfer)
+                outcomes.append(outcome)
         return outcomes
 
-    def _end(self, slot: _Slot, answer: Answer) -> Outcome | None:
+    def _end(self, transfer: Transfer, answer: Answer) -> Outcome | None:
         """Judge an answer; None where it was a redirect and the job goes on."""
-        self._feel(answer, slot.job)
+        self._feel(answer, transfer.job)
         if answer.status in _REDIRECTS:
-            return self._redirect(slot, answer.location)
-        return judge(slot.job, answer, self._store, self._limits)
+            return self._redirect(transfer, answer.location)
+        return judge(transfer.job, answer, self._store, self._limits)
 
-    def _redirect(self, slot: _Slot, target: str | None) -> Outcome | None:
+    def _redirect(self, transfer: Transfer, target: str | None) -> Outcome | None:
         """Go where we are sent, if it is one of our hosts, and not for ever."""
         if target is None:
-            return Outcome(slot.job, "failed", "redirect without a target")
+            return Outcome(transfer.job, "failed", "redirect without a target")
         if refusal(target, self._limits.allowed_hosts):
-            return Outcome(slot.job, "bad", f"redirect to {shown_host(target)} refused")
-        if slot.redirects == MAX_REDIRECTS:
-            return Outcome(slot.job, "bad", f"redirected more than {MAX_REDIRECTS} times")
-        slot.redirects += 1
-        slot.transfer.aim(target)
-        self._loop.begin(slot.transfer)
+            return Outcome(transfer.job, "bad", f"redirect to {shown_host(target)} refused")
+        if transfer.redirects == MAX_REDIRECTS:
+            return Outcome(transfer.job, "bad", f"redirected more than {MAX_REDIRECTS} times")
+        transfer.follow(target)
+        self._loop.begin(transfer)
         return None
 
     def _feel(self, answer: Answer, job: ImageJob) -> None:
         """Let an answer slow all transfers down, or speed them up again."""
         if wants_less(answer):
             self._back_off.refused(f"{answer.status} from the image server", answer.retry_after_s)
-        elif answer.error in UNREACHABLE:
+        elif unreachable(answer):
             self._unreachable += 1
             if self._unreachable >= UNREACHABLE_IN_A_ROW:
                 self._back_off.refused(f"no way to {shown_host(job.url)}", None)
@@ -205,13 +191,15 @@ class Downloader:
 
     def _break_off(self) -> None:
         self._idle.extend(self._loop.abort())
-        self._slots.clear()
 
 
 def download_batch(
     jobs: Iterable[ImageJob], store: Store, limits: DownloadLimits, clock: Clock
 ) -> list[Outcome]:
-    """Download a batch: one outcome for each job, in any order."""
+    """Download a batch: one outcome for each job, in any order.
+
+    Waits as long as the server asks it to (see `BackOff`).
+    """
     downloader = Downloader(store, limits, clock)
     try:
         downloader.submit(jobs)

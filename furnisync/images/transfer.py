@@ -1,8 +1,10 @@
 """The seam to libcurl: one handle for each transfer at a time, one loop that drives them all.
 
-`socket_action` with the system's own poller, and not `perform` with `select`: it touches only what
-has news, knows curl's timers exactly and has no limit of 1,024 descriptors. HTTP/1.1 with
-connections kept alive: a stall or reset costs one image, not all that share an HTTP/2 connection.
+`perform` with `select`, and not `socket_action`: at our few connections it takes 5 us an image less
+(no callbacks for each socket) and there is no table of sockets to keep right. Its limit of 1,024
+descriptors is far off; past it a wait would end by `LONGEST_WAIT_S`, so that all goes on, slower.
+HTTP/1.1 with connections kept alive: a stall or reset costs one image, not all that share an HTTP/2
+connection.
 
 Certificates are verified with the system's bundle: since 7.45.4 pycurl's wheels look for it at run
 time in the usual places of Linux and macOS, so that certifi is not needed. A proxy named by the
@@ -10,11 +12,12 @@ environment (`https_proxy`, `no_proxy`) is used, as curl always does.
 """
 
 import time
+from email.utils import parsedate_to_datetime
 
 import msgspec
 import pycurl
 
-from furnisync.images.job import DownloadLimits
+from furnisync.images.job import DownloadLimits, ImageJob
 
 __all__ = ["Answer", "CurlLoop", "Transfer"]
 
@@ -23,7 +26,9 @@ STALL_S = 20
 STALL_BYTES_PER_S = 100
 """Slower than this for `STALL_S` is a stall."""
 LONGEST_WAIT_S = 0.25
+"""One wait takes this at most, should a descriptor be past what `select` can watch."""
 BLIND_WAIT_S = 0.005
+"""Between two looks where curl has no socket to wait for."""
 BUFFER_BYTES = 128 * 1024
 """Most images come in one or two pieces then."""
 
@@ -52,17 +57,51 @@ class Answer(msgspec.Struct, frozen=True):
     location: str | None
 
 
+def asked_pause_s(headers: list[bytes]) -> float | None:
+    """What `retry-after` asks us to wait, in seconds; None where it is absent, past or no time.
+
+    A date is held against the server's own `date`, lest a clock that is wrong, theirs or ours,
+    makes a pause of hours.
+    """
+    values = {
+        name.strip().lower(): value.strip().decode("latin-1")
+        for name, _, value in (line.partition(b":") for line in headers)
+    }
+    asked = values.get(b"retry-after", "")
+    if asked.isascii() and asked.isdigit():
+        return float(asked) or None
+    try:
+        until = parsedate_to_datetime(asked).timestamp()
+        sent = values.get(b"date")
+        now = parsedate_to_datetime(sent).timestamp() if sent else time.time()
+    except (ValueError, OverflowError):
+        return None
+    return until - now if until > now else None
+
+
 class Transfer:
-    """One easy handle with its buffer, used for one image after another."""
+    """One easy handle with its buffer, used for one image after another.
+
+    Attributes:
+        curl: the handle.
+        job: what it fetches now.
+        redirects: how often it was sent elsewhere for this job.
+    """
+
+    job: ImageJob
+    redirects: int
 
     def __init__(self, limits: DownloadLimits) -> None:
         self._max_bytes = limits.max_bytes
         self._pieces: list[bytes] = []
+        self._headers: list[bytes] = []
         self._size = 0
         self._overrun = False
         self.curl = pycurl.Curl()
         set_option = self.curl.setopt
         set_option(pycurl.WRITEFUNCTION, self._receive)
+        # Read where an answer was a refusal only; pycurl before 7.49 cannot be asked for them.
+        set_option(pycurl.HEADERFUNCTION, self._headers.append)
         set_option(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         set_option(pycurl.FOLLOWLOCATION, 0)
         set_option(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
@@ -78,9 +117,20 @@ class Transfer:
         set_option(pycurl.LOW_SPEED_LIMIT, STALL_BYTES_PER_S)
         set_option(pycurl.LOW_SPEED_TIME, STALL_S)
 
-    def aim(self, url: str) -> None:
-        """Make ready for `url`; the caller has checked it."""
+    def take(self, job: ImageJob) -> None:
+        """Make ready for a job; the caller has checked its url."""
+        self.job = job
+        self.redirects = 0
+        self._aim(job.url)
+
+    def follow(self, url: str) -> None:
+        """Make ready for where the job was sent; the caller has checked it."""
+        self.redirects += 1
+        self._aim(url)
+
+    def _aim(self, url: str) -> None:
         self._pieces.clear()
+        self._headers.clear()
         self._size = 0
         self._overrun = False
         self.curl.setopt(pycurl.URL, url)
@@ -101,9 +151,9 @@ class Transfer:
         self._pieces.clear()
         expected = retry_after = location = None
         if error or status != 200:
-            length = self.curl.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD)
-            expected = int(length) if length >= 0 else None
-            retry_after = float(self.curl.getinfo(pycurl.RETRY_AFTER)) or None
+            length: int = self.curl.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD_T)
+            expected = length if length >= 0 else None
+            retry_after = asked_pause_s(self._headers)
             target = self.curl.getinfo_raw(pycurl.REDIRECT_URL)
             location = target.decode("latin-1") if target else None
         return Answer(
@@ -136,7 +186,7 @@ class CurlLoop:
         return len(self._running)
 
     def begin(self, transfer: Transfer) -> None:
-        """Start a transfer that was aimed."""
+        """Start a transfer that was made ready."""
         self._running[transfer.curl] = transfer
         self._multi.add_handle(transfer.curl)
 

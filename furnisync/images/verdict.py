@@ -10,9 +10,9 @@ from furnisync.images.picture import NotAnImage, inspect_image
 from furnisync.images.store import NotStored, Store
 from furnisync.images.transfer import Answer
 
-__all__ = ["UNREACHABLE", "judge", "wants_less"]
+__all__ = ["judge", "unreachable", "wants_less"]
 
-UNREACHABLE = frozenset(
+_NO_WAY = frozenset(
     {
         pycurl.E_COULDNT_RESOLVE_PROXY,
         pycurl.E_COULDNT_RESOLVE_HOST,
@@ -21,7 +21,7 @@ UNREACHABLE = frozenset(
         pycurl.E_PEER_FAILED_VERIFICATION,
     }
 )
-"""Curl's errors that say nothing about the image: there is no way to the server."""
+_CONNECTING = ("Connection time", "Failed to connect", "Resolving timed out")
 
 _NAMES = {
     pycurl.E_COULDNT_RESOLVE_PROXY: "proxy not found",
@@ -33,6 +33,15 @@ _NAMES = {
     pycurl.E_RECV_ERROR: "connection broken",
     pycurl.E_SEND_ERROR: "connection broken",
 }
+
+
+def unreachable(answer: Answer) -> bool:
+    """Whether there was no way to the server at all, which says nothing about the image."""
+    return answer.error in _NO_WAY or _connecting_timed_out(answer)
+
+
+def _connecting_timed_out(answer: Answer) -> bool:
+    return answer.error == pycurl.E_OPERATION_TIMEDOUT and answer.message.startswith(_CONNECTING)
 
 
 def wants_less(answer: Answer) -> bool:
@@ -89,7 +98,7 @@ def _error_reason(answer: Answer, limits: DownloadLimits) -> str:
     if answer.error == pycurl.E_OPERATION_TIMEDOUT:
         if "too slow" in answer.message:
             return "stalled"
-        if answer.message.startswith(("Connection timed out", "Connection timeout")):
+        if _connecting_timed_out(answer):
             return "connecting timed out"
         return f"timed out after {limits.timeout_s:g} s"
     received = len(answer.body)
@@ -97,4 +106,5 @@ def _error_reason(answer: Answer, limits: DownloadLimits) -> str:
         of = f" of {answer.expected_bytes:,}" if answer.expected_bytes else ""
         return f"truncated: {received:,}{of} bytes"
     name = _NAMES.get(answer.error, f"curl error {answer.error}")
-    return f"{name}: {answer.message[:150]}" if answer.message else name
+    message = re.sub(r" after \d+ ms", "", answer.message)[:150]
+    return f"{name}: {message}" if message else name
