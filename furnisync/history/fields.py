@@ -36,6 +36,7 @@ SQL_TYPES: Final[Mapping[Kind, str]] = {
     "json": "TEXT",
 }
 _LARGEST_DIVISOR: Final = 10**12
+_BOUND: Final = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,19 +259,22 @@ class Converter:
     def __init__(self, fields: Iterable[Field]) -> None:
         self.fields = tuple(fields)
         self.columns = tuple(name for field in self.fields for name, _ in field.columns)
-        self._plan = [(field.name, field.twin, _CONVERT.get(field.kind)) for field in self.fields]
+        self._plan = [
+            (field.name, field.twin, _CONVERT.get(field.kind), field.kind == "int")
+            for field in self.fields
+        ]
 
     def values(self, sent: Object, oddities: list[Oddity]) -> list[Value]:
         """The columns' values; what does not fit is added to `oddities`."""
         row: list[Value] = []
-        for name, twin, convert in self._plan:
+        for name, twin, convert, whole in self._plan:
             value = sent.get(name)
             if value is None and twin is not None:
                 value = sent.get(twin)
             if convert is None:
                 row += _money(name, value, oddities)
-            elif value is None:
-                row.append(None)
+            elif value is None or (value.__class__ is int and -_BOUND <= value < _BOUND and whole):
+                row.append(value)
             else:
                 try:
                     row.append(convert(value))

@@ -340,25 +340,28 @@ def _waiting(connection: sqlite3.Connection, claim: Claim) -> dict[_Target, list
         ).fetchone()
         if row is None:  # the shop has gone meanwhile
             continue
-        answered = connection.execute(
-            "SELECT listing_id FROM work_ids WHERE sync_id = ? AND status != 0"
+        still = connection.execute(
+            "SELECT listing_id FROM work_ids WHERE sync_id = ? AND status = 0"
             " AND listing_id IN (SELECT value FROM json_each(?))",
             (sync_id, as_json(ids)),
-        ).fetchall()
-        skip = {other[0] for other in answered}
-        found[_Target(row[0], row[1], row[2], row[3], bool(row[4]))] = [
-            listing_id for listing_id in ids if listing_id not in skip
-        ]
+        )
+        target = _Target(row[0], row[1], row[2], row[3], bool(row[4]))
+        found[target] = [listing_id for (listing_id,) in still]
     return found
 
 
 def _mark_answered(
     connection: sqlite3.Connection, target: _Target, waiting: list[int], answers: Container[int]
 ) -> None:
-    connection.executemany(
-        "UPDATE work_ids SET status = ? WHERE sync_id = ? AND listing_id = ?",
-        ((HERE if i in answers else GONE, target.sync_id, i) for i in waiting),
-    )
+    here = [listing_id for listing_id in waiting if listing_id in answers]
+    gone = [listing_id for listing_id in waiting if listing_id not in answers]
+    for status, ids in ((HERE, here), (GONE, gone)):
+        if ids:
+            connection.execute(
+                "UPDATE work_ids SET status = ? WHERE sync_id = ?"
+                " AND listing_id IN (SELECT value FROM json_each(?))",
+                (status, target.sync_id, as_json(ids)),
+            )
     _add_open(connection, target.sync_id, -len(waiting))
 
 
