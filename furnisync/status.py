@@ -3,18 +3,18 @@
 The terminal's progress, `furnisync status` and the log line all show this, so they agree.
 """
 
-import json
 import sqlite3
 from contextlib import closing
 
 import msgspec
 
 from furnisync.catalog import crawl
+from furnisync.catalog.crawl import LIMIT, STRIDE
 from furnisync.catalog.schema import get_meta, read_catalog
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles
 from furnisync.etsy.quota import QuotaState, read_state
-from furnisync.images.walk import LIMIT, STRIDE
+from furnisync.forecast import seconds_for_calls
 from furnisync.instance import holder
 
 ACTIVITY = "activity"
@@ -142,7 +142,7 @@ def _read_pass(connection: sqlite3.Connection) -> PassStatus | None:
         (newest.pass_id,),
     ).fetchone()[0]
     expected, read = connection.execute(
-        "SELECT coalesce(sum(max(1, (intervals.count + ?1 - 2) / ?1)), 0), coalesce(sum("
+        "SELECT coalesce(sum(max(1, (intervals.count + ?1 - 1) / ?1)), 0), coalesce(sum("
         " (SELECT count(*) FROM pages WHERE pages.interval_id = intervals.interval_id)), 0)"
         " FROM intervals WHERE pass_id = ?2 AND state = 'pending'",
         (STRIDE, newest.pass_id),
@@ -184,18 +184,8 @@ def _seconds_left(
     calls: int, images: dict[str, int], activity: Activity | None, quota: QuotaState | None
 ) -> float | None:
     """Until the present work is done, by the rates of now; None where they are not known."""
-    needed = [0.0]
-    if calls:
-        if quota is None or not quota.rate_per_second:
-            return None
-        needed.append(calls / quota.rate_per_second)
+    needed = [seconds_for_calls(calls, quota)]
     if pending := images.get("pending", 0):
-        if activity is None or not activity.images_per_second:
-            return None
-        needed.append(pending / activity.images_per_second)
-    return max(needed)
-
-
-def to_json(status: Status) -> str:
-    """The picture for other programs."""
-    return json.dumps(msgspec.to_builtins(status), indent=2, ensure_ascii=False)
+        rate = 0.0 if activity is None else activity.images_per_second
+        needed.append(pending / rate if rate else None)
+    return None if None in needed else max(one for one in needed if one is not None)

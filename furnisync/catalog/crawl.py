@@ -9,6 +9,11 @@ import msgspec
 
 Part = Literal["whole", "oldest", "newest"]
 
+LIMIT = 100
+"""Listings of a page."""
+STRIDE = LIMIT - 2
+"""Each page begins two listings before the end of the one before, so that one may end meanwhile."""
+
 
 class Interval(msgspec.Struct, frozen=True):
     """A list to be read: a price interval of a taxonomy node, or the list of one shop.
@@ -28,13 +33,23 @@ class Interval(msgspec.Struct, frozen=True):
 
 
 class PageRow(msgspec.Struct, frozen=True):
-    """A page that arrived: `items` are (listing_id, created) in the answer's order."""
+    """A page that arrived.
+
+    Attributes:
+        start: its offset.
+        sent: how many results the answer held.
+        count: how long the list is, as the answer said it.
+        items: (listing_id, created) in the answer's order.
+        tries: how often it was read.
+        wave: pages of one wave were asked for side by side, those of a later one after them.
+    """
 
     start: int
     sent: int
     count: int | None
     items: tuple[tuple[int, int | None], ...]
     tries: int = 1
+    wave: int = 1
 
 
 class PassRow(msgspec.Struct, frozen=True):
@@ -155,28 +170,34 @@ def pending_intervals(connection: sqlite3.Connection, pass_id: int) -> list[Inte
 def load_pages(connection: sqlite3.Connection, interval_id: int) -> list[PageRow]:
     """The pages of an interval that arrived, by offset."""
     rows = connection.execute(
-        "SELECT start, sent, count, items, tries FROM pages WHERE interval_id = ? ORDER BY start",
+        "SELECT start, sent, count, items, tries, wave FROM pages"
+        " WHERE interval_id = ? ORDER BY start",
         (interval_id,),
     )
     return [
-        PageRow(start, sent, count, tuple((i, c) for i, c in json.loads(items)), tries)
-        for start, sent, count, items, tries in rows
+        PageRow(start, sent, count, tuple((i, c) for i, c in json.loads(items)), tries, wave)
+        for start, sent, count, items, tries, wave in rows
     ]
 
 
 def save_page(connection: sqlite3.Connection, interval_id: int, page: PageRow, now: int) -> None:
     """Keep a page; one that was read before at the same offset is replaced."""
     connection.execute(
-        "INSERT INTO pages (interval_id, start, sent, count, items, fetched_at)"
-        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET sent = excluded.sent,"
+        "INSERT INTO pages (interval_id, start, sent, count, items, wave, fetched_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET sent = excluded.sent,"
         " count = excluded.count, items = excluded.items, fetched_at = excluded.fetched_at,"
-        " tries = tries + 1",
-        (interval_id, page.start, page.sent, page.count, json.dumps(page.items), now),
+        " wave = excluded.wave, tries = tries + 1",
+        (interval_id, page.start, page.sent, page.count, json.dumps(page.items), page.wave, now),
     )
     connection.execute(
         "UPDATE intervals SET count = coalesce(?, count) WHERE interval_id = ?",
         (page.count, interval_id),
     )
+
+
+def forget_pages(connection: sqlite3.Connection, interval_id: int) -> None:
+    """Begin a list anew: its pages fit together no more."""
+    connection.execute("DELETE FROM pages WHERE interval_id = ?", (interval_id,))
 
 
 def split_interval(
@@ -268,7 +289,8 @@ def count_giants(connection: sqlite3.Connection, pass_id: int) -> None:
     """Note how many distinct listings came of each interval that was read in parts."""
     giants = connection.execute(
         "SELECT interval_id FROM intervals AS giant WHERE pass_id = ? AND state = 'split'"
-        " AND EXISTS (SELECT 1 FROM intervals WHERE parent = giant.interval_id AND part <> 'whole')",
+        " AND EXISTS"
+        " (SELECT 1 FROM intervals WHERE parent = giant.interval_id AND part <> 'whole')",
         (pass_id,),
     ).fetchall()
     for (interval_id,) in giants:

@@ -149,7 +149,9 @@ def _count(connection: sqlite3.Connection) -> None:
         )
 
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST, _count)
+_WAVES = "ALTER TABLE pages ADD COLUMN wave INTEGER NOT NULL DEFAULT 1;"
+
+MIGRATIONS: tuple[Migration, ...] = (_FIRST, _count, _WAVES)
 
 
 def open_catalog(path: Path) -> sqlite3.Connection:

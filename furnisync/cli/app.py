@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from furnisync import __version__
+from furnisync.cli.coverage_command import show_coverage
 from furnisync.cli.data_views import print_data_status
 from furnisync.cli.demo import run_demo
 from furnisync.cli.logs import start_logging
@@ -140,6 +141,17 @@ def status(
     if history is not None:
         Console().print()
         print_data_status(Console(), history, files)
+
+
+@app.command()
+def coverage(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    test: TestFlag = False,
+) -> None:
+    """Show the coverage certificate: what the newest pass read whole, and what not and why."""
+    files = HomeFiles(read_environment().home, test)
+    raise typer.Exit(show_coverage(files, as_json=as_json))
 
 
 @app.command(

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from furnisync.catalog import crawl, listings
+from furnisync.catalog.crawl import LIMIT, STRIDE
 from furnisync.catalog.schema import get_meta, set_meta
 from furnisync.clock import Clock
 from furnisync.database import Writer
@@ -12,7 +13,7 @@ from furnisync.errors import Terminal, Transient, UserError
 from furnisync.etsy.client import EtsyClient, SortOn
 from furnisync.etsy.objects import Listing, Page
 from furnisync.images.reading import as_listed
-from furnisync.images.walk import LIMIT, OFFSET_CAP, STRIDE
+from furnisync.images.walk import OFFSET_CAP
 
 log = logging.getLogger("furnisync.discover")
 

@@ -12,14 +12,14 @@ import sqlite3
 from pathlib import Path
 
 from furnisync.catalog import crawl, listings
-from furnisync.catalog.crawl import Bounds, Interval, PassRow
+from furnisync.catalog.crawl import LIMIT, Bounds, Interval, PassRow
 from furnisync.clock import Clock
 from furnisync.database import Writer
 from furnisync.etsy.taxonomy import Tree
 from furnisync.images.cuts import HIGHEST, cut
 from furnisync.images.plan_file import CrawlPlan, save_cuts, without_covered
 from furnisync.images.reading import ListReader, Reading
-from furnisync.images.walk import LIMIT, REACH
+from furnisync.images.walk import REACH
 
 log = logging.getLogger("furnisync.discover")
 

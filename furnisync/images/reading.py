@@ -68,15 +68,19 @@ class ListReader:
             if decision.over_reach:
                 return Reading("over_reach", count=count, prices=tuple(prices))
             if decision.stuck:
+                await self._writer.run(crawl.forget_pages, interval.interval_id)
                 return Reading("failed", decision.stuck, count)
+            wave = 1 + max((page.wave for page in pages), default=0)
             reads = await asyncio.gather(
-                *(self._read_page(interval, start, prices) for start in decision.starts)
+                *(self._read_page(interval, start, wave, prices) for start in decision.starts)
             )
             reasons = [reason for reason in reads if reason]
             if reasons:
                 return Reading("failed", f"{len(reasons)} pages: {reasons[0]}", count)
 
-    async def _read_page(self, interval: Interval, start: int, prices: list[float]) -> str | None:
+    async def _read_page(
+        self, interval: Interval, start: int, wave: int, prices: list[float]
+    ) -> str | None:
         """Fetch and commit one page; returns the reason where it could not be had."""
         async with self._slots:
             try:
@@ -86,7 +90,7 @@ class ListReader:
             except (Transient, Terminal) as error:
                 return str(error)
             prices += [one.price_usd for one in page.items if one.price_usd is not None]
-            await self._writer.run(self._commit, interval, start, page, int(self._clock.now()))
+            await self._writer.run(self._commit, interval, start, wave, page)
             self.arrived.set()
             if page.broken:
                 log.warning(
@@ -115,12 +119,13 @@ class ListReader:
         connection: sqlite3.Connection,
         interval: Interval,
         start: int,
+        wave: int,
         page: Page[Listing],
-        now: int,
     ) -> None:
         """One transaction: what the page brought, and that it came."""
+        now = int(self._clock.now())
         items = tuple((one.listing_id, one.created) for one in page.items)
-        row = PageRow(start, page.sent, page.count, items)
+        row = PageRow(start, page.sent, page.count, items, wave=wave)
         crawl.save_page(connection, interval.interval_id, row, now)
         wanted = page.items
         if interval.shop_id is not None:

@@ -39,6 +39,7 @@ class Reporter:
         files: HomeFiles,
         settings: Settings,
         clock: Clock,
+        *,
         discovery: Discovery,
         worker: DownloadWorker,
         mode: Mode,
@@ -56,6 +57,7 @@ class Reporter:
         self._started_at = clock.now()
         self._told_at = float("-inf")
         self._rate = 0.0
+        self._measured_s = 0.0
         self._done_before: tuple[float, int] | None = None
         self._metadata_at = time.monotonic()
         self._metadata_version: int | None = None
@@ -109,7 +111,8 @@ class Reporter:
         if self._done_before is not None:
             then, before = self._done_before
             passed = max(now - then, 1e-3)
-            weight = min(1.0, passed / RATE_OVER_S)
+            self._measured_s += passed
+            weight = min(1.0, passed / min(RATE_OVER_S, self._measured_s))
             self._rate += weight * (max(0, done - before) / passed - self._rate)
         self._done_before = (now, done)
 

@@ -109,9 +109,16 @@ class ImageSync:
                 store = FolderStore(self._files.images)
                 worker = self._worker(writer, store, discovery)
                 reporter = Reporter(
-                    reader, writer, self._files, self._settings, self._clock,
-                    discovery, worker, self._run.mode, self._show,
-                )  # fmt: skip
+                    reader,
+                    writer,
+                    self._files,
+                    self._settings,
+                    self._clock,
+                    discovery=discovery,
+                    worker=worker,
+                    mode=self._run.mode,
+                    show=self._show,
+                )
                 stack.callback(reporter.finish)
                 complete = await self._work(
                     discovery, client, writer, store, worker, reporter, clean
@@ -170,7 +177,7 @@ class ImageSync:
         reporter: Reporter,
         clean: bool,  # noqa: FBT001
     ) -> bool:
-        """Run the stages side by side until the work is done, one of them breaks, or we are told."""
+        """Run the stages side by side until the work is done, one breaks, or we are told to end."""
 
         async def discover_and_download() -> bool:
             return await self._run_rounds(discovery, writer, worker)

@@ -1,32 +1,50 @@
 """The paging rule: how a list that shifts while it is read is read whole. Pure.
 
-Pages are asked for oldest first, each beginning at the last listing of the one before, so that two
-neighbours share a listing. New and renewed listings join at the end and are met there. A listing
-that ends moves all later ones down by one place, and one of them would slip through between two
-pages; then the neighbours share no listing, and the walk steps back between them.
+Pages are asked for oldest first, each beginning at the last listings of the one before, so that two
+neighbours share some. New and renewed listings join at the end and are met there. A listing that
+ends moves all later ones down by one place, and some of them would slip through between two pages;
+then the pages before and behind share nothing, and the walk reads back from the later ones until
+they do.
 
-Why sharing is proof: listings that neither end nor are renewed keep their order for ever. Such a
-listing stands, at all times, between two of the shared ones, and the page that holds both of those
-held it too, for a page is contiguous at its instant. It does not matter in which order or how far
-apart in time the pages were fetched. A shared listing counts only with an unchanged creation time:
-one that was renewed in between stands in two places.
+Why sharing is proof: listings that neither end nor are renewed keep their order for ever, and a
+page is contiguous at its instant: it holds every such listing that stands between two of its own.
+Pages that share a listing thus have no such listing between them, and if the first page and one
+that was not full, where the list ended at that instant, hang together by shared listings, then
+whatever lasted through the walk is in one of the pages. It does not matter in which order or how
+far apart in time they were fetched. A shared listing counts only with an unchanged creation time:
+one that was renewed in between stands in two places. `count` is an estimate and proves no end.
+
+A renewed listing could leave its old place before that is read and join the end after that is read.
+Therefore the page where listings join is asked for after all others have arrived: whoever was
+renewed before that instant is in it, or stands behind a listing that a page held afterwards.
+
+What no rule can see: a full page that holds, instead of a listing, another that its neighbour
+holds too.
 """
 
-import itertools
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from furnisync.catalog.crawl import PageRow, Part
+from furnisync.catalog.crawl import LIMIT, STRIDE, PageRow, Part
 
-LIMIT = 100
-STRIDE = LIMIT - 1
 OFFSET_CAP = 12_000
 REACH = OFFSET_CAP + LIMIT
 """So many listings can one query show."""
 TRIES_OF_ODD_PAGE = 3
 """So often is a page read that fell short of its count or repeated listings."""
+STRAYS = 2
+"""So few listings that two pages share, far from where they stood, are an odd answer."""
+READS_MOST = 4
+"""So many times its pages may be read of a list, and `READS_MORE`; or it shifts too fast."""
+READS_MORE = 20
+
+Shared = Mapping[tuple[int, int], Sequence[int]]
+"""For pairs of pages, by their places in the sequence: by how much each listing that they share
+stood further on in the second."""
+Run = Mapping[int, int]
+"""Pages that hang together, by their places: where each would begin had all been read at once."""
 
 
 class NextReads(msgspec.Struct, frozen=True):
@@ -49,87 +67,128 @@ def next_reads(pages: Sequence[PageRow], part: Part = "whole") -> NextReads:
     """
     if not pages or pages[0].start != 0:
         return NextReads(starts=(0,))
-    count = _count(pages)
-    if part == "whole" and count is not None and count > REACH:
+    count = max((page.count for page in pages if page.count is not None), default=0)
+    if part == "whole" and count > REACH:
         return NextReads(over_reach=True)
-    wanted = set(_grid(count)) - {page.start for page in pages}
-    wanted |= _odd_pages(pages)
+    grid = _grid(count)
+    present = {page.start for page in pages}
+    missing = [start for start in grid if start not in present]
+    shared = _shared(pages)
+    # The last page waits for all others.
+    wanted = _odd_pages(pages, shared).union(missing[:-1]) or set(missing)
+    if not wanted and sum(page.tries for page in pages) > READS_MOST * len(grid) + READS_MORE:
+        return NextReads(stuck="the list shifted too fast to be read whole")
+    wanted = wanted or _before_gaps(pages, shared)
     if wanted:
         return NextReads(starts=tuple(sorted(wanted)))
-    last = pages[-1]
-    if last.sent >= LIMIT and last.count != last.start + last.sent:
-        if last.start < OFFSET_CAP:
-            return NextReads(starts=(min(last.start + STRIDE, OFFSET_CAP),))
-        if part == "whole" and (count is None or count > REACH):
-            return NextReads(over_reach=True)
-    return _close_gaps(pages)
+    return _read_end(pages, part)
 
 
-def _count(pages: Sequence[PageRow]) -> int | None:
-    """What the page that was asked for last, as far as we know, said of the whole."""
-    told = [page.count for page in pages if page.count is not None]
-    return max(told) if told else None
-
-
-def _grid(count: int | None) -> list[int]:
-    """Offsets that show `count` listings with neighbours sharing one."""
-    end = min(count or 0, REACH)
-    starts = list(range(0, max(end - 1, 1), STRIDE))
+def _grid(count: int) -> list[int]:
+    """Offsets that show `count` listings and the end, with neighbours sharing some."""
+    starts = range(0, max(min(count, REACH) - LIMIT + STRIDE, 1), STRIDE)
     return sorted({min(start, OFFSET_CAP) for start in starts})
 
 
-def _odd_pages(pages: Sequence[PageRow]) -> set[int]:
+def _shared(pages: Sequence[PageRow]) -> Shared:
+    """Compare all pages with each other."""
+    seen: dict[tuple[int, int | None], list[tuple[int, int]]] = {}
+    shared: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for place, page in enumerate(pages):
+        for at, item in enumerate(dict.fromkeys(page.items), start=page.start):
+            for other, other_at in seen.setdefault(item, []):
+                shared[other, place].append(at - other_at)
+            seen[item].append((place, at))
+    return shared
+
+
+def _are_strays(moves: Sequence[int]) -> bool:
+    return len(moves) <= STRAYS and min(map(abs, moves)) >= LIMIT
+
+
+def _odd_pages(pages: Sequence[PageRow], shared: Shared) -> set[int]:
     """Pages worth another look: shorter than their own count says, or repeating listings.
 
     Etsy was seen sending duplicates in place of other listings. That neighbours share some is the
-    rule of this walk; what stands twice in one page, or in pages that are no neighbours, is odd.
+    rule of this walk; what stands twice in one page, or alone far from where it stood, is odd.
     """
     odd = set()
-    last_seen: dict[tuple[int, int | None], int] = {}
     for place, page in enumerate(pages):
         due = LIMIT if page.count is None else min(LIMIT, page.count - page.start)
         short = page.count is not None and page.sent < due
-        repeats = any(number > 1 for number in Counter(page.items).values()) or any(
-            place - last_seen.get(item, place) > 1
-            and page.start - pages[last_seen[item]].start >= LIMIT
-            for item in page.items
-        )
-        last_seen.update(dict.fromkeys(page.items, place))
+        repeats = any(number > 1 for number in Counter(page.items).values())
         undecoded = len(page.items) < page.sent
-        if (short or repeats or undecoded) and page.tries < TRIES_OF_ODD_PAGE:
-            odd.add(page.start)
-    return odd
+        if short or repeats or undecoded:
+            odd.add(place)
+    for pair, moves in shared.items():
+        if _are_strays(moves):
+            odd.update(pair)
+    return {pages[place].start for place in odd if pages[place].tries < TRIES_OF_ODD_PAGE}
 
 
-def _close_gaps(pages: Sequence[PageRow]) -> NextReads:
-    starts: set[int] = set()
+def _before_gaps(pages: Sequence[PageRow], shared: Shared) -> set[int]:
+    """Offsets to read so that all pages come to hang together with the first."""
     present = {page.start for page in pages}
-    stuck = 0
-    for before, after in itertools.pairwise(pages):
-        if _linked(before, after):
-            continue
-        step_back = _step_back(before, after, present)
-        if step_back is None:
-            stuck += 1
-        else:
-            starts.add(step_back)
-    if starts:
-        return NextReads(starts=tuple(sorted(starts)))
-    if stuck:
-        return NextReads(stuck=f"the list shifted too much to be read whole ({stuck} gaps)")
+    wanted = set()
+    for run in _runs(pages, shared)[1:]:
+        front = min(run.values())
+        newest = max(run, key=lambda place: (pages[place].wave, -run[place]))
+        start = pages[newest].start - (run[newest] - front) - STRIDE
+        while start in present:
+            start -= 1
+        wanted.add(min(max(start, 0), OFFSET_CAP))
+    return wanted
+
+
+def _runs(pages: Sequence[PageRow], shared: Shared) -> list[Run]:
+    """Pages that hold listings, grouped by whether they hang together; first that of page 0."""
+    links: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for (one, other), moves in shared.items():
+        if not _are_strays(moves):
+            apart = pages[other].start - pages[one].start - moves[0]
+            links[one].append((other, apart))
+            links[other].append((one, -apart))
+    runs: list[Run] = []
+    alone = {place: None for place, page in enumerate(pages) if page.items}
+    while alone:
+        first = next(iter(alone))
+        run, waiting = {first: 0}, [first]
+        while waiting:
+            place = waiting.pop()
+            alone.pop(place, None)
+            for other, apart in links[place]:
+                if other not in run:
+                    run[other] = run[place] + apart
+                    waiting.append(other)
+        runs.append(run)
+    return runs
+
+
+def _read_end(pages: Sequence[PageRow], part: Part) -> NextReads:
+    """All pages hang together: is the end among them, and was it read last?"""
+    shown = [page for page in pages if page.items]
+    if not shown:
+        return NextReads(complete=True)
+    last = shown[-1]
+    ends = [
+        page
+        for page in shown
+        if page.sent < LIMIT
+        and (page is last or page.count is None or page.start + page.sent >= page.count)
+    ]
+    if not ends and last.start < OFFSET_CAP:
+        return NextReads(starts=(_beyond(last, {page.start for page in pages}),))
+    if not ends and part == "whole":
+        return NextReads(over_reach=True)
+    joining = shown[0] if part == "newest" else max(ends or [last], key=lambda page: page.wave)
+    if any(page.wave >= joining.wave for page in shown if page is not joining):
+        return NextReads(starts=(joining.start,))
     return NextReads(complete=True)
 
 
-def _linked(before: PageRow, after: PageRow) -> bool:
-    """Neighbours share a listing, or nothing is left for the later one to show."""
-    return not after.items or not set(before.items).isdisjoint(after.items)
-
-
-def _step_back(before: PageRow, after: PageRow, present: Collection[int]) -> int | None:
-    """The offset to read between two neighbours that share nothing; None: no try is left."""
-    middle = (before.start + after.start) // 2
-    if middle not in present:
-        return middle
-    if before.tries < TRIES_OF_ODD_PAGE:
-        return before.start
-    return after.start if after.tries < TRIES_OF_ODD_PAGE else None
+def _beyond(last: PageRow, present: set[int]) -> int:
+    """The offset behind the last full page; nearer where the list proved shorter meanwhile."""
+    start = min(last.start + STRIDE, OFFSET_CAP)
+    while start in present and start > 0:
+        start = max(start - LIMIT // 2, 0)
+    return start

@@ -1,0 +1,162 @@
+"""The coverage certificate: what a pass was to read, what came of it, and what did not.
+
+An interval is complete when every page of it arrived and, where it is longer than a query shows,
+its parts together showed as many listings as Etsy counted. Nothing else counts as complete.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from furnisync.catalog import crawl
+
+Verdict = Literal["complete", "partly out of reach", "failed", "not read yet"]
+
+
+class IntervalCoverage(msgspec.Struct, frozen=True):
+    """One price interval of a pass; prices in US dollars, None is an open end, times unix seconds.
+
+    Attributes:
+        count: how many listings Etsy last said there are; None where it was never asked.
+        found: distinct listings that came.
+        short: how many fewer came than Etsy counted; `count` is an estimate, so a complete
+            interval may be short, and the certificate says by how much.
+    """
+
+    taxonomy_id: int
+    taxonomy: str | None
+    low: float | None
+    high: float | None
+    count: int | None
+    found: int
+    short: int
+    at: int | None
+    verdict: Verdict
+    reason: str | None
+
+
+class ShopCoverage(msgspec.Struct, frozen=True):
+    """A shop: active furniture listings known, against all its active listings as it says itself.
+
+    `listing_active_count` counts all that the shop sells, furniture or not; it is None where data
+    sync has not asked the shop.
+    """
+
+    shop_id: int
+    furniture: int
+    listing_active_count: int | None
+    synced_at: int | None
+    reason: str | None
+
+
+class Coverage(msgspec.Struct, frozen=True):
+    """The certificate of the newest pass."""
+
+    pass_id: int
+    started_at: int
+    finished_at: int | None
+    complete: bool
+    intervals: tuple[IntervalCoverage, ...]
+    listings_found: int
+    listings_counted: int
+    out_of_reach: int
+
+    def total(self) -> str:
+        """The whole in a line."""
+        done = sum(one.verdict == "complete" for one in self.intervals)
+        words = (
+            f"{done:,} of {len(self.intervals):,} price intervals complete;"
+            f" {self.listings_found:,} listings found of {self.listings_counted:,} counted"
+        )
+        if self.out_of_reach:
+            words += f"; {self.out_of_reach:,} out of reach of any query"
+        return ("Complete: " if self.complete else "NOT complete: ") + words
+
+
+_GIANT = (
+    "EXISTS (SELECT 1 FROM intervals AS part WHERE part.parent = {interval}.interval_id"
+    " AND part.part <> 'whole')"
+)
+"""An interval that cannot be cut: it was read in parts, which do not stand for themselves."""
+
+_ROWS = f"""
+SELECT intervals.taxonomy_id, taxonomy.name, low, high, count, done_at, state, reason,
+    CASE WHEN found IS NOT NULL THEN found ELSE (
+        SELECT count(DISTINCT json_extract(item.value, '$[0]'))
+        FROM pages, json_each(pages.items) AS item
+        WHERE pages.interval_id = intervals.interval_id) END AS so_far,
+    found IS NOT NULL AS counted
+FROM intervals LEFT JOIN taxonomy USING (taxonomy_id)
+WHERE pass_id = ? AND part = 'whole'
+    AND (state <> 'split' OR {_GIANT.format(interval="intervals")})
+    AND NOT EXISTS (SELECT 1 FROM intervals AS above
+        WHERE above.interval_id = intervals.parent AND {_GIANT.format(interval="above")})
+ORDER BY intervals.taxonomy_id, coalesce(low, -1), coalesce(high, 1e18)
+"""
+
+
+def read_coverage(connection: sqlite3.Connection) -> Coverage | None:
+    """The certificate of the newest pass; None where there was none."""
+    newest = crawl.last_pass(connection)
+    if newest is None:
+        return None
+    intervals = tuple(_interval(row) for row in connection.execute(_ROWS, (newest.pass_id,)))
+    found = connection.execute(
+        "SELECT count(*) FROM listings WHERE pass_id = ?", (newest.pass_id,)
+    ).fetchone()[0]
+    out_of_reach = sum(one.short for one in intervals if one.verdict == "partly out of reach")
+    return Coverage(
+        pass_id=newest.pass_id,
+        started_at=newest.started_at,
+        finished_at=newest.finished_at,
+        complete=bool(newest.complete) and all(one.verdict == "complete" for one in intervals),
+        intervals=intervals,
+        listings_found=found,
+        listings_counted=sum(one.count or 0 for one in intervals),
+        out_of_reach=out_of_reach,
+    )
+
+
+def _interval(row: sqlite3.Row) -> IntervalCoverage:
+    short = max(0, (row["count"] or 0) - row["so_far"])
+    return IntervalCoverage(
+        taxonomy_id=row["taxonomy_id"],
+        taxonomy=row["name"],
+        low=row["low"],
+        high=row["high"],
+        count=row["count"],
+        found=row["so_far"],
+        short=short,
+        at=row["done_at"],
+        verdict=_verdict(row["state"], short, counted=bool(row["counted"])),
+        reason=row["reason"],
+    )
+
+
+def _verdict(state: str, short: int, *, counted: bool) -> Verdict:
+    if state == "failed":
+        return "failed"
+    if state == "pending" or not counted:
+        return "not read yet"
+    return "partly out of reach" if state == "split" and short else "complete"
+
+
+def read_shops(
+    connection: sqlite3.Connection, told: dict[int, int | None]
+) -> Iterator[ShopCoverage]:
+    """Every known shop, most furniture first; `told` is `listing_active_count` by shop."""
+    rows = connection.execute(
+        "SELECT shops.shop_id, count(listings.listing_id) AS furniture, synced_at, shops.reason"
+        " FROM shops LEFT JOIN listings ON listings.shop_id = shops.shop_id"
+        " AND listings.state = 'active' GROUP BY shops.shop_id ORDER BY furniture DESC"
+    )
+    for row in rows:
+        yield ShopCoverage(
+            shop_id=row["shop_id"],
+            furniture=row["furniture"],
+            listing_active_count=told.get(row["shop_id"]),
+            synced_at=row["synced_at"],
+            reason=row["reason"],
+        )

@@ -1,0 +1,1 @@
+"""Living with it: services, other machines, backups, old data, checks."""
