@@ -16,6 +16,7 @@ nothing is left out because it has not changed, and nothing fills it from an old
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -54,6 +55,10 @@ class Appended:
     vanished: int = 0
 
 
+_SHOP: Final = msgspec.msgpack.Decoder(StagedShop)
+_PAGE: Final = msgspec.msgpack.Decoder(StagedPage)
+
+
 class SyncIncomplete(ValueError):
     """A sync is to be appended though a part of it has not arrived: a fault of the caller."""
 
@@ -71,25 +76,25 @@ def append_shop_sync(connection: sqlite3.Connection, shop_id: int) -> Appended:
     if not sync.complete:
         raise SyncIncomplete(f"the sync of shop {shop_id} is not complete: {sync}")
     appended = Appended()
-    sync_id, static_after = connection.execute(
-        "SELECT sync_id, static_after FROM work_shops WHERE shop_id = ?", (shop_id,)
+    sync_id, static_after, shop = connection.execute(
+        "SELECT sync_id, static_after, shop FROM work_shops WHERE shop_id = ?", (shop_id,)
     ).fetchone()
-    _append_shop(connection, sync, static_after, appended)
+    _append_shop(connection, sync, static_after, _SHOP.decode(shop), appended)
     for page in _pages(connection, sync_id):
         _append_page(connection, sync.snapshot_timestamp, page, appended)
     _append_gone(connection, sync_id, sync.snapshot_timestamp, appended)
     _mark_synced(connection, sync, appended)
-    drop_sync(connection, shop_id)
+    drop_sync(connection, sync_id)
     return appended
 
 
 def _append_shop(
-    connection: sqlite3.Connection, sync: ShopSync, static_after: int, appended: Appended
+    connection: sqlite3.Connection,
+    sync: ShopSync,
+    static_after: int,
+    shop: StagedShop,
+    appended: Appended,
 ) -> None:
-    body = connection.execute(
-        "SELECT shop FROM work_shops WHERE shop_id = ?", (sync.shop_id,)
-    ).fetchone()[0]
-    shop = msgspec.msgpack.decode(body, type=StagedShop)
     key = (sync.shop_id, sync.snapshot_timestamp)
     recent = connection.execute(
         "SELECT 1 FROM shops WHERE shop_id = ? AND snapshot_timestamp >= ?",
@@ -99,14 +104,15 @@ def _append_shop(
         insert_rows(connection, "shops", shop.static_columns, [(*key, *shop.static)])
         appended.shop_static = 1
     insert_rows(connection, "shops_dynamic", shop.dynamic_columns, [(*key, *shop.dynamic)])
-    append_oddities(connection, "shops", sync.snapshot_timestamp, [(sync.shop_id, shop.oddities)])
+    if shop.oddities:
+        found = [(sync.shop_id, shop.oddities)]
+        append_oddities(connection, "shops", sync.snapshot_timestamp, found)
 
 
 def _pages(connection: sqlite3.Connection, sync_id: int) -> Iterator[StagedPage]:
-    decoder = msgspec.msgpack.Decoder(StagedPage)
     rows = connection.execute("SELECT body FROM work_pages WHERE sync_id = ?", (sync_id,))
     for (body,) in rows:
-        yield decoder.decode(body)
+        yield _PAGE.decode(body)
 
 
 def _append_page(
@@ -180,6 +186,7 @@ def insert_rows(
     return connection.executemany(_insert_sql(table, tuple(columns)), rows).rowcount
 
 
+@lru_cache(maxsize=64)
 def _insert_sql(table: str, columns: tuple[str, ...]) -> str:
     fixed = {
         "shops": "shop_id, snapshot_timestamp",
@@ -269,7 +276,7 @@ def _keep_staged(connection: sqlite3.Connection, shop_id: int, now_s: int) -> in
     if row is not None:
         for page in _pages(connection, row[0]):
             _append_page(connection, row[1], page, Appended())
-        drop_sync(connection, shop_id)
+        drop_sync(connection, row[0])
         now_s = max(now_s, row[1] + 1)
     last = connection.execute(
         "SELECT last_sync FROM sync_state WHERE shop_id = ?", (shop_id,)

@@ -456,9 +456,8 @@ def _keep_unkeyed(connection: sqlite3.Connection, listing: Object, now_s: float)
     )
 
 
-def drop_sync(connection: sqlite3.Connection, shop_id: int) -> None:
-    """Forget what is staged of a shop."""
-    sync_id = _sync_id(connection, shop_id)
+def drop_sync(connection: sqlite3.Connection, sync_id: int) -> None:
+    """Forget what is staged of a shop's sync."""
     connection.execute("DELETE FROM work_pages WHERE sync_id = ?", (sync_id,))
     connection.execute("DELETE FROM work_ids WHERE sync_id = ?", (sync_id,))
     connection.execute("DELETE FROM work_shops WHERE sync_id = ?", (sync_id,))

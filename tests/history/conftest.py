@@ -17,5 +17,6 @@ def path(tmp_path):
 @pytest.fixture
 def history(path, selection):
     connection = open_history(path, selection)
+    connection.execute("PRAGMA synchronous = OFF")  # kills are tested elsewhere, with it on
     yield connection
     connection.close()
