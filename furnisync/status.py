@@ -20,6 +20,7 @@ from furnisync.instance import holder
 ACTIVITY = "activity"
 """Key of `meta` under which a running image sync says what it is doing."""
 TROUBLES_SHOWN = 20
+EVENTS_SHOWN = 10
 
 
 class Activity(msgspec.Struct, frozen=True):
@@ -55,6 +56,14 @@ class Trouble(msgspec.Struct, frozen=True):
     number: int
 
 
+class Event(msgspec.Struct, frozen=True):
+    """Something that a person should know; `at` in unix seconds."""
+
+    at: float
+    kind: str
+    message: str
+
+
 class Status(msgspec.Struct, frozen=True):
     """The whole picture."""
 
@@ -69,6 +78,7 @@ class Status(msgspec.Struct, frozen=True):
     images_due: int
     current_pass: PassStatus | None
     troubles: tuple[Trouble, ...]
+    events: tuple[Event, ...]
     quota: QuotaState | None
     calls_left: int
     seconds_left: float | None
@@ -113,6 +123,7 @@ def read_status_from(connection: sqlite3.Connection, files: HomeFiles, clock: Cl
         images_due=images.get("pending", 0),
         current_pass=current,
         troubles=_read_troubles(connection),
+        events=_read_events(connection, quota),
         quota=quota,
         calls_left=calls_left,
         seconds_left=_seconds_left(calls_left, images, told, quota) if pid else None,
@@ -178,6 +189,16 @@ def _read_troubles(connection: sqlite3.Connection) -> tuple[Trouble, ...]:
         (TROUBLES_SHOWN,),
     )
     return tuple(Trouble(*row) for row in rows)
+
+
+def _read_events(connection: sqlite3.Connection, quota: QuotaState | None) -> tuple[Event, ...]:
+    """The newest notices, the ledger's among them."""
+    rows = connection.execute(
+        "SELECT at, kind, message FROM events ORDER BY at DESC LIMIT ?", (EVENTS_SHOWN,)
+    )
+    events = [Event(*row) for row in rows]
+    events += [Event(one.at, one.kind, one.message) for one in (quota.events if quota else ())]
+    return tuple(sorted(events, key=lambda event: -event.at)[:EVENTS_SHOWN])
 
 
 def _seconds_left(

@@ -285,6 +285,26 @@ def count_intervals(connection: sqlite3.Connection, pass_id: int) -> int:
     return int(row[0])
 
 
+def interval_counts(
+    connection: sqlite3.Connection, pass_id: int, *, read_whole: bool
+) -> dict[int, dict[tuple[float | None, float | None], int]]:
+    """Listings of each interval as a pass counted them, by taxonomy and (low, high).
+
+    `read_whole` takes only intervals of which every page arrived.
+    """
+    rows = connection.execute(
+        "SELECT taxonomy_id, low, high, count FROM intervals AS one"
+        " WHERE pass_id = ? AND part = 'whole' AND count IS NOT NULL AND (state = 'done' OR NOT ?"
+        " AND (state <> 'split' OR EXISTS (SELECT 1 FROM intervals AS part"
+        "  WHERE part.parent = one.interval_id AND part.part <> 'whole')))",
+        (pass_id, read_whole),
+    )
+    counts: dict[int, dict[tuple[float | None, float | None], int]] = {}
+    for taxonomy_id, low, high, count in rows:
+        counts.setdefault(taxonomy_id, {})[low, high] = count
+    return counts
+
+
 def count_giants(connection: sqlite3.Connection, pass_id: int) -> None:
     """Note how many distinct listings came of each interval that was read in parts."""
     giants = connection.execute(
@@ -295,10 +315,10 @@ def count_giants(connection: sqlite3.Connection, pass_id: int) -> None:
     ).fetchall()
     for (interval_id,) in giants:
         connection.execute(
-            "WITH RECURSIVE below(id) AS (VALUES (?1) UNION SELECT interval_id FROM intervals"
-            " JOIN below ON parent = id) UPDATE intervals SET found ="
+            "WITH RECURSIVE below(node) AS (VALUES (?1) UNION SELECT interval_id FROM intervals"
+            " JOIN below ON parent = node) UPDATE intervals SET found ="
             " (SELECT count(DISTINCT json_extract(item.value, '$[0]')) FROM below"
-            "  JOIN pages ON pages.interval_id = id, json_each(pages.items) AS item)"
+            "  JOIN pages ON pages.interval_id = node, json_each(pages.items) AS item)"
             " WHERE interval_id = ?1",
             (interval_id,),
         )

@@ -230,6 +230,25 @@ def mark_shop_synced(
     )
 
 
+def make_shops_due(
+    connection: sqlite3.Connection,
+    taxonomy_ids: Collection[int],
+    low: float | None,
+    high: float | None,
+) -> int:
+    """Make the shops due that are known to sell something in a price interval of some nodes.
+
+    Returns:
+        how many.
+    """
+    return connection.execute(
+        "UPDATE shops SET synced_at = NULL WHERE shop_id IN (SELECT shop_id FROM listings"
+        " WHERE price_usd >= coalesce(?, -1e18) AND price_usd <= coalesce(?, 1e18)"
+        " AND taxonomy_id IN (SELECT value FROM json_each(?)))",
+        (low, high, json.dumps(sorted(taxonomy_ids))),
+    ).rowcount
+
+
 def forget_synced_shops(connection: sqlite3.Connection) -> None:
     """`--reset-shops`: every shop is due again."""
     connection.execute("UPDATE shops SET synced_at = NULL")

@@ -21,7 +21,14 @@ CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WI
 CREATE TABLE taxonomy (
     taxonomy_id INTEGER PRIMARY KEY,
     parent_id INTEGER,
-    name TEXT
+    name TEXT,
+    dropped_at INTEGER             -- when Etsy no longer had it; NULL: it has
+) STRICT;
+
+CREATE TABLE events (              -- what a person should know, told once
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    message TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE shops (
@@ -187,3 +194,8 @@ def set_meta(connection: sqlite3.Connection, key: str, value: str | None) -> Non
             "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
             (key, value),
         )
+
+
+def add_event(connection: sqlite3.Connection, now: int, kind: str, message: str) -> None:
+    """Note something for `status`."""
+    connection.execute("INSERT INTO events VALUES (?, ?, ?)", (now, kind, message))

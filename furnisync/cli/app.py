@@ -9,10 +9,12 @@ import typer
 from rich.console import Console
 
 from furnisync import __version__
+from furnisync.cli.console import make_console
 from furnisync.cli.coverage_command import show_coverage
 from furnisync.cli.data_views import print_data_status
 from furnisync.cli.demo import run_demo
 from furnisync.cli.logs import start_logging
+from furnisync.cli.plan_command import show_plan
 from furnisync.cli.run_data import run_data_sync
 from furnisync.cli.run_images import run_image_sync
 from furnisync.cli.summary import print_status
@@ -137,10 +139,22 @@ def status(
     if as_json:
         sys.stdout.write(to_json(found, history) + "\n")
         return
-    print_status(Console(), found, files)
+    print_status(make_console(), found, files)
     if history is not None:
-        Console().print()
-        print_data_status(Console(), history, files)
+        make_console().print()
+        print_data_status(make_console(), history, files)
+
+
+@app.command()
+def plan(
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what a pass would ask; no calls.")
+    ] = False,
+    test: TestFlag = False,
+) -> None:
+    """Cut and merge the crawl plan's price intervals where listings lie, and show what it costs."""
+    show_plan(dry_run=dry_run, test=test)
 
 
 @app.command()
@@ -180,7 +194,7 @@ def version() -> None:
 
 def run(application: typer.Typer, name: str) -> None:
     """Run a command line; what the user can mend ends in one sentence and exit status 2."""
-    console = Console()
+    console = make_console()
     start_logging(console)
     try:
         application(prog_name=name)

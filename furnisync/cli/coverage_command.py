@@ -9,6 +9,7 @@ from rich.table import Table
 
 from furnisync.catalog.coverage import Coverage, IntervalCoverage, read_coverage, read_shops
 from furnisync.catalog.schema import read_catalog
+from furnisync.cli.console import make_console
 from furnisync.cli.words import clock_time
 from furnisync.config import HomeFiles
 from furnisync.errors import ConfigError
@@ -43,7 +44,7 @@ def show_coverage(files: HomeFiles, *, as_json: bool) -> int:
             sys.stdout.buffer.write(b"\n]}\n")
             sys.stdout.buffer.flush()
         else:
-            _print(Console(), found)
+            _print(make_console(), found)
     return 0 if found.complete else EXIT_INCOMPLETE
 
 
@@ -57,13 +58,15 @@ def _active_counts(files: HomeFiles) -> dict[int, int | None]:
 
 
 def _print(console: Console, found: Coverage) -> None:
-    table = Table(title=f"Pass begun {clock_time(found.started_at)}", title_justify="left")
-    table.add_column("taxonomy")
-    table.add_column("price, US$", justify="right")
+    table = Table(
+        title=f"Pass begun {clock_time(found.started_at)}", title_justify="left", box=None
+    )
+    table.add_column("taxonomy", no_wrap=True)
+    table.add_column("price, US$", justify="right", no_wrap=True)
     for name in ("counted", "found", "short"):
-        table.add_column(name, justify="right")
-    table.add_column("when")
-    table.add_column("verdict")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("when", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     table.add_column("why", overflow="fold")
     for one in found.intervals:
         table.add_row(

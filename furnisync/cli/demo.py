@@ -7,8 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
-
+from furnisync.cli.console import make_console
 from furnisync.cli.data_views import print_collected
 from furnisync.cli.words import duration
 from furnisync.config import HomeFiles
@@ -21,7 +20,7 @@ def run_demo(listings: int, home: Path) -> int:
     Returns:
         the exit status of the sync.
     """
-    console = Console()
+    console = make_console()
     began = time.monotonic()
     home = home.resolve()
     if home.exists():

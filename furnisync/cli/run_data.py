@@ -2,8 +2,7 @@
 
 import asyncio
 
-from rich.console import Console
-
+from furnisync.cli.console import make_console
 from furnisync.cli.data_views import make_data_view, print_data_status
 from furnisync.cli.run_images import EXIT_INCOMPLETE, tell_terms_once
 from furnisync.cli.signals import run_until_signal
@@ -26,7 +25,7 @@ def run_data_sync(run: DataRun) -> int:
     files = HomeFiles(environment.home, run.test)
     settings = read_settings(files.settings)
     environment.require_key()
-    console = Console()
+    console = make_console()
     tell_terms_once(console, environment, files.history)
     clock = SystemClock()
     with make_data_view(console) as view:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
+from furnisync.cli.console import make_console
 from furnisync.cli.signals import run_until_signal
 from furnisync.cli.summary import print_status
 from furnisync.cli.terms import print_terms
@@ -31,7 +32,7 @@ def run_image_sync(run: ImageRun) -> int:
     files = HomeFiles(environment.home, run.test)
     settings = read_settings(files.settings)
     environment.require_key()
-    console = Console()
+    console = make_console()
     tell_terms_once(console, environment, files.catalog)
     clock = SystemClock()
     with make_view(console) as view:

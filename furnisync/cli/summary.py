@@ -1,11 +1,14 @@
 """What a run ends with: tables of what there is, what is missing and why."""
 
+import time
+
 from rich.console import Console
 from rich.table import Table
 
 from furnisync.cli.views import quota_line
 from furnisync.cli.words import clock_time, duration, size
 from furnisync.config import HomeFiles
+from furnisync.etsy.quota import QuotaState
 from furnisync.status import Status
 
 
@@ -17,8 +20,12 @@ def print_status(console: Console, status: Status, files: HomeFiles) -> None:
     for name, value in _facts(status, files):
         table.add_row(name, value)
     console.print(table)
+    if status.quota is not None and status.quota.usage:
+        print_usage(console, status.quota)
     if status.troubles:
         print_troubles(console, status)
+    if status.events:
+        print_events(console, status)
 
 
 def _facts(status: Status, files: HomeFiles) -> list[tuple[str, str]]:
@@ -53,7 +60,8 @@ def _facts(status: Status, files: HomeFiles) -> list[tuple[str, str]]:
         rows.append(("pass", words))
     rows.append(("quota", quota_line(status.quota)))
     if status.seconds_left:
-        rows.append(("to go", f"about {duration(status.seconds_left)}"))
+        until = clock_time(time.time() + status.seconds_left)
+        rows.append(("to go", f"about {duration(status.seconds_left)}, until {until}"))
     rows += [("image files", str(files.images)), ("metadata", str(files.metadata))]
     return rows
 
@@ -79,4 +87,26 @@ def print_troubles(console: Console, status: Status) -> None:
     table.add_column("reason", overflow="fold")
     for trouble in status.troubles:
         table.add_row(trouble.what, f"{trouble.number:,}", trouble.reason)
+    console.print(table)
+
+
+def print_usage(console: Console, quota: QuotaState) -> None:
+    """Where the day's calls went."""
+    table = Table(title="Calls by purpose", title_justify="left", box=None, pad_edge=False)
+    table.add_column("program")
+    table.add_column("purpose")
+    table.add_column("last hour", justify="right")
+    table.add_column("last 24 h", justify="right")
+    for one in quota.usage:
+        table.add_row(one.program, one.purpose, f"{one.last_hour:,}", f"{one.last_day:,}")
+    console.print(table)
+
+
+def print_events(console: Console, status: Status) -> None:
+    """What a person should know, newest first."""
+    table = Table(title="What happened", title_justify="left", box=None, pad_edge=False)
+    table.add_column("when")
+    table.add_column("what", overflow="fold")
+    for event in status.events:
+        table.add_row(clock_time(event.at), event.message)
     console.print(table)

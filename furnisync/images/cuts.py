@@ -4,12 +4,15 @@ Cuts lie half a cent beside prices that listings have, so that no listing stands
 neighbours share the cut: whether Etsy's filter is exact to the cent is not documented.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 CENT = 0.01
 TARGET = 8_000
 """Listings an interval is cut to hold: below the reach by what a sample may err and what joins."""
+MERGE_BELOW = TARGET * 3 // 4
+"""Neighbours that hold fewer together are merged; less than the target, lest they be cut again."""
 HIGHEST = 1_000_000.0
 """The end of the last interval in the config's form; no price filter is sent there."""
 
@@ -61,3 +64,31 @@ def _beside(price: float) -> float:
 def _middle(bottom: float, top: float) -> float:
     """Prices spread over orders of magnitude: the geometric middle halves them better."""
     return math.sqrt(max(bottom, 1.0) * top) if top > 4 * max(bottom, 1.0) else (bottom + top) / 2
+
+
+def merge(
+    breaks: Sequence[float], counts: Mapping[tuple[float | None, float | None], int]
+) -> tuple[float, ...]:
+    """Leave out breaks between neighbours that have shrunk.
+
+    Args:
+        breaks: ascending price breaks of a taxonomy.
+        counts: listings of intervals as last counted, by their ends; what is missing in it was not
+            counted, and is not merged.
+    """
+    kept = [breaks[0]]
+    held: int | None = None
+    for low, high in itertools.pairwise(breaks):
+        number = counts.get(open_ends(low, high))
+        if held is not None and number is not None and held + number < MERGE_BELOW:
+            held += number
+            kept[-1] = high
+        else:
+            held = number
+            kept.append(high)
+    return tuple(kept)
+
+
+def open_ends(low: float, high: float) -> tuple[float | None, float | None]:
+    """An interval's ends as they are asked for: the plan's outermost are open."""
+    return (None if low <= 0 else low, None if high >= HIGHEST else high)

@@ -8,13 +8,13 @@ taxonomy -> plan -> [pass | look] -> due shops          (producers of listing id
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
 
 from furnisync.catalog import crawl, listings, taxonomy
-from furnisync.catalog.schema import get_meta, set_meta
+from furnisync.catalog.schema import add_event, get_meta, set_meta
 from furnisync.clock import Clock
 from furnisync.config import Settings
 from furnisync.database import Writer
@@ -22,7 +22,7 @@ from furnisync.errors import Terminal, Transient, UserError
 from furnisync.etsy.client import PAGE_LIMIT, EtsyClient
 from furnisync.etsy.taxonomy import Node, Tree, flatten
 from furnisync.images.batches import BatchReader
-from furnisync.images.looks import Looker
+from furnisync.images.looks import Looker, known_since
 from furnisync.images.passes import PassReader
 from furnisync.images.plan_file import CrawlPlan, load_plan
 from furnisync.images.reading import ListReader, as_listed
@@ -101,6 +101,7 @@ class Discovery:
         Raises:
             UserError: the key was refused, or the plan is wrong.
         """
+        self._batches.failed = 0
         arrived, finished = asyncio.Event(), asyncio.Event()
 
         async def produce() -> bool:
@@ -124,9 +125,11 @@ class Discovery:
 
     async def seconds_to_next(self) -> float:
         """Until something is due again, with nothing due now."""
-        since = await Looker(self._client, self._writer, self._clock, ()).seconds_since_look()
+        since = await self._writer.run(known_since)
         look_s = self._settings.crawl.look_every_s
-        return look_s if since is None else max(1.0, min(look_s, look_s - since))
+        if since is None:
+            return look_s
+        return max(1.0, min(look_s, since + look_s - self._clock.now()))
 
     # -- producers ---------------------------------------------------------------------------
 
@@ -159,13 +162,12 @@ class Discovery:
 
     async def _read_due(self, arrived: asyncio.Event) -> bool:
         """The whole job: a pass where a cycle is due, else a look; then the shops still due."""
-        tree = await self._tree()
-        plan = await asyncio.to_thread(load_plan, self._plan_path, tree)
-        roots = [one.id for one in plan.taxonomies]
-        furniture = frozenset[int]().union(*(tree.subtree(root) for root in roots))
-        reader = ListReader(self._client, self._writer, self._clock, furniture, self._pages_at_once)
+        tree, plan = await self._plan()
+        reader = self._reader(tree, plan)
         reader.arrived = arrived
-        looker = Looker(self._client, self._writer, self._clock, roots)
+        looker = Looker(
+            self._client, self._writer, self._clock, tree, [one.id for one in plan.taxonomies]
+        )
         complete = True
         if await self._pass_is_due():
             complete = await self._read_pass(reader, looker, tree, plan)
@@ -174,6 +176,26 @@ class Discovery:
             found = await looker.look()
             log.info("%d new listings since the last look", found)
         return await self._read_shops(reader) and complete
+
+    async def plan_ahead(self) -> None:
+        """`furnisync plan`: make sure that each interval of the plan is in reach, no more.
+
+        Raises:
+            UserError: the key was refused, or the plan is wrong.
+            Transient, Terminal: the taxonomy could not be had.
+        """
+        tree, plan = await self._plan()
+        reader = self._reader(tree, plan)
+        await PassReader(reader, self._writer, self._clock, tree, self._plan_path).plan_ahead(plan)
+
+    async def _plan(self) -> tuple[Tree, CrawlPlan]:
+        tree = await self._tree()
+        dropped = await self._writer.run(taxonomy.load_dropped)
+        return tree, await asyncio.to_thread(load_plan, self._plan_path, tree, dropped)
+
+    def _reader(self, tree: Tree, plan: CrawlPlan) -> ListReader:
+        furniture = frozenset[int]().union(*(tree.subtree(one.id) for one in plan.taxonomies))
+        return ListReader(self._client, self._writer, self._clock, furniture, self._pages_at_once)
 
     async def _read_pass(
         self, reader: ListReader, looker: Looker, tree: Tree, plan: CrawlPlan
@@ -232,10 +254,23 @@ class Discovery:
             log.warning("the taxonomy could not be asked for, going on with the last: %s", error)
             return known
 
-        def save(connection: sqlite3.Connection) -> None:
-            rows = ((one.taxonomy_id, one.parent_id, one.name) for one in fresh)
-            taxonomy.save_nodes(connection, rows)
-            set_meta(connection, TAXONOMY_AT, str(int(self._clock.now())))
-
-        await self._writer.run(save)
+        await self._writer.run(self._save_tree, fresh)
         return Tree(fresh)
+
+    def _save_tree(self, connection: sqlite3.Connection, nodes: Sequence[Node]) -> None:
+        """Keep the tree; tell what Etsy added to furniture or dropped from its taxonomy."""
+        now = int(self._clock.now())
+        rows = [(one.taxonomy_id, one.parent_id, one.name) for one in nodes]
+        tree, before = Tree(nodes), Tree(Node(*row) for row in taxonomy.load_nodes(connection))
+        changes = taxonomy.save_nodes(connection, rows, now)
+        set_meta(connection, TAXONOMY_AT, str(now))
+        root = self._settings.crawl.root_taxonomy_id
+        for words, ids, home in (
+            ("added", changes.added, tree),
+            ("dropped", changes.dropped, before),
+        ):
+            named = [f"{one} {home.name(one)}" for one in ids if one in home.subtree(root)]
+            if named:
+                message = f"Etsy {words} taxonomy nodes: {', '.join(named)}"
+                log.warning("%s", message)
+                add_event(connection, now, "taxonomy", message)

@@ -12,6 +12,7 @@ from furnisync.database import Writer
 from furnisync.errors import Terminal, Transient, UserError
 from furnisync.etsy.client import EtsyClient, SortOn
 from furnisync.etsy.objects import Listing, Page
+from furnisync.etsy.taxonomy import Tree
 from furnisync.images.reading import as_listed
 from furnisync.images.walk import OFFSET_CAP
 
@@ -26,17 +27,14 @@ class Looker:
     """Finds what is new without reading all of it."""
 
     def __init__(
-        self, client: EtsyClient, writer: Writer, clock: Clock, roots: Sequence[int]
+        self, client: EtsyClient, writer: Writer, clock: Clock, tree: Tree, roots: Sequence[int]
     ) -> None:
+        """Make a looker over the nodes `roots` of the taxonomy."""
         self._client = client
         self._writer = writer
         self._clock = clock
+        self._tree = tree
         self._roots = roots
-
-    async def seconds_since_look(self) -> float | None:
-        """How long ago the last look, or the pass before it, began; None where there was none."""
-        since = await self._writer.run(_known_since)
-        return None if since is None else self._clock.now() - since
 
     async def look(self) -> int:
         """Read the newest listings of each root until those that the last look already knew.
@@ -48,7 +46,7 @@ class Looker:
             how many listings were not known before.
         """
         began = int(self._clock.now())
-        since = await self._writer.run(_known_since)
+        since = await self._writer.run(known_since)
         if since is None:
             return 0
         before = await self._writer.run(_count_listings)
@@ -75,7 +73,13 @@ class Looker:
                 )
 
     async def _read_back(self, root: int, sort_on: SortOn, until: int) -> bool:
-        """Read pages, newest first, to the first that holds nothing after `until`."""
+        """Read pages, newest first, to the first that reaches back to `until`.
+
+        Where the reach ends before that, the child nodes are read instead: each shows as many.
+
+        Returns:
+            whether everything since `until` was seen.
+        """
         moment: Callable[[Listing], int | None] = (
             (lambda one: one.created) if sort_on == "created" else (lambda one: one.updated)
         )
@@ -93,7 +97,9 @@ class Looker:
             times = [at for at in map(moment, page.items) if at is not None]
             if page.sent < LIMIT or (times and min(times) < until):
                 return True
-        return False
+        children = self._tree.children(root)
+        reached = [await self._read_back(child, sort_on, until) for child in children]
+        return bool(reached) and all(reached)
 
     def _commit(self, connection: sqlite3.Connection, page: Page[Listing]) -> None:
         listings.add_listed(
@@ -101,8 +107,8 @@ class Looker:
         )
 
 
-def _known_since(connection: sqlite3.Connection) -> int | None:
-    """Up to when new listings are known: the last look or the last complete pass."""
+def known_since(connection: sqlite3.Connection) -> int | None:
+    """Up to when new listings are known (unix seconds): the last look or complete pass."""
     looked_at = get_meta(connection, LOOKED_AT)
     done = crawl.last_complete_pass(connection)
     known = [int(looked_at)] if looked_at is not None else []

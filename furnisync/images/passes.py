@@ -11,13 +11,15 @@ import logging
 import sqlite3
 from pathlib import Path
 
+import msgspec
+
 from furnisync.catalog import crawl, listings
 from furnisync.catalog.crawl import LIMIT, Bounds, Interval, PassRow
 from furnisync.clock import Clock
 from furnisync.database import Writer
 from furnisync.etsy.taxonomy import Tree
-from furnisync.images.cuts import HIGHEST, cut
-from furnisync.images.plan_file import CrawlPlan, save_cuts, without_covered
+from furnisync.images.cuts import HIGHEST, cut, merge
+from furnisync.images.plan_file import CrawlPlan, save_cuts, save_merged, without_covered
 from furnisync.images.reading import ListReader, Reading
 from furnisync.images.walk import REACH
 
@@ -49,7 +51,7 @@ class PassReader:
         Returns:
             the pass; its `complete` is 1 only if every interval was read whole.
         """
-        current = await self._writer.run(self._open_or_begin, plan)
+        current = await self._writer.run(self._open_or_begin, await self._merge(plan))
         for _ in range(ROUNDS):
             await self._read_pending(current.pass_id)
             if await self._writer.run(self._finish, current.pass_id, _covers_all(plan)):
@@ -58,6 +60,39 @@ class PassReader:
         found = await self._writer.run(crawl.last_pass)
         assert found is not None
         return found
+
+    async def plan_ahead(self, plan: CrawlPlan) -> PassRow:
+        """Begin a pass, or go on with it, only as far as to know that each interval is in reach.
+
+        What it asks for are first pages, which the pass needs anyway.
+        """
+        current = await self._writer.run(self._open_or_begin, await self._merge(plan))
+        while True:
+            pending = await self._writer.run(crawl.pending_intervals, current.pass_id)
+            readings = await asyncio.gather(*map(self._reader.read_first, pending))
+            over = [
+                (interval, reading)
+                for interval, reading in zip(pending, readings, strict=True)
+                if reading.ended == "over_reach"
+            ]
+            if not over:
+                return current
+            for interval, reading in over:
+                await self._cut(interval, reading)
+
+    async def _merge(self, plan: CrawlPlan) -> CrawlPlan:
+        """Before a new pass: merge neighbours that have shrunk since the last, and save that."""
+        done, counts = await self._writer.run(_last_counts)
+        if not done:
+            return plan
+        taxonomies = []
+        for one in plan.taxonomies:
+            breaks = merge(one.price_breaks, counts.get(one.id, {}))
+            if dropped := set(one.price_breaks) - set(breaks):
+                log.info("taxonomy %d: %d price intervals merged", one.id, len(dropped))
+                await asyncio.to_thread(save_merged, self._plan_path, one.id, dropped)
+            taxonomies.append(msgspec.structs.replace(one, price_breaks=breaks))
+        return CrawlPlan(tuple(taxonomies))
 
     def _open_or_begin(self, connection: sqlite3.Connection, plan: CrawlPlan) -> PassRow:
         """Go on with the open pass if it reads the same plan, else begin one."""
@@ -150,13 +185,31 @@ class PassReader:
         listings.want_unseen(connection, pass_id, now)
         crawl.count_giants(connection, pass_id)
         unreached = crawl.unreached(connection, pass_id)
-        if covers_all and not unreached:
+        if covers_all:
             listings.mark_all_shops_synced(connection, current.started_at)
         for interval, count, found in unreached:
+            assert interval.taxonomy_id is not None
+            subtree = self._tree.subtree(interval.taxonomy_id)
+            shops = listings.make_shops_due(connection, subtree, interval.low, interval.high)
             log.warning(
-                "%s: %d of %d listings stayed out of reach", named(interval), count - found, count
+                "%s: %d of %d listings stayed out of reach; %d shops that sell at that price"
+                " are read instead",
+                named(interval),
+                count - found,
+                count,
+                shops,
             )
         return True
+
+
+def _last_counts(
+    connection: sqlite3.Connection,
+) -> tuple[bool, dict[int, dict[tuple[float | None, float | None], int]]]:
+    """(whether a new pass is about to begin, what the last complete one counted)."""
+    done = crawl.last_complete_pass(connection)
+    if done is None or crawl.open_pass(connection) is not None:
+        return False, {}
+    return True, crawl.interval_counts(connection, done.pass_id, read_whole=True)
 
 
 def _covers_all(plan: CrawlPlan) -> bool:

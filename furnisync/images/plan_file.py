@@ -3,7 +3,7 @@
 import itertools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import msgspec
 
 from furnisync.errors import ConfigError
 from furnisync.etsy.taxonomy import Tree
-from furnisync.images.cuts import HIGHEST
+from furnisync.images.cuts import open_ends
 
 TEMPLATE = "furniture_taxonomy_config.json"
 
@@ -30,10 +30,7 @@ class PlannedTaxonomy(msgspec.Struct, frozen=True):
         The plan's outermost ends are open, so that no price is too odd to be found: no filter is
         sent for 0 and for 1,000,000.
         """
-        ends = [None if price <= 0 else price for price in self.price_breaks]
-        if self.price_breaks[-1] >= HIGHEST:
-            ends[-1] = None
-        return [(self.id, low, high) for low, high in itertools.pairwise(ends)]
+        return [(self.id, *open_ends(*ends)) for ends in itertools.pairwise(self.price_breaks)]
 
 
 class CrawlPlan(msgspec.Struct, frozen=True):
@@ -48,12 +45,14 @@ class CrawlPlan(msgspec.Struct, frozen=True):
         )
 
 
-def load_plan(path: Path, tree: Tree | None) -> CrawlPlan:
+def load_plan(path: Path, tree: Tree | None, dropped: Collection[int] = frozenset()) -> CrawlPlan:
     """Read and check the plan; a home without one gets the one that ships.
 
     Args:
         path: the file.
         tree: the taxonomy for checking ids; None where it is not known yet.
+        dropped: ids that Etsy once had; entries of those are passed over, for the user named them
+            rightly at the time.
 
     Raises:
         ConfigError: names the file, the entry and what is wrong; the file stays untouched.
@@ -62,6 +61,7 @@ def load_plan(path: Path, tree: Tree | None) -> CrawlPlan:
         path.write_bytes(files("furnisync.images").joinpath(TEMPLATE).read_bytes())
     entries = _entries(path)
     taxonomies = tuple(_entry(path, place, entry) for place, entry in enumerate(entries, start=1))
+    taxonomies = tuple(one for one in taxonomies if one.id not in dropped)
     ids = [one.id for one in taxonomies]
     for one in taxonomies:
         if ids.count(one.id) > 1:
@@ -143,11 +143,20 @@ def save_cuts(path: Path, taxonomy_id: int, cuts: Sequence[float]) -> None:
 
     An entry that the user took out meanwhile is left out.
     """
+    _save(path, taxonomy_id, lambda breaks: {*breaks, *cuts})
+
+
+def save_merged(path: Path, taxonomy_id: int, dropped: Collection[float]) -> None:
+    """Take price breaks out of an entry, as `save_cuts` adds them."""
+    _save(path, taxonomy_id, lambda breaks: breaks - set(dropped))
+
+
+def _save(path: Path, taxonomy_id: int, change: Callable[[set[float]], Collection[float]]) -> None:
     document = _document(path)
     for entry in document["taxonomies"]:
         if isinstance(entry, dict) and entry.get("id") == taxonomy_id:
-            breaks = set(entry["price_breaks"]) | set(cuts)
-            entry["price_breaks"] = [int(one) if one == int(one) else one for one in sorted(breaks)]
+            breaks = sorted(change(set(entry["price_breaks"])))
+            entry["price_breaks"] = [int(one) if one == int(one) else one for one in breaks]
     beside = path.with_suffix(".json.part")
     with beside.open("w", encoding="utf-8") as file:
         json.dump(document, file, indent=2, ensure_ascii=False)

@@ -78,6 +78,23 @@ class ListReader:
             if reasons:
                 return Reading("failed", f"{len(reasons)} pages: {reasons[0]}", count)
 
+    async def read_first(self, interval: Interval) -> Reading:
+        """Read a list's first page, unless it is here; tells whether the list is in reach.
+
+        Raises:
+            UserError: the key was refused.
+        """
+        prices: list[float] = []
+        pages = await self._writer.run(crawl.load_pages, interval.interval_id)
+        reason = None
+        if not pages:
+            reason = await self._read_page(interval, 0, 1, prices)
+            pages = await self._writer.run(crawl.load_pages, interval.interval_id)
+        count = max((page.count for page in pages if page.count is not None), default=None)
+        if next_reads(pages, interval.part).over_reach:
+            return Reading("over_reach", count=count, prices=tuple(prices))
+        return Reading("failed" if reason else "complete", reason, count)
+
     async def _read_page(
         self, interval: Interval, start: int, wave: int, prices: list[float]
     ) -> str | None:

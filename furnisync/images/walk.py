@@ -70,7 +70,7 @@ def next_reads(pages: Sequence[PageRow], part: Part = "whole") -> NextReads:
     count = max((page.count for page in pages if page.count is not None), default=0)
     if part == "whole" and count > REACH:
         return NextReads(over_reach=True)
-    grid = _grid(count)
+    grid = page_grid(count)
     present = {page.start for page in pages}
     missing = [start for start in grid if start not in present]
     shared = _shared(pages)
@@ -84,7 +84,7 @@ def next_reads(pages: Sequence[PageRow], part: Part = "whole") -> NextReads:
     return _read_end(pages, part)
 
 
-def _grid(count: int) -> list[int]:
+def page_grid(count: int) -> list[int]:
     """Offsets that show `count` listings and the end, with neighbours sharing some."""
     starts = range(0, max(min(count, REACH) - LIMIT + STRIDE, 1), STRIDE)
     return sorted({min(start, OFFSET_CAP) for start in starts})
