@@ -3,9 +3,10 @@
     python bench/download.py [--images 4000] [--rounds 5] [--connections 16,64] [--folder DIR]
 
 One server (nginx where it is installed, else a Python process) serves JPEGs of 45 kB over loopback.
-Two clients take turns, each with fresh folders and a flushed disk:
+Three clients take turns, each with fresh folders and a flushed disk:
 
 - bare: a plain pycurl multi loop that writes each body to its final name and checks nothing;
+- duty: the same loop with what is asked for whatever the client: sha256, rename, rows; no checks;
 - ours: `Downloader` with all its checks, sha256, rename, and rows in a SQLite table by 500.
 
 Read the ratios, not the figures: wanted are at least 80 % of the images a second at no more than
@@ -16,6 +17,7 @@ beside.
 import argparse
 import asyncio
 import contextlib
+import hashlib
 import io
 import os
 import shutil
@@ -58,6 +60,41 @@ class Round(NamedTuple):
 
 def fetch_bare(base: str, images: int, connections: int, folder: Path) -> None:
     """Fetch with nothing but pycurl and write files."""
+
+    def keep(number: int, body: bytes) -> None:
+        with open(_file(folder, number), "wb", buffering=0) as file:  # noqa: PTH123 - bare
+            file.write(body)
+
+    _loop(base, images, connections, keep)
+
+
+def fetch_duty(base: str, images: int, connections: int, folder: Path) -> None:
+    """The bare loop, and sha256, a temporary file and its rename, rows."""
+    done: list[Outcome] = []
+    (folder / ".partial").mkdir()
+    with contextlib.closing(_open_table(folder / "rows.db")) as rows:
+
+        def keep(number: int, body: bytes) -> None:
+            digest = hashlib.sha256(body).digest()
+            partial = f"{folder}/.partial/{number}"
+            with open(partial, "wb", buffering=0) as file:  # noqa: PTH123 - bare
+                file.write(body)
+            os.replace(partial, _file(folder, number))  # noqa: PTH105 - bare
+            job = ImageJob(number, number, "")
+            done.append(Outcome(job, "done", size_bytes=len(body), sha256=digest))
+            if len(done) >= ROWS_AT_ONCE:
+                _append_rows(rows, done)
+                done.clear()
+
+        _loop(base, images, connections, keep)
+        _append_rows(rows, done)
+
+
+def _file(folder: Path, number: int) -> str:
+    return f"{folder}/{number % 1000:03d}/{number}_{number}.jpg"
+
+
+def _loop(base: str, images: int, connections: int, keep: Callable[[int, bytes], None]) -> None:
     multi = pycurl.CurlMulti()
     multi.setopt(pycurl.M_MAXCONNECTS, connections)
     pieces: dict[pycurl.Curl, list[bytes]] = {}
@@ -66,12 +103,12 @@ def fetch_bare(base: str, images: int, connections: int, folder: Path) -> None:
         pieces[curl] = []
         curl.setopt(pycurl.WRITEFUNCTION, pieces[curl].append)
         curl.setopt(pycurl.NOSIGNAL, 1)
-    idle, number, names, done = list(pieces), 0, {}, 0
+    idle, number, numbers, done = list(pieces), 0, {}, 0
     while done < images:
         while idle and number < images:
             curl = idle.pop()
             curl.setopt(pycurl.URL, f"{base}/{number}.jpg")
-            names[curl] = f"{folder}/{number % 1000:03d}/{number}_{number}.jpg"
+            numbers[curl] = number
             multi.add_handle(curl)
             number += 1
         multi.select(1.0)
@@ -79,8 +116,7 @@ def fetch_bare(base: str, images: int, connections: int, folder: Path) -> None:
         _, good, wrong = multi.info_read(connections)
         assert not wrong, wrong
         for curl in good:
-            with open(names[curl], "wb", buffering=0) as file:  # noqa: PTH123 - bare
-                file.write(b"".join(pieces[curl]))
+            keep(numbers[curl], b"".join(pieces[curl]))
             pieces[curl].clear()
             multi.remove_handle(curl)
             idle.append(curl)
@@ -247,7 +283,7 @@ def _await_port(port: int) -> None:
 # --- measuring and telling
 
 Fetch = Callable[[str, int, int, Path], None]
-CLIENTS: dict[str, Fetch] = {"bare": fetch_bare, "ours": fetch_ours}
+CLIENTS: dict[str, Fetch] = {"bare": fetch_bare, "duty": fetch_duty, "ours": fetch_ours}
 
 
 def measure(fetch: Fetch, base: str, images: int, connections: int, folder: Path) -> Round:
@@ -263,7 +299,7 @@ def measure(fetch: Fetch, base: str, images: int, connections: int, folder: Path
 
 
 def compare(base: str, images: int, rounds: int, connections: int, work: Path) -> list[str]:
-    """Let both clients take turns; table lines."""
+    """Let the clients take turns; table lines."""
     runs: dict[str, list[Round]] = {name: [] for name in CLIENTS}
     for turn in range(rounds + 1):
         for name, fetch in CLIENTS.items():
