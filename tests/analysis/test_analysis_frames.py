@@ -117,8 +117,9 @@ def newest(rows, key, date):
 
 @settings(max_examples=60, deadline=None)
 @given(dynamic_rows, static_rows, st.sets(st.integers(-2, 33), max_size=8), st.integers(1, 3))
-def test_panel_equals_its_definition(tmp_path_factory, dynamic, static, dates, part):
+def test_panel_equals_its_definition(empty, tmp_path_factory, dynamic, static, dates, part):
     path = tmp_path_factory.mktemp("panel") / "etsy_data.db"
+    path.write_bytes(empty)
     history = open_history(path, Selection.of())
     history.execute("PRAGMA synchronous = OFF")
     rows = [(key, time, value) for (key, time), value in dynamic.items()]

@@ -1,6 +1,6 @@
 import pytest
+from history_world import new_history
 
-from furnisync.history.schema import open_history
 from furnisync.history.selection import Selection
 
 
@@ -15,8 +15,7 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def history(path, selection):
-    connection = open_history(path, selection)
-    connection.execute("PRAGMA synchronous = OFF")  # kills are tested elsewhere, with it on
+def history(path):
+    connection = new_history(path.parent)
     yield connection
     connection.close()

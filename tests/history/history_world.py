@@ -1,5 +1,11 @@
 """Objects as Etsy would send them, and a hand that plays the collector."""
 
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from furnisync.history.schema import open_history
+from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_shop_sync
 from furnisync.history.staging import (
     Claims,
@@ -11,6 +17,25 @@ from furnisync.history.staging import (
 
 DAY = 86_400
 T0 = 1_780_000_000
+
+
+@cache
+def _empty_file():
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "etsy_data.db"
+        history = open_history(path, Selection.of())
+        history.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        history.close()
+        return path.read_bytes()
+
+
+def new_history(folder):
+    """An empty history without waiting for the disk, for tests that make many."""
+    path = folder / "etsy_data.db"
+    path.write_bytes(_empty_file())
+    history = open_history(path, Selection.of())
+    history.execute("PRAGMA synchronous = OFF")
+    return history
 
 
 def shop(shop_id, **changes):

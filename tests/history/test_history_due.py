@@ -1,6 +1,6 @@
 import time
 
-from history_world import DAY, T0, listing, sync
+from history_world import DAY, T0, listing, new_history, sync
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -115,7 +115,7 @@ shops = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(shops, st.integers(0, 45), st.none() | st.integers(1, 5))
 def test_due_shops_equal_the_rule(tmp_path_factory, known, today, top):
-    history = open_history(tmp_path_factory.mktemp("due") / "etsy_data.db", Selection.of())
+    history = new_history(tmp_path_factory.mktemp("due"))
     for shop_id, (status, size, last, wait) in enumerate(known):
         history.execute(
             "INSERT INTO sync_state (shop_id, status, furniture_listings, last_sync, not_before)"

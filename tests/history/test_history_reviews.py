@@ -1,4 +1,4 @@
-from history_world import DAY, T0, rows
+from history_world import DAY, T0, new_history, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,7 +9,6 @@ from furnisync.history.reviews import (
     mark_reviews_failed,
     next_review_ask,
 )
-from furnisync.history.schema import open_history
 from furnisync.history.selection import Selection
 from furnisync.history.walk import LARGEST_OFFSET, ReviewAsk, plan_next
 
@@ -212,8 +211,7 @@ events = st.lists(
 @given(events)
 def test_any_course_of_arrivals_and_interruptions_ends_with_the_truth(tmp_path_factory, course):
     """Reviews arrive in bursts that share seconds; runs are cut at any page."""
-    history = open_history(tmp_path_factory.mktemp("walk") / "etsy_data.db", SELECTION)
-    history.execute("PRAGMA synchronous = OFF")
+    history = new_history(tmp_path_factory.mktemp("walk"))
     etsy, now, number = Etsy(), T0, 0
     for kind, *values in course:
         now += 10

@@ -8,7 +8,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from history_world import DAY, T0, listing, rows, shop
+from history_world import DAY, T0, listing, new_history, rows, shop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -214,8 +214,7 @@ worlds = st.lists(
 def test_any_course_of_syncs_equals_the_rules(tmp_path_factory, course):
     """`hidden` is active but not in the list; `absent` is unknown to batch."""
     selection = Selection.of()
-    history = open_history(tmp_path_factory.mktemp("course") / "etsy_data.db", selection)
-    history.execute("PRAGMA synchronous = OFF")
+    history = new_history(tmp_path_factory.mktemp("course"))
     now, last_state, last_static = T0, {}, {}
     dynamic, static = [], []
     for days, world, size in course:
