@@ -12,11 +12,11 @@ from furnisync import __version__
 from furnisync.cli.console import make_console
 from furnisync.cli.coverage_command import show_coverage
 from furnisync.cli.data_views import print_data_status
-from furnisync.cli.demo import run_demo
 from furnisync.cli.logs import start_logging
 from furnisync.cli.plan_command import show_plan
 from furnisync.cli.run_data import run_data_sync
 from furnisync.cli.run_images import run_image_sync
+from furnisync.cli.service_commands import service_app
 from furnisync.cli.summary import print_status
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, Mode, read_environment, read_settings
@@ -26,7 +26,6 @@ from furnisync.errors import UserError
 from furnisync.images.discovery import Scope
 from furnisync.images.ids_file import read_ids
 from furnisync.images.sync import ImageRun
-from furnisync.sandbox.__main__ import main as sandbox_main
 from furnisync.status import read_status
 
 EXIT_USAGE = 2
@@ -38,6 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(service_app)
 
 TestFlag = Annotated[
     bool, typer.Option("--test", help="Use test files and folders instead of production's.")
@@ -174,7 +174,9 @@ def coverage(
 )
 def sandbox(context: typer.Context) -> None:
     """Start an Etsy of our own, for trying things out and for tests (`--help` for its options)."""
-    sandbox_main(context.args)
+    from furnisync.sandbox.__main__ import main as run_sandbox  # noqa: PLC0415 -- costs a second
+
+    run_sandbox(context.args)
 
 
 @app.command()
@@ -183,6 +185,8 @@ def demo(
     home: Annotated[Path, typer.Option(help="Where the demo's data go.")] = Path("demo-data"),
 ) -> None:
     """Run image sync against the sandbox, from nothing to every image."""
+    from furnisync.cli.demo import run_demo  # noqa: PLC0415 -- brings the sandbox along
+
     raise typer.Exit(run_demo(listings, home))
 
 
