@@ -1,0 +1,54 @@
+"""The log of a service: one file that rotates by itself, for months.
+
+Neither launchd nor a user without root offers rotation, so the process does it: everything that it
+says, log lines, prints and tracebacks alike, goes to `logs/JOB.log` of the home.
+"""
+
+import logging
+import os
+import sys
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+MAX_BYTES = 10_000_000
+"""About a month of a line a minute."""
+KEEP = 5
+
+STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
+
+
+class RotatingOutput(RotatingFileHandler):
+    """A rotating log file that is the process's standard output and error as well."""
+
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES, keep: int = KEEP) -> None:
+        """Open the log and point the process's output at it.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(path, maxBytes=max_bytes, backupCount=keep, encoding="utf-8")
+        self.setFormatter(
+            logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
+        )
+        self._point_output_here()
+
+    def doRollover(self) -> None:  # noqa: N802 -- the library's name
+        """Begin a new file, prints and tracebacks too."""
+        super().doRollover()
+        self._point_output_here()
+
+    def _point_output_here(self) -> None:
+        # By descriptor, so that what C libraries and a dying interpreter say comes here too.
+        if self.stream is None:  # a full disk let no new file begin: the next line tries again
+            return
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(self.stream.fileno(), STANDARD_OUTPUT)
+        os.dup2(self.stream.fileno(), STANDARD_ERROR)
+
+
+def log_to(path: Path, max_bytes: int = MAX_BYTES, keep: int = KEEP) -> None:
+    """Send all output of this process to a rotating file; levels of loggers stay as they are."""
+    handler = RotatingOutput(path, max_bytes, keep)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
