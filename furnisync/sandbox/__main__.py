@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from furnisync.sandbox.options import parse_options
-from furnisync.sandbox.server import run
 
 __all__ = ["main"]
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the sandbox with the given command line."""
-    run(parse_options(argv))
+    options = parse_options(argv)
+    # Only now: web server and numpy would be half of the start of every other command.
+    from furnisync.sandbox.server import run  # noqa: PLC0415
+
+    run(options)
 
 
 if __name__ == "__main__":
