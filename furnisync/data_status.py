@@ -9,10 +9,11 @@ import msgspec
 from furnisync.clock import Clock
 from furnisync.config import DataSettings, HomeFiles
 from furnisync.etsy.quota import QuotaState, read_state
+from furnisync.history.drift import read_drift
 from furnisync.history.due import Cadence, measure_lag
 from furnisync.history.schema import open_history_reader
 from furnisync.instance import holder
-from furnisync.status import Status, Trouble
+from furnisync.status import Event, Status, Trouble
 
 DAY_S = 86_400
 TROUBLES_SHOWN = 20
@@ -46,6 +47,7 @@ class DataStatus(msgspec.Struct, frozen=True):
     calls_per_day: float
     quota_per_day: int | None
     troubles: tuple[Trouble, ...]
+    events: tuple[Event, ...]
     quota: QuotaState | None
 
     @property
@@ -97,6 +99,7 @@ def read_data_status_from(
         calls_per_day=round(lag.calls_per_day),
         quota_per_day=None if quota is None else quota.limit_per_day,
         troubles=_read_troubles(connection),
+        events=tuple(Event(at, "drift", words) for at, words in read_drift(connection)),
         quota=quota,
     )
 

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from furnisync.cli.summary import print_events
 from furnisync.cli.views import LINE_EVERY_S, quota_line
 from furnisync.cli.words import clock_time
 from furnisync.config import HomeFiles
@@ -122,6 +123,7 @@ def print_data_status(console: Console, status: DataStatus, files: HomeFiles) ->
         for one in status.troubles:
             troubles.add_row(one.what, f"{one.number:,}", one.reason)
         console.print(troubles)
+    print_events(console, status.events)
 
 
 def _cadence(status: DataStatus) -> str:

@@ -1,6 +1,7 @@
 """What a run ends with: tables of what there is, what is missing and why."""
 
 import time
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -9,7 +10,7 @@ from furnisync.cli.views import quota_line
 from furnisync.cli.words import clock_time, duration, size
 from furnisync.config import HomeFiles
 from furnisync.etsy.quota import QuotaState
-from furnisync.status import Status
+from furnisync.status import Event, Status
 
 
 def print_status(console: Console, status: Status, files: HomeFiles) -> None:
@@ -24,8 +25,7 @@ def print_status(console: Console, status: Status, files: HomeFiles) -> None:
         print_usage(console, status.quota)
     if status.troubles:
         print_troubles(console, status)
-    if status.events:
-        print_events(console, status)
+    print_events(console, status.events)
 
 
 def _facts(status: Status, files: HomeFiles) -> list[tuple[str, str]]:
@@ -102,11 +102,13 @@ def print_usage(console: Console, quota: QuotaState) -> None:
     console.print(table)
 
 
-def print_events(console: Console, status: Status) -> None:
-    """What a person should know, newest first."""
+def print_events(console: Console, events: Sequence[Event]) -> None:
+    """What a person should know, newest first; nothing where there is nothing."""
+    if not events:
+        return
     table = Table(title="What happened", title_justify="left", box=None, pad_edge=False)
     table.add_column("when")
     table.add_column("what", overflow="fold")
-    for event in status.events:
+    for event in events:
         table.add_row(clock_time(event.at), event.message)
     console.print(table)

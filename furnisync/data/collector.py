@@ -23,7 +23,7 @@ from furnisync.database import Writer
 from furnisync.errors import NotFound, Terminal, Transient, UserError
 from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.objects import WholePage
-from furnisync.history import due, reviews, snapshots, staging
+from furnisync.history import drift, due, reviews, snapshots, staging
 from furnisync.history.fields import as_id
 from furnisync.history.selection import Selection
 
@@ -87,6 +87,7 @@ class Collector:
         self._ended = 0
         self._choosing = asyncio.Lock()
         self._progress = asyncio.Condition()
+        self._watch = drift.FieldWatch()
         self.collected = Collected()
 
     async def run(self, workers: int) -> Collected:
@@ -99,6 +100,10 @@ class Collector:
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
                 group.create_task(self._work())
+        for change in await self._writer.run(
+            drift.record_drift, self._watch, self._selection, self._clock.now()
+        ):
+            log.warning("%s", change)
         return self.collected
 
     async def _take_up(self) -> None:
@@ -285,6 +290,8 @@ class Collector:
             self.collected.failed += 1
             log.warning("a batch of %d listings failed: %s", len(claim.ids), error)
             return
+        self._watch.look("listings", page.results)
+        self._watch.look("shops", [one["shop"] for one in page.results if one.get("shop")][:1])
         ready = await self._writer.run(
             staging.stage_batch, self._selection, claim, page.results, now_s=self._clock.now()
         )
@@ -346,6 +353,7 @@ class Collector:
                 retry_s=RETRY_S,
             )
             return
+        self._watch.look("reviews", page.results)
         appended = await self._writer.run(
             reviews.append_review_page,
             self._selection,

@@ -163,7 +163,18 @@ CREATE TABLE work_pages (
 CREATE INDEX work_pages_of_sync ON work_pages (sync_id);
 """
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_SNAPSHOTS + _STATE + _WORK,)
+_DRIFT: Final = """
+CREATE TABLE api_fields (
+    kind TEXT NOT NULL,
+    field TEXT NOT NULL,
+    types TEXT NOT NULL,   -- JSON types seen, separated by blanks
+    compared INTEGER NOT NULL,
+    PRIMARY KEY (kind, field)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE drift (at INTEGER NOT NULL, message TEXT NOT NULL) STRICT;
+"""
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (_SNAPSHOTS + _STATE + _WORK, _DRIFT)
 
 FIXED_COLUMNS: Final = {
     "shops": ("shop_id", "snapshot_timestamp"),

@@ -1,0 +1,124 @@
+"""Drift watch: once a week, what the API sends is compared with what it used to and what we keep.
+
+`FieldWatch` looks at a few objects of each answer; `record_drift` compares, remembers and tells
+each change once.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from furnisync.history.fields import Object
+from furnisync.history.selection import Selection
+
+Kind = Literal["shops", "listings", "reviews"]
+
+WEEK_S: Final = 7 * 86_400
+LOOKED_AT_OF_AN_ANSWER: Final = 5
+ENOUGH: Final = 100
+"""With fewer objects seen, a field's absence says nothing: many may be absent now and then."""
+
+_JSON_TYPES: Final = {
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    str: "text",
+    list: "array",
+    dict: "object",
+}
+
+
+class FieldWatch:
+    """Which fields the objects of a run bore, and of which JSON types; null says no type."""
+
+    def __init__(self) -> None:
+        self.number: dict[Kind, int] = {}
+        self.types: dict[Kind, dict[str, set[str]]] = {}
+
+    def look(self, kind: Kind, objects: Iterable[Object]) -> None:
+        """Look at the first few objects of an answer."""
+        fields = self.types.setdefault(kind, {})
+        for _, one in zip(range(LOOKED_AT_OF_AN_ANSWER), objects, strict=False):
+            self.number[kind] = self.number.get(kind, 0) + 1
+            for name, value in one.items():
+                types = fields.setdefault(name, set())
+                if value is not None:
+                    types.add(_JSON_TYPES.get(type(value), type(value).__name__))
+
+
+def record_drift(
+    connection: sqlite3.Connection, watch: FieldWatch, selection: Selection, now_s: float
+) -> list[str]:
+    """Compare a run's objects with what is remembered, where the last comparison is a week old.
+
+    Returns:
+        what has changed, in words; each change is told once.
+    """
+    told: list[str] = []
+    for kind, fields in watch.types.items():
+        last = connection.execute(
+            "SELECT max(compared) FROM api_fields WHERE kind = ?", (kind,)
+        ).fetchone()[0]
+        if watch.number[kind] < ENOUGH or (last is not None and now_s - last < WEEK_S):
+            continue
+        known = _load(connection, kind)
+        told += _new_and_changed(kind, fields, known)
+        told += _gone(kind, fields, known, _selected(selection, kind))
+        _save(connection, kind, fields, known, int(now_s))
+    connection.executemany("INSERT INTO drift VALUES (?, ?)", [(int(now_s), one) for one in told])
+    return told
+
+
+def _load(connection: sqlite3.Connection, kind: Kind) -> dict[str, set[str]]:
+    rows = connection.execute("SELECT field, types FROM api_fields WHERE kind = ?", (kind,))
+    return {name: set(types.split()) for name, types in rows}
+
+
+def _new_and_changed(
+    kind: Kind, fields: dict[str, set[str]], known: dict[str, set[str]]
+) -> Iterable[str]:
+    for name, types in sorted(fields.items()):
+        if known and name not in known:
+            seen = " or ".join(sorted(types)) or "null"
+            yield f"Etsy sends a new field of {kind}: {name} ({seen})"
+        elif known.get(name) and types - known[name]:
+            before, now = " or ".join(sorted(known[name])), " or ".join(sorted(types))
+            yield f"Etsy sends {name} of {kind} as {now} now, before as {before}"
+
+
+def _gone(
+    kind: Kind, fields: dict[str, set[str]], known: dict[str, set[str]], selected: set[str]
+) -> Iterable[str]:
+    for name in sorted(selected - fields.keys()):
+        if not known or name in known:
+            yield f"Etsy sends the field {name} of {kind} no longer, which is kept here"
+
+
+def _selected(selection: Selection, kind: Kind) -> set[str]:
+    """Names that the API should send; a field with a twin may come under the other name."""
+    fields = {"shops": selection.shops, "listings": selection.listings}.get(kind, selection.reviews)
+    return {field.name for field in fields if field.twin is None}
+
+
+def _save(
+    connection: sqlite3.Connection,
+    kind: Kind,
+    fields: dict[str, set[str]],
+    known: dict[str, set[str]],
+    now: int,
+) -> None:
+    """Remember what came; a field that came no more is forgotten, so that its return is new."""
+    connection.execute("DELETE FROM api_fields WHERE kind = ?", (kind,))
+    connection.executemany(
+        "INSERT INTO api_fields VALUES (?, ?, ?, ?)",
+        [
+            (kind, name, " ".join(sorted(types | known.get(name, set()))), now)
+            for name, types in fields.items()
+        ],
+    )
+
+
+def read_drift(connection: sqlite3.Connection, limit: int = 10) -> list[tuple[int, str]]:
+    """The newest changes: (unix seconds, words)."""
+    rows = connection.execute("SELECT at, message FROM drift ORDER BY at DESC LIMIT ?", (limit,))
+    return [tuple(row) for row in rows]
