@@ -241,7 +241,7 @@ def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
         strict = dict(connection.execute("SELECT name, strict FROM pragma_table_list"))
     except (sqlite3.OperationalError, KeyError) as error:
         raise _changed(path, f"stored_columns cannot be read: {error}") from error
-    for table, columns in {**expected, **_state_columns()}.items():
+    for table, columns in {**expected, **_other_columns(version)}.items():
         rows = connection.execute("SELECT name, type FROM pragma_table_info(?)", (table,))
         found: dict[str, str] = dict(list(map(tuple, rows)))
         if not found:
@@ -262,19 +262,20 @@ def _changed(path: Path, what: str) -> DatabaseUnusable:
     )
 
 
-def _state_columns() -> dict[str, dict[str, str]]:
-    """Columns of the tables that are no snapshots, as the migrations make them."""
+def _other_columns(version: int) -> dict[str, dict[str, str]]:
+    """Columns of the tables that no setting changes, as the file's own version made them."""
     model = sqlite3.connect(":memory:")
     try:
-        for script in MIGRATIONS:
+        for script in MIGRATIONS[:version]:
             if callable(script):
                 script(model)
             else:
                 model.executescript(script)
-        tables = ("sync_state", "oddities", "work_shops", "work_ids", "work_pages")
+        tables = model.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
         return {
             table: dict(model.execute("SELECT name, type FROM pragma_table_info(?)", (table,)))
-            for table in tables
+            for (table,) in tables
+            if table not in FIXED_COLUMNS
         }
     finally:
         model.close()

@@ -5,6 +5,7 @@ import pytest
 from history_world import DAY, T0, listing, rows, shop, sync
 
 from furnisync.errors import DatabaseUnusable
+from furnisync.history import schema
 from furnisync.history.fields import LISTING_FIELDS, REVIEW_FIELDS, SHOP_FIELDS
 from furnisync.history.schema import open_history, open_history_reader, stored_columns
 from furnisync.history.selection import Selection
@@ -104,6 +105,20 @@ def test_changed_by_hand_or_newer_is_refused_and_left_alone(path, selection, cha
         open_history(path, ALL)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
+
+
+def test_a_file_of_an_older_version_is_brought_up(path, selection, monkeypatch):
+    history = open_history(path, selection)
+    sync(history, selection, 1, [listing(10, 1)], T0)
+    history.close()
+    added = "CREATE TABLE later (n INTEGER) STRICT;\nALTER TABLE sync_state ADD COLUMN later TEXT;"
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, added))
+    history = open_history(path, selection)
+    assert rows(history, "SELECT later FROM sync_state") == [(None,)]
+    history.execute("DROP TABLE later")
+    history.close()
+    with pytest.raises(DatabaseUnusable, match="later is missing"):
+        open_history(path, selection)
 
 
 def test_a_file_that_is_no_database_is_refused(path, selection):
