@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-slow check bench lock clean
+.PHONY: setup docs demo test test-slow check bench lock clean
 
 setup: $(VENV)/.installed
 
@@ -42,3 +42,7 @@ lock:
 
 clean:
 	rm -rf $(VENV) demo-data .mypy_cache .pytest_cache .ruff_cache
+
+# Write docs/commands.md anew from the program's own help.
+docs: setup
+	$(BIN)/python -m tools.write_commands

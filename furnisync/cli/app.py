@@ -34,6 +34,7 @@ app = typer.Typer(
     name="furnisync",
     help="Keeps a complete and growing local dataset of Etsy's furniture.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain help, the same on a terminal and in docs/commands.md
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -48,7 +49,7 @@ def images(
     ids_file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[ids.txt]", help="Sync just the listings of this file, one id or url a line."
+            metavar="ids.txt", help="Sync just the listings of this file, one id or url a line."
         ),
     ] = None,
     *,
@@ -225,6 +226,8 @@ def data_script() -> None:
 
 
 def _run_script(command: Callable[..., None], name: str) -> None:
-    script = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    script = typer.Typer(
+        rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
+    )
     script.command()(command)
     run(script, name)

@@ -1,0 +1,67 @@
+"""The docs tell the truth: commands, settings, the README's promises of what exists."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from furnisync.config import Settings
+from tools import write_commands
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_commands_page_is_what_the_program_says() -> None:
+    assert write_commands.PAGE.read_text("utf-8") == write_commands.page(), "run: make docs"
+
+
+def settings() -> list[tuple[str, str, object]]:
+    return [
+        (section.name, field.name, field.default)
+        for section in msgspec.structs.fields(Settings)
+        for field in msgspec.structs.fields(section.type)
+    ]
+
+
+@pytest.mark.parametrize(("section", "name", "default"), settings())
+def test_every_setting_is_documented(section: str, name: str, default: object) -> None:
+    page = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    part = page.split(f"## [{section}]", 1)[1].split("\n## ", 1)[0]
+    row = re.search(rf"^\| `{name}` \| (.+?) \|", part, re.MULTILINE)
+    assert row is not None
+    shown = row[1].strip("`")
+    assert shown == ("as selected" if default is None else msgspec.json.encode(default).decode())
+
+
+def test_no_setting_is_documented_that_is_none() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", page, re.MULTILINE))
+    assert documented == {name for _, name, _ in settings()}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")),
+    ],
+)
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if "://" not in target:
+            assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_readme_begins_with_the_two_commands() -> None:
+    head = (ROOT / "README.md").read_text("utf-8")[:1200]
+    assert "make demo" in head
+    assert "make test" in head
+
+
+def test_named_modules_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    for name in re.findall(r"`((?:\w+/)+\w+\.py)`", text):
+        assert (ROOT / "furnisync" / name).exists() or (ROOT / name).exists(), name
