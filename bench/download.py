@@ -38,6 +38,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.rows import Row
 from furnisync.clock import SystemClock
 from furnisync.images.download import Downloader, DownloadLimits, ImageJob, Outcome
 from furnisync.images.store import FolderStore
@@ -298,14 +299,22 @@ def measure(fetch: Fetch, base: str, images: int, connections: int, folder: Path
     return Round(images / spent, cpu / images * 1000)
 
 
-def compare(base: str, images: int, rounds: int, connections: int, work: Path) -> list[str]:
-    """Let the clients take turns; table lines."""
+def take_turns(
+    base: str, images: int, rounds: int, connections: int, work: Path
+) -> dict[str, list[Round]]:
+    """Let the clients take turns; a first round warms up and does not count."""
     runs: dict[str, list[Round]] = {name: [] for name in CLIENTS}
     for turn in range(rounds + 1):
         for name, fetch in CLIENTS.items():
             result = measure(fetch, base, images, connections, work / "files")
-            if turn:  # the first is to warm up
+            if turn:
                 runs[name].append(result)
+    return runs
+
+
+def compare(base: str, images: int, rounds: int, connections: int, work: Path) -> list[str]:
+    """Table lines."""
+    runs = take_turns(base, images, rounds, connections, work)
     speed = {name: [run.per_second for run in done] for name, done in runs.items()}
     cpu = {name: [run.cpu_s_per_1000 for run in done] for name, done in runs.items()}
     median = statistics.median
@@ -322,6 +331,35 @@ def compare(base: str, images: int, rounds: int, connections: int, work: Path) -
     return lines
 
 
+def run(*, quick: bool) -> list[Row]:
+    """The ratios for the table of `python -m bench`."""
+    images, rounds, connections = (200, 1, 16) if quick else (4000, 5, 16)
+    with _serving(images, None) as (base, _, work):
+        runs = take_turns(base, images, rounds, connections, work)
+    speed = {name: statistics.median(one.per_second for one in runs[name]) for name in runs}
+    cpu = {name: statistics.median(one.cpu_s_per_1000 for one in runs[name]) for name in runs}
+    how = f"{speed['ours']:,.0f} against {speed['bare']:,.0f} a second, medians of {rounds} rounds"
+    duty = f"{cpu['duty'] / cpu['bare']:.2f}: the bare loop with sha256, rename and rows"
+    return [
+        Row(what="images a second by a bare loop's", value=speed["ours"] / speed["bare"], unit="%",
+            at_least=WANTED_SPEED, how=how),
+        Row(what="CPU an image by a bare loop's", value=cpu["ours"] / cpu["bare"],
+            at_most=WANTED_CPU, how=duty),
+    ]  # fmt: skip
+
+
+@contextlib.contextmanager
+def _serving(images: int, folder: Path | None) -> Iterator[tuple[str, str, Path]]:
+    """A server with so many images: its url, its name, and a folder to work in."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        work = Path(name)
+        served = work / "served"
+        served.mkdir()
+        make_images(served, images)
+        with serve(served) as (base, server):
+            yield base, server, work
+
+
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -334,19 +372,12 @@ def main() -> None:
     if given.serve:
         _serve_python(given.folder, given.serve)
         return
-    with tempfile.TemporaryDirectory(dir=given.folder) as name:
-        work = Path(name)
-        served = work / "served"
-        served.mkdir()
-        make_images(served, given.images)
-        with serve(served) as (base, server):
-            print(
-                f"{given.images:,} JPEGs of 45 kB from {server}, medians of {given.rounds} rounds"
-            )
-            print("connections client images/s  ratio  CPU s/1,000  ratio   spread")
-            for connections in map(int, given.connections.split(",")):
-                lines = compare(base, given.images, given.rounds, connections, work)
-                print("\n".join(lines), flush=True)
+    with _serving(given.images, given.folder) as (base, server, work):
+        print(f"{given.images:,} JPEGs of 45 kB from {server}, medians of {given.rounds} rounds")
+        print("connections client images/s  ratio  CPU s/1,000  ratio   spread")
+        for connections in map(int, given.connections.split(",")):
+            lines = compare(base, given.images, given.rounds, connections, work)
+            print("\n".join(lines), flush=True)
     print(f"wanted of ours: at least {WANTED_SPEED:.0%} of the speed at {WANTED_CPU} times the CPU")
 
 

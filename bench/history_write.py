@@ -28,10 +28,13 @@ import sqlite3
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from bench.rows import Row
 from furnisync.database import transaction
 from furnisync.history.schema import open_history, stored_columns
 from furnisync.history.selection import Selection
@@ -44,8 +47,12 @@ from furnisync.history.staging import (
     stage_list_page,
 )
 
+Object = dict[str, Any]
+Values = tuple[Any, ...]
+Shops = list[list[Object]]
 T0 = 1_780_000_000
 DAY = 86_400
+WANTED = 0.6
 WORDS = [
     "oak",
     "walnut",
@@ -65,9 +72,12 @@ WORDS = [
 TABLES = ("shops", "shops_dynamic", "listings", "listings_dynamic")
 
 
-def make_listing(chance: random.Random, listing_id: int, shop: dict) -> dict:
+def make_listing(chance: random.Random, listing_id: int, shop: Object) -> Object:
     """A listing of ordinary size: 100 letters of title, some 1,200 of description."""
-    say = lambda count: " ".join(chance.choices(WORDS, k=count))  # noqa: E731
+
+    def say(count: int) -> str:
+        return " ".join(chance.choices(WORDS, k=count))
+
     return {
         "listing_id": listing_id, "user_id": 9, "shop_id": shop["shop_id"],
         "title": say(16), "description": say(200), "state": "active",
@@ -87,7 +97,7 @@ def make_listing(chance: random.Random, listing_id: int, shop: dict) -> dict:
     }  # fmt: skip
 
 
-def make_shops(count: int) -> list[list[dict]]:
+def make_shops(count: int) -> list[list[Object]]:
     """Shops of Pareto size, each with its listings."""
     chance = random.Random(20)
     made, listing_id = [], 1_000_000_000
@@ -106,7 +116,7 @@ def make_shops(count: int) -> list[list[dict]]:
 
 
 def collect(
-    connection: sqlite3.Connection, selection: Selection, shops: list, now: int, *, append: bool
+    connection: sqlite3.Connection, selection: Selection, shops: Shops, now: int, *, append: bool
 ) -> None:
     """Play the collector; without `append` all shops are left complete in the staging."""
     everything = {item["listing_id"]: item for listings in shops for item in listings}
@@ -139,12 +149,12 @@ def plain_value(value: object) -> object:
     return json.dumps(value) if type(value) is list else value
 
 
-def plain_row(sent: dict, key: str, now: int, names: list[str]) -> tuple:
+def plain_row(sent: Object, key: str, now: int, names: list[str]) -> Values:
     """A row as a plain script would make it of an object."""
     return (sent[key], now, *[plain_value(sent.get(name)) for name in names])
 
 
-def price_row(sent: dict, now: int, names: list[str]) -> tuple:
+def price_row(sent: Object, now: int, names: list[str]) -> Values:
     """The same for `listings_dynamic`, whose last columns but one are the price's."""
     price = sent["price"]
     money = {f"price_{part}": price[part] for part in ("amount", "divisor", "currency_code")}
@@ -164,7 +174,7 @@ class Bare:
             for table, names in self.names.items()
         }
 
-    def rows(self, listings: list[dict], now: int, *, static: bool) -> dict[str, list[tuple]]:
+    def rows(self, listings: list[Object], now: int, *, static: bool) -> dict[str, list[Values]]:
         """Rows of some listings and, for the first of a shop, of the shop."""
         names = {table: columns[2:] for table, columns in self.names.items()}
         shops = [item["shop"] for item in listings if item.get("first")]
@@ -179,14 +189,14 @@ class Bare:
             ]
         return found
 
-    def write(self, found: dict[str, list[tuple]]) -> None:
+    def write(self, found: dict[str, list[Values]]) -> None:
         """One shop, one commit."""
         with transaction(self.connection):
             for table, rows in found.items():
                 self.connection.executemany(self.sql[table], rows)
 
 
-def compare(folder: Path, shops: list, round_no: int) -> dict[str, float]:
+def compare(folder: Path, shops: Shops, round_no: int) -> dict[str, float]:
     """One round of all sides: a first sync, then a second one two weeks later."""
     selection = Selection.of()
     sides = {name: open_history(folder / f"{name}.db", selection) for name in ("a", "b", "c", "d")}
@@ -201,7 +211,7 @@ def compare(folder: Path, shops: list, round_no: int) -> dict[str, float]:
             for listings in shops:
                 plain.write(plain.rows(listings, now, static=static))
 
-        def bare_ready(prepared: list = prepared) -> None:
+        def bare_ready(prepared: list[dict[str, list[Values]]] = prepared) -> None:
             for rows in prepared:
                 ready.write(rows)
 
@@ -212,7 +222,7 @@ def compare(folder: Path, shops: list, round_no: int) -> dict[str, float]:
             append_all(sides["d"])
 
         collect(sides["d"], selection, shops, now, append=False)
-        jobs = [
+        jobs: list[tuple[str, Callable[[], None]]] = [
             ("bare", bare), ("bare, ready", bare_ready), ("ours", ours),
             ("ours, appends", ours_appends),
         ]  # fmt: skip
@@ -235,32 +245,55 @@ def check(sides: dict[str, sqlite3.Connection]) -> None:
     assert len(counts) == 1, counts
 
 
-def read_shops(sent: bytes) -> list:
+def read_shops(sent: bytes) -> Shops:
     """Decode what was sent; the first listing of each shop is marked for the bare side."""
-    shops = msgspec.json.decode(sent)
+    shops: Shops = msgspec.json.decode(sent)
     for listings in shops:
         listings[0]["first"] = True
     return shops
 
 
-def main() -> None:
-    """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shops", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    sent = msgspec.json.encode(make_shops(options.shops))
-    rounds = []
-    for number in range(options.rounds):
+def measure(shops: int, rounds: int) -> dict[str, float]:
+    """Medians of all sides, rows a second, and the ratios."""
+    sent = msgspec.json.encode(make_shops(shops))
+    found = []
+    for number in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            rounds.append(compare(Path(folder), read_shops(sent), number))
-    medians = {name: statistics.median(found[name] for found in rounds) for name in rounds[0]}
+            found.append(compare(Path(folder), read_shops(sent), number))
+    medians = {name: statistics.median(one[name] for one in found) for name in found[0]}
     for name in ("first", "second"):
         medians[f"{name}, ours / bare"] = medians[f"{name}, ours"] / medians[f"{name}, bare"]
         ready = medians[f"{name}, bare, ready"]
         medians[f"{name}, ours / bare, ready"] = medians[f"{name}, ours"] / ready
         medians[f"{name}, ours, appends / bare, ready"] = medians[f"{name}, ours, appends"] / ready
+    return medians
+
+
+def run(*, quick: bool) -> list[Row]:
+    """The ratios for the table of `python -m bench`."""
+    medians = measure(*(4, 1) if quick else (300, 5))
+    rows = []
+    for name in ("first", "second"):
+        whole, ready = medians[f"{name}, ours / bare"], medians[f"{name}, ours / bare, ready"]
+        rows += [
+            Row(what=f"{name} sync: appends by `executemany`", unit="%", at_least=WANTED,
+                value=medians[f"{name}, ours, appends / bare, ready"],
+                how=f"{medians[f'{name}, ours, appends']:,.0f} rows/s out of the staging"),
+            Row(what=f"{name} sync: objects to rows, staged and appended, by a plain script",
+                unit="%", value=whole, at_least=WANTED,
+                how=f"{ready:.0%} of `executemany` of rows that are ready"),
+        ]  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--shops", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    medians = measure(options.shops, options.rounds)
     if options.json:
         print(json.dumps(medians, indent=1))
         return

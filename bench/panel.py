@@ -20,10 +20,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
 
+from bench.rows import Row
 from furnisync.analysis import panel
 from furnisync.analysis.reading import read_frame
 from furnisync.database import transaction
@@ -38,10 +40,11 @@ DYNAMIC = (
     "price_amount", "price_divisor", "price_currency_code", "views",
 )  # fmt: skip
 STATIC = ("title", "tags", "taxonomy_id", "creation_timestamp", "item_weight", "is_customizable")
+RATIO = "times of the best peer"
 COLUMNS = (*DYNAMIC, *STATIC, "shop_id")
 
 
-def dynamic_rows(listings: int, snapshot: int) -> Iterator[tuple]:
+def dynamic_rows(listings: int, snapshot: int) -> Iterator[tuple[Any, ...]]:
     """A sync of all listings, spread over three days, as the cadence would."""
     chance = random.Random(snapshot)
     for number in range(listings):
@@ -54,7 +57,7 @@ def dynamic_rows(listings: int, snapshot: int) -> Iterator[tuple]:
         )  # fmt: skip
 
 
-def static_rows(listings: int, snapshot: int) -> Iterator[tuple]:
+def static_rows(listings: int, snapshot: int) -> Iterator[tuple[Any, ...]]:
     """The static rows of a sync; the third column is the shop."""
     for number in range(listings):
         yield (
@@ -95,7 +98,7 @@ def write_parquet(path: Path, folder: Path) -> None:
 def with_duckdb(folder: Path, dates: list[int]) -> pl.DataFrame:
     """Two ASOF JOINs."""
     with duckdb.connect() as connection:
-        table = connection.execute(
+        table = connection.sql(
             f"""WITH d AS (SELECT * FROM '{folder}/listings_dynamic.parquet'),
             s AS (SELECT listing_id, snapshot_timestamp AS static_timestamp,
                 * EXCLUDE (listing_id, snapshot_timestamp) FROM '{folder}/listings.parquet'),
@@ -104,7 +107,7 @@ def with_duckdb(folder: Path, dates: list[int]) -> pl.DataFrame:
             SELECT g.date, d.*, s.* EXCLUDE (listing_id) FROM g
             ASOF JOIN d ON g.listing_id = d.listing_id AND g.date >= d.snapshot_timestamp
             ASOF LEFT JOIN s ON g.listing_id = s.listing_id AND g.date >= s.static_timestamp""",
-            [dates],
+            params=[dates],
         ).to_arrow_table()
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
@@ -151,18 +154,12 @@ def check(frames: list[pl.DataFrame]) -> None:
     assert all(frame.equals(plain[0]) for frame in plain), [frame.shape for frame in plain]
 
 
-def main() -> None:
-    """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--listings", type=int, default=100_000)
-    parser.add_argument("--snapshots", type=int, default=26)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    dates = [T0 + (14 * number + 4) * DAY for number in range(options.snapshots)]
+def measure(listings: int, snapshots: int, rounds: int) -> dict[str, float]:
+    """Median seconds of all sides, and the ratio."""
+    dates = [T0 + (14 * number + 4) * DAY for number in range(snapshots)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_history(folder / "etsy_data.db", options.listings, options.snapshots)
+        make_history(folder / "etsy_data.db", listings, snapshots)
         write_parquet(folder / "etsy_data.db", folder)
         sides: dict[str, Callable[[], pl.DataFrame]] = {
             "furnisync, SQLite": partial(with_furnisync, folder / "etsy_data.db", dates),
@@ -171,19 +168,42 @@ def main() -> None:
         }
         check([side() for side in sides.values()])
         seconds: dict[str, list[float]] = {label: [] for label in sides}
-        for _ in range(options.rounds):
+        for _ in range(rounds):
             for label, side in sides.items():
                 began = time.perf_counter()
                 side()
                 seconds[label].append(time.perf_counter() - began)
     medians = {label: statistics.median(found) for label, found in seconds.items()}
     best = min(value for label, value in medians.items() if "Parquet" in label)
-    medians["times of the best peer"] = medians["furnisync, SQLite"] / best
+    medians[RATIO] = medians["furnisync, SQLite"] / best
+    return medians
+
+
+def run(*, quick: bool) -> list[Row]:
+    """The ratio for the table of `python -m bench`."""
+    listings, snapshots, rounds = (500, 4, 1) if quick else (100_000, 26, 5)
+    medians = measure(listings, snapshots, rounds)
+    how = "; ".join(f"{label} {value:.2f} s" for label, value in medians.items() if label != RATIO)
+    return [
+        Row(what=f"panel of {listings:,} listings x {snapshots} dates, by the best peer's time",
+            value=medians[RATIO], at_most=2, how=how)
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--listings", type=int, default=100_000)
+    parser.add_argument("--snapshots", type=int, default=26)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    medians = measure(options.listings, options.snapshots, options.rounds)
     if options.json:
         print(json.dumps(medians, indent=1))
         return
     for label, value in medians.items():
-        print(f"{label:24} {value:8.2f}{'' if 'times' in label else ' s'}")
+        print(f"{label:24} {value:8.2f}{'' if label == RATIO else ' s'}")
 
 
 if __name__ == "__main__":
