@@ -26,6 +26,12 @@ TELL_EVERY_S = 2.0
 RATE_OVER_S = 20.0
 """Images a second are averaged over about so long."""
 
+HASTE_S = 1.0
+METADATA_ROWS_PER_S = 100_000
+"""Cautiously, where it was not measured yet."""
+METADATA_REST = 20
+"""Writing the metadata takes at most one part in so many of the time."""
+
 Show = Callable[[Status], None]
 
 
@@ -59,7 +65,8 @@ class Reporter:
         self._rate = 0.0
         self._measured_s = 0.0
         self._done_before: tuple[float, int] | None = None
-        self._metadata_at = time.monotonic()
+        self._metadata_due = time.monotonic() + settings.images.metadata_every_s
+        self._metadata_took_s = 0.0
         self._metadata_version: int | None = None
 
     async def run(self) -> None:
@@ -80,15 +87,28 @@ class Reporter:
             if now - self._told_at >= TELL_EVERY_S:
                 self._told_at = now
                 await self._writer.run(self._tell)
-            if now - self._metadata_at >= self._settings.images.metadata_every_s:
+            if now >= self._metadata_due:
                 await asyncio.to_thread(self._write_metadata)
-                self._metadata_at = time.monotonic()
             await asyncio.sleep(LOOK_EVERY_S)
 
-    def finish(self) -> None:
-        """At the end of a run: the metadata file, and that nothing runs any more."""
+    def finish(self, *, in_haste: bool) -> None:
+        """At the end of a run: the metadata file, and that nothing runs any more.
+
+        Args:
+            in_haste: a signal ended the run; a file that takes long is left as it was last written.
+        """
         self._writer.submit(self._tell_ended).result()
-        self._write_metadata()
+        if in_haste and self._metadata_will_take_s() > HASTE_S:
+            log.info("%s is left as last written: it takes long", self._files.metadata.name)
+        else:
+            self._write_metadata()
+
+    def _metadata_will_take_s(self) -> float:
+        if self._metadata_took_s:
+            return self._metadata_took_s
+        rows = self._reader.execute("SELECT coalesce(sum(value), 0) FROM counters").fetchone()[0]
+        size = self._reader.execute("SELECT value FROM counters WHERE name = 'images.bytes'")
+        return float((rows - (size.fetchone() or (0,))[0]) / METADATA_ROWS_PER_S)
 
     def _tell(self, connection: sqlite3.Connection) -> None:
         activity = Activity(
@@ -118,6 +138,9 @@ class Reporter:
 
     def _write_metadata(self) -> None:
         """Write the file if the catalogue changed since; a full disk leaves the old one."""
+        began = time.monotonic()
+        rest_s = METADATA_REST * self._metadata_took_s
+        self._metadata_due = began + max(self._settings.images.metadata_every_s, rest_s)
         with closing(read_catalog(self._files.catalog)) as reader:
             counters = reader.execute("SELECT name, value FROM counters ORDER BY name").fetchall()
             version = hash(tuple(map(tuple, counters)))
@@ -131,4 +154,5 @@ class Reporter:
                 )
                 return
         self._metadata_version = version
+        self._metadata_took_s = time.monotonic() - began
         log.info("%s written: %d listings", self._files.metadata.name, number)

@@ -119,7 +119,7 @@ class ImageSync:
                     mode=self._run.mode,
                     show=self._show,
                 )
-                stack.callback(reporter.finish)
+                stack.callback(lambda: reporter.finish(in_haste=self._stopping.is_set()))
                 complete = await self._work(
                     discovery, client, writer, store, worker, reporter, clean
                 )
