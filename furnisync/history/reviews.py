@@ -137,10 +137,12 @@ def append_reviews(
     *,
     now_s: float,
 ) -> int:
-    """Append the reviews that are not known yet, without any walk (import); returns how many."""
+    """Append the reviews that are not known yet, without any walk; returns how many."""
     converter = selection.review
     new = 0
     for review in results:
+        if has_twin(connection, {"shop_id": shop_id, **review}):
+            continue
         oddities: list[Oddity] = []
         row = [int(now_s), *converter.values({"shop_id": shop_id, **review}, oddities)]
         if insert_rows(connection, "reviews", converter.columns, [row]):
@@ -148,6 +150,26 @@ def append_reviews(
             found = [(as_id(review.get("transaction_id")), oddities)]
             append_oddities(connection, "reviews", int(now_s), found)
     return new
+
+
+def has_twin(connection: sqlite3.Connection, review: Object) -> bool:
+    """Whether a review is here already under the other kind of identity.
+
+    An older tool did not keep transaction ids. What it kept and what Etsy sends are the same review
+    where shop, listing, buyer and second agree; the text may have been edited since.
+    """
+    other = "IS NULL" if as_id(review.get("transaction_id")) is not None else "IS NOT NULL"
+    row = connection.execute(
+        "SELECT 1 FROM reviews WHERE shop_id IS ? AND create_timestamp IS ? AND listing_id IS ?"
+        f" AND buyer_user_id IS ? AND transaction_id {other}",
+        (
+            as_id(review.get("shop_id")),
+            as_id(_created(review)),
+            as_id(review.get("listing_id")),
+            as_id(review.get("buyer_user_id")),
+        ),
+    ).fetchone()
+    return row is not None
 
 
 def _created(review: Object) -> object:

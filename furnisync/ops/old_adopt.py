@@ -1,0 +1,240 @@
+"""An old image file becomes one of ours: read whole, checked, and put where the store finds it.
+
+| adopt   | the file                                                                            |
+| ------- | ----------------------------------------------------------------------------------- |
+| `place` | stays where it lies below the image folder, as names are relative to that; else link |
+| `link`  | gets a second name (hard link) in the store's layout                                |
+| `move`  | the same, and its old name goes once the row is committed                           |
+| `copy`  | is written anew; the only way out of a tar                                          |
+"""
+
+import errno
+import hashlib
+import os
+import threading
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from furnisync.config import SIZES, ImageSize
+from furnisync.errors import UserError
+from furnisync.images.picture import NotAnImage, Picture, inspect_image
+from furnisync.images.store import FolderStore, NotStored
+from furnisync.ops.old_files import OldFile
+
+Adopt = Literal["place", "link", "move", "copy"]
+_NO_LINKS: Final = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+_WIDTHS: Final[dict[int, ImageSize]] = {570: "570xN", 794: "794xN", 1140: "1140xN", 1588: "1588xN"}
+_CROPPED: Final[dict[tuple[int, int], ImageSize]] = {(75, 75): "75x75", (170, 135): "170x135"}
+_LARGEST_WIDTH: Final = 1588
+
+
+class Refused(ValueError):
+    """A file is not adopted; the message says why."""
+
+
+class Adopted(msgspec.Struct, frozen=True):
+    """A file of the store, as its row will say it.
+
+    Attributes:
+        file: relative to the store's root.
+        stored_at: unix seconds at which the older tool wrote it.
+        moved_from: the old name, to be removed once the row is committed.
+    """
+
+    file: str
+    size: ImageSize
+    size_bytes: int
+    width: int
+    height: int
+    sha256: bytes
+    stored_at: int
+    moved_from: str | None = None
+
+
+class Adopter:
+    """Checks files and gives them their place; usable from several threads.
+
+    With `dry` nothing is written and all else is done.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        adopt: Adopt,
+        wanted: ImageSize,
+        *,
+        told: ImageSize | None = None,
+        max_pixels: int = 150_000_000,
+        dry: bool = False,
+    ) -> None:
+        """Make an adopter.
+
+        Args:
+            root: the store's.
+            adopt: what becomes of the files.
+            wanted: the CDN size that the settings ask for.
+            told: the size that the older tool fetched, where the user knows it.
+            max_pixels: larger pictures are refused.
+            dry: write nothing.
+        """
+        self._root = os.path.realpath(root)
+        self._store = FolderStore(root)
+        self._adopt = adopt
+        self._wanted: ImageSize = wanted
+        self._told = told
+        self._max_pixels = max_pixels
+        self._dry = dry
+        self._writing = threading.Lock()
+        self._folders: set[str] = set()
+
+    def adopt(self, file: OldFile, image_id: int) -> Adopted:
+        """Check a file and give it its place as this image of its listing.
+
+        Raises:
+            Refused: it is no whole image, or cannot be read.
+            UserError: the disk is full or takes no links.
+        """
+        body = self._read(file)
+        picture = self._inspect(body)
+        name = f"{file.listing_id % 1000:03d}/{file.listing_id}_{image_id}.{picture.extension}"
+        moved_from = None
+        if (own := self.own_name(file)) is not None and self._adopt == "place":
+            name = own
+        elif not self._dry and own != name:
+            moved_from = self._put(file, image_id, picture, body, name)
+        return Adopted(
+            name,
+            self._told or size_of(picture, self._wanted),
+            len(body),
+            picture.width,
+            picture.height,
+            hashlib.sha256(body).digest(),
+            int(os.stat(file.path).st_mtime),  # noqa: PTH116 - hot path, str only
+            moved_from,
+        )
+
+    def own_name(self, file: OldFile) -> str | None:
+        """The file's name in the store, where it lies below the store's root."""
+        if file.offset is not None or not file.path.startswith(f"{self._root}{os.sep}"):
+            return None
+        return file.path[len(self._root) + 1 :]
+
+    def is_moved(self, file: OldFile, name: str, sha256: bytes | None) -> bool:
+        """Whether a file that is to move is in the store already, byte for byte, under `name`.
+
+        So it is where a run was killed after the row was committed.
+        """
+        if self._adopt != "move" or file.offset is not None or self.own_name(file) == name:
+            return False
+        if os.path.realpath(file.path) != file.path or self._store.stat(name) is None:
+            return False
+        return hashlib.sha256(self._read(file)).digest() == sha256
+
+    def _read(self, file: OldFile) -> bytes:
+        try:
+            body = file.read()
+        except OSError as error:
+            raise Refused(f"cannot be read ({error.strerror})") from error
+        if len(body) != file.size:
+            raise Refused(f"{len(body):,} of {file.size:,} bytes")
+        return body
+
+    def _inspect(self, body: bytes) -> Picture:
+        try:
+            return inspect_image(body, self._max_pixels)
+        except NotAnImage as error:
+            raise Refused(error.reason) from error
+
+    def _put(
+        self, file: OldFile, image_id: int, picture: Picture, body: bytes, name: str
+    ) -> str | None:
+        """Put the file under its name in the layout; returns the old name where it is to go."""
+        source = os.path.realpath(file.path)
+        if self._adopt == "copy" or file.offset is not None:
+            self._copy(file.listing_id, image_id, picture, body)
+            return None
+        try:
+            self._link(source, name)
+        except OSError as error:
+            if error.errno not in _NO_LINKS or self._adopt != "move":
+                raise _cannot(error, source) from error
+            self._copy(file.listing_id, image_id, picture, body)
+            self._sync_to_disk(name)
+        # A symbolic link is somebody's arrangement: what it points to stays.
+        return file.path if self._adopt == "move" and source == file.path else None
+
+    def _link(self, source: str, name: str) -> None:
+        final = f"{self._root}/{name}"
+        self._make_folder(os.path.dirname(final))  # noqa: PTH120 - hot path, str only
+        try:
+            os.link(source, final)
+        except FileExistsError:
+            # No row knows that file: a run was killed before its commit, this one or a download's.
+            if not os.path.samefile(source, final):  # noqa: PTH121 - as above
+                beside = f"{final}.linking"
+                Path(beside).unlink(missing_ok=True)
+                os.link(source, beside)
+                os.replace(beside, final)  # noqa: PTH105 - as above
+
+    def _make_folder(self, folder: str) -> None:
+        if folder not in self._folders:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self._folders.add(folder)
+
+    def _copy(self, listing_id: int, image_id: int, picture: Picture, body: bytes) -> None:
+        with self._writing:
+            try:
+                self._store.put(listing_id, image_id, picture.extension, body)
+            except NotStored as error:
+                raise UserError(
+                    f"An image could not be written to {self._root} ({error}): free some disk, then"
+                    " run the same command again, which goes on from here."
+                ) from error
+
+    def _sync_to_disk(self, name: str) -> None:
+        """Before the only other copy goes."""
+        descriptor = os.open(f"{self._root}/{name}", os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def size_of(picture: Picture, wanted: ImageSize) -> ImageSize:
+    """The CDN size that a picture has, told by its pixels.
+
+    A picture that is smaller than what is wanted, and has the width of no size of the CDN, is one
+    whose original is that small: a larger one cannot be had.
+    """
+    if (cropped := _CROPPED.get((picture.width, picture.height))) is not None:
+        return cropped
+    if (exact := _WIDTHS.get(picture.width)) is not None:
+        return exact
+    if picture.width > _LARGEST_WIDTH:
+        return "fullxfull"
+    at_least: ImageSize = max(
+        (size for width, size in _WIDTHS.items() if width < picture.width),
+        key=SIZES.index,
+        default="75x75",
+    )
+    return max(wanted, at_least, key=SIZES.index) if picture.width < _width(wanted) else at_least
+
+
+def _width(size: ImageSize) -> float:
+    widths = {size: width for width, size in _WIDTHS.items()}
+    return {"75x75": 75, "170x135": 170, "fullxfull": float("inf")}.get(size) or widths[size]
+
+
+def _cannot(error: OSError, source: str) -> UserError:
+    if error.errno in _NO_LINKS:
+        return UserError(
+            f"{source} cannot be linked into the image folder ({error.strerror}): choose"
+            " --adopt move, or --adopt copy where the older tool still needs its files."
+        )
+    return UserError(
+        f"{source} could not be given its place in the image folder ({error.strerror}): mend that,"
+        " then run the same command again, which goes on from here."
+    )

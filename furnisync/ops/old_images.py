@@ -1,0 +1,264 @@
+"""Old listings and image files become rows of the catalogue, a piece at a time.
+
+    entries ──500──> files and rows known of them ──threads──> checked, placed ──> transaction
+                                                      then the old names of moved files go <──┘
+
+A piece is decided from what lies there, never from what a run before noted, so that a run that was
+killed is simply repeated: what is done is recognised and costs no second reading.
+"""
+
+import itertools
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from furnisync.catalog.queue import Which
+from furnisync.catalog.takeover import (
+    KnownImage,
+    TakenImage,
+    TakenListing,
+    known_images,
+    known_listings,
+    look_at_sizes_again,
+    take_images,
+    take_listings,
+)
+from furnisync.ops.old_adopt import Adopted, Adopter, Refused
+from furnisync.ops.old_files import OldFile, OldFiles
+from furnisync.ops.old_forms import OldImage, OldListing
+from furnisync.ops.takeover_report import Report
+
+CHUNK: Final = 500
+THREADS: Final = 4
+_GONE: Final = "404"
+_DEAD: Final = "gone when the older tool asked"
+
+Attempt = Callable[[sqlite3.Connection, Callable[[], None]], None]
+"""Runs work in a transaction, and keeps it unless the run is a rehearsal."""
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What decides a row: the settings, and the time (unix seconds)."""
+
+    which: Which
+    refresh_s: int
+    now: int
+
+
+class _Task(msgspec.Struct):
+    """An image with the files that may be it, and what becomes of it."""
+
+    listing_id: int
+    image: OldImage
+    files: list[OldFile]
+    known: KnownImage | None
+    adopted: Adopted | None = None
+    refused: list[tuple[OldFile, str]] = []
+    doubles: list[OldFile] = []
+    moved: list[str] = []
+
+
+class ImageTakeover:
+    """Takes listings over into an open catalogue."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        files: OldFiles,
+        adopter: Adopter,
+        rules: Rules,
+        report: Report,
+        attempt: Attempt,
+    ) -> None:
+        self._connection = connection
+        self._files = files
+        self._adopter = adopter
+        self._rules = rules
+        self._report = report
+        self._attempt = attempt
+
+    def take(
+        self,
+        listings: Iterable[OldListing],
+        source: str,
+        told_at: int,
+        progress: Callable[[int], None],
+    ) -> None:
+        """Take over what a source tells.
+
+        Args:
+            listings: streamed.
+            source: its name, for the report.
+            told_at: when it was written, unix seconds.
+            progress: takes the number of listings from time to time.
+        """
+        taken = 0
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="adopt") as pool:
+            for chunk in _chunks(listings):
+                self._take_chunk(chunk, source, told_at, pool)
+                taken += len(chunk)
+                progress(taken)
+
+    def take_left_over(self, progress: Callable[[int], None]) -> None:
+        """Take over the files that no source told of."""
+        listings = (OldListing(listing_id) for listing_id, _ in self._files.left_over())
+        self.take(listings, "image files", 0, progress)
+
+    def _take_chunk(
+        self, chunk: list[OldListing], source: str, told_at: int, pool: ThreadPoolExecutor
+    ) -> None:
+        ids = {one.listing_id for one in chunk}
+        files = self._files.of(ids)
+        known = known_images(self._connection, ids)
+        old = known_listings(self._connection, ids)
+        tasks: list[_Task] = []
+        for one in chunk:
+            for reason in one.broken:
+                self._report.leave_out("broken images", source, one.listing_id, reason)
+            tasks += self._tasks(one, files.get(one.listing_id, []), known.get(one.listing_id, {}))
+        list(pool.map(self._settle, tasks))
+        listings = [self._listing(one, told_at) for one in chunk if source != "image files"]
+        listings += _listings_of_files(chunk, tasks) if source == "image files" else []
+        images = [row for task in tasks if (row := self._row(task)) is not None]
+
+        def commit() -> None:
+            take_listings(self._connection, listings, self._rules.now)
+            take_images(self._connection, images)
+            if any(task.adopted for task in tasks):
+                look_at_sizes_again(self._connection)
+
+        self._attempt(self._connection, commit)
+        for path in itertools.chain.from_iterable(task.moved for task in tasks):
+            Path(path).unlink(missing_ok=True)
+        self._files.mark_used([file for group in files.values() for file in group])
+        self._count(tasks, new=len({one.listing_id for one in listings} - old), all_of=len(ids))
+
+    # -- deciding ------------------------------------------------------------------------------
+
+    def _tasks(
+        self, one: OldListing, files: list[OldFile], known: dict[int, KnownImage]
+    ) -> Iterator[_Task]:
+        """The listing's images, each with its files; a name with an id that nobody told is one."""
+        real = [file for file in files if not file.is_placeholder]
+        self._report.count("placeholders", len(files) - len(real))
+        by_id: dict[int | None, list[OldFile]] = {}
+        for file in real:
+            by_id.setdefault(file.image_id, []).append(file)
+        nameless = by_id.pop(None, [])
+        for place, image in enumerate(one.images):
+            mine = by_id.pop(image.image_id, []) + (nameless if place == 0 else [])
+            yield _Task(one.listing_id, image, mine, known.get(image.image_id))
+        if not one.images:
+            held = {row.file for row in known.values()}
+            for file in nameless:
+                if self._adopter.own_name(file) in held:
+                    continue
+                reason = "no image id is known for it; it stays where it lies"
+                self._report.leave_out("files without an image id", file.path, file.path, reason)
+        ranks = itertools.count(1 + self._last_rank(one, known))
+        for image_id, mine in by_id.items():
+            assert image_id is not None
+            now = known.get(image_id)
+            image = OldImage(image_id, now.rank if now else next(ranks))
+            yield _Task(one.listing_id, image, mine, now)
+
+    @staticmethod
+    def _last_rank(one: OldListing, known: dict[int, KnownImage]) -> int:
+        ranks = [image.rank for image in one.images] + [image.rank for image in known.values()]
+        return max(ranks, default=0)
+
+    def _settle(self, task: _Task) -> None:
+        """Find the file that is the image; runs in a thread of the pool."""
+        task.refused, task.doubles, task.moved = [], [], []
+        held = task.known.file if task.known else None
+        sha256 = task.known.sha256 if task.known else None
+        for file in task.files:
+            try:
+                if held is None:
+                    task.adopted = self._adopter.adopt(file, task.image.image_id)
+                    held, sha256 = task.adopted.file, task.adopted.sha256
+                    if task.adopted.moved_from is not None:
+                        task.moved.append(task.adopted.moved_from)
+                elif self._adopter.is_moved(file, held, sha256):
+                    task.moved.append(file.path)
+                elif self._adopter.own_name(file) != held:
+                    task.doubles.append(file)
+            except Refused as refused:
+                task.refused.append((file, str(refused)))
+
+    def _listing(self, one: OldListing, told_at: int) -> TakenListing:
+        rules = self._rules
+        if one.word is not None:
+            state = "gone" if one.word == _GONE else None
+            return TakenListing(one.listing_id, one.shop_id, state, reason=one.word)
+        all_known = one.complete or (rules.which == "primary" and bool(one.images))
+        addressed = all(image.url or image.gone for image in one.images)
+        due = told_at + rules.refresh_s
+        if all_known and addressed and due > rules.now:
+            return TakenListing(one.listing_id, one.shop_id, "active", told_at, due)
+        return TakenListing(one.listing_id, one.shop_id, batched_at=told_at)
+
+    def _row(self, task: _Task) -> TakenImage | None:
+        image, key = task.image, (task.listing_id, task.image.image_id)
+        if (adopted := task.adopted) is not None:
+            return TakenImage(
+                *key,
+                image.rank,
+                image.url,
+                "done",
+                file=adopted.file,
+                size=adopted.size,
+                size_bytes=adopted.size_bytes,
+                width=adopted.width,
+                height=adopted.height,
+                sha256=adopted.sha256,
+                done_at=adopted.stored_at,
+            )
+        if image.gone:
+            return TakenImage(*key, image.rank, image.url, "gone", reason=_DEAD)
+        if not image.url:
+            return None
+        if self._rules.which == "primary" and image.rank > 1:
+            return TakenImage(*key, image.rank, image.url, "unwanted")
+        return TakenImage(*key, image.rank, image.url, "pending", next_try=self._rules.now)
+
+    # -- telling -------------------------------------------------------------------------------
+
+    def _count(self, tasks: list[_Task], *, new: int, all_of: int) -> None:
+        report = self._report
+        report.count("listings new", new)
+        report.count("listings known", all_of - new)
+        for task in tasks:
+            for file, reason in task.refused:
+                report.leave_out("files refused", file.path, file.path, reason)
+            for file in task.doubles:
+                reason = f"image {task.image.image_id} is here already"
+                report.leave_out("files not needed", file.path, file.path, reason)
+            report.count("files moved", len(task.moved))
+            report.count(_kind(task))
+
+
+def _kind(task: _Task) -> str:
+    if task.adopted is not None:
+        return "images adopted"
+    if task.known is not None and (task.known.file is not None or task.known.has_url):
+        return "images known"
+    if task.image.gone:
+        return "images gone"
+    return "images to download" if task.image.url else "images without file and address"
+
+
+def _listings_of_files(chunk: list[OldListing], tasks: list[_Task]) -> list[TakenListing]:
+    """Only files that were adopted make a listing known: their names are all that tells of it."""
+    adopted = {task.listing_id for task in tasks if task.adopted}
+    return [TakenListing(one.listing_id, None) for one in chunk if one.listing_id in adopted]
+
+
+def _chunks(listings: Iterable[OldListing]) -> Iterator[list[OldListing]]:
+    iterator = iter(listings)
+    while chunk := list(itertools.islice(iterator, CHUNK)):
+        yield chunk
