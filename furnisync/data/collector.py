@@ -10,6 +10,7 @@ progress is in the history's file, so this class remembers only what is in hand 
 
 import asyncio
 import logging
+import math
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,6 +19,7 @@ import msgspec
 
 from furnisync.clock import Clock
 from furnisync.config import DataSettings
+from furnisync.data.answers import ask_until_believed, doubt_listings, doubt_reviews
 from furnisync.data.list_walk import ask_at, next_position
 from furnisync.database import Writer
 from furnisync.errors import NotFound, Terminal, Transient, UserError
@@ -34,6 +36,8 @@ Call = Callable[[], Awaitable[None]]
 OPEN_SYNCS_MAX = 400
 """So many shops may be half here; each holds little, and batches fill up from all of them."""
 REFILL = 100
+REST_WAITS_S = 600.0
+"""While reviews are read, a batch that is not full waits this long for more ids."""
 RETRY_S = 3600.0
 """What failed is tried again after this."""
 
@@ -49,7 +53,7 @@ class Collected(msgspec.Struct):
 
 
 class Collector:
-    """Serves all due shops and reviews once; make a new one for each round."""
+    """Serves all due shops and reviews once, or for `until`; make a new one for each round."""
 
     def __init__(
         self,
@@ -64,7 +68,10 @@ class Collector:
         known_listings: Callable[[int], Sequence[int]],
         furniture_only: bool,
     ) -> None:
-        """Make a collector; `known_listings` gives what image sync knows of a shop."""
+        """Make a collector.
+
+        `known_listings` gives what image sync knows of a shop; it is called on the writer's thread.
+        """
         self._client = client
         self._writer = writer
         self._clock = clock
@@ -80,22 +87,29 @@ class Collector:
         self._lists: deque[int] = deque()
         self._finished: deque[int] = deque()
         self._in_hand: set[int] = set()
-        self._walked: set[int] = set()
+        self._walking: set[int] = set()
         self._deferred = 0.0
         self._open = 0
         self._running = 0
         self._ended = 0
+        self._until = math.inf
         self._choosing = asyncio.Lock()
         self._progress = asyncio.Condition()
         self._watch = drift.FieldWatch()
         self.collected = Collected()
+        self.cut_short = False
 
-    async def run(self, workers: int) -> Collected:
+    async def run(self, workers: int, until: float = math.inf) -> Collected:
         """Serve everything that is due.
+
+        Args:
+            workers: so many calls are in flight at most.
+            until: on the monotonic clock: no call is begun after it; `cut_short` tells.
 
         Raises:
             UserError: the key was refused.
         """
+        self._until = until
         await self._take_up()
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
@@ -107,8 +121,10 @@ class Collector:
         return self.collected
 
     async def _take_up(self) -> None:
-        """Go on with the shops that a run before left half done."""
-        for sync in await self._writer.run(staging.open_syncs, OPEN_SYNCS_MAX):
+        """Go on with the shops that a run before left half done, unless that is too long ago."""
+        oldest = self._clock.now() - self._settings.sync_days * snapshots.DAY_S
+        await self._writer.run(staging.drop_stale_syncs, oldest)
+        for sync in await self._writer.run(staging.open_syncs):
             self._in_hand.add(sync.shop_id)
             self._open += 1
             self._sort_in(sync)
@@ -159,6 +175,9 @@ class Collector:
 
     async def _next_call(self) -> Call | None:
         """The most worthwhile call now, None where each waits for what is in flight."""
+        if self._clock.monotonic() >= self._until:
+            self.cut_short = True
+            return None
         shops = self._settings.reviews_share_percent < 100 and self._shops_turn()
         first, second = (
             (self._shop_call, self._review_call) if shops else (self._review_call, self._shop_call)
@@ -184,9 +203,16 @@ class Collector:
             return lambda: self._read_list_page(shop_id)
         if self._open < OPEN_SYNCS_MAX and (begun := await self._begin_next()):
             return begun
-        if self._running == 0 and (rest := await self._writer.run(self._claims.take)):
+        if await self._rest_may_go() and (rest := await self._writer.run(self._claims.take)):
             return lambda: self._read_batch(rest)
         return None
+
+    async def _rest_may_go(self) -> bool:
+        """Whether a batch goes that is not full: nothing fills it, or its first shop waits long."""
+        if self._running == 0:
+            return True
+        oldest = await self._writer.run(staging.oldest_wanted)
+        return oldest is not None and oldest < self._clock.now() - REST_WAITS_S
 
     async def _begin_next(self) -> Call | None:
         if not self._due_shops:
@@ -211,13 +237,13 @@ class Collector:
                 due.due_reviews,
                 self._clock.now(),
                 self._cadence,
-                limit=REFILL + len(self._walked),
+                limit=REFILL + len(self._walking),
                 top=self._top,
             )
             self._due_reviews.extend(
-                one.shop_id for one in found if one.shop_id not in self._walked
+                one.shop_id for one in found if one.shop_id not in self._walking
             )
-            self._walked.update(self._due_reviews)
+            self._walking.update(self._due_reviews)
         if not self._due_reviews:
             return None
         shop_id = self._due_reviews.popleft()
@@ -260,38 +286,39 @@ class Collector:
             return
         ids = [one.listing_id for one in page.items]
 
-        def stage(connection: sqlite3.Connection) -> staging.ShopSync | None:
+        def stage(connection: sqlite3.Connection) -> staging.ShopSync:
             staging.stage_ids(connection, shop_id, ids)
             found = staging.count_staged(connection, shop_id)
             following = next_position(position, page.sent, page.count, found)
+            known: Sequence[int] = ()
             if following is None and not 0 < (page.count or 0) <= found:
-                return None
+                # The search shows less than there is, or hides the shop: what image sync knows of
+                # it is looked up besides.
+                known = self._known_listings(shop_id)
             return staging.stage_list_page(
-                connection, shop_id, (), told=page.count, next_offset=following
+                connection, shop_id, known, told=page.count, next_offset=following
             )
 
-        staged: staging.ShopSync | None = await self._writer.run(stage)
-        if staged is None:
-            # The search shows less than there is, or hides the shop: what image sync knows of it
-            # is looked up besides.
-            known = await asyncio.to_thread(self._known_listings, shop_id)
-            staged = await self._writer.run(
-                staging.stage_list_page, shop_id, known, told=page.count, next_offset=None
-            )
-        self._sort_in(staged)
+        self._sort_in(await self._writer.run(stage))
 
     async def _read_batch(self, claim: staging.Claim) -> None:
         try:
-            page = await self._fetch_batch(claim.ids)
+            page, doubt = await ask_until_believed(
+                lambda: self._fetch_batch(claim.ids), doubt_listings
+            )
         except UserError:
             raise
         except (Transient, Terminal) as error:
-            # Not given back: what failed for good is left to the next round.
-            self.collected.failed += 1
-            log.warning("a batch of %d listings failed: %s", len(claim.ids), error)
+            await self._leave(claim, str(error))
             return
+        if doubt is not None and not doubt.usable:
+            # Absence does not mean 'gone' here: only what came is taken.
+            came = {as_id(one.get("listing_id")) for one in page.results}
+            claim, rest = claim.split(came)
+            await self._leave(rest, doubt.reason)
         self._watch.look("listings", page.results)
-        self._watch.look("shops", [one["shop"] for one in page.results if one.get("shop")][:1])
+        shops = (one.get("shop") for one in page.results)
+        self._watch.look("shops", [shop for shop in shops if isinstance(shop, dict)][:1])
         ready = await self._writer.run(
             staging.stage_batch, self._selection, claim, page.results, now_s=self._clock.now()
         )
@@ -299,15 +326,23 @@ class Collector:
         self._finished.extend(ready)
 
     async def _fetch_batch(self, ids: Sequence[int]) -> WholePage:
-        """An answer with broken results is asked for again, once: absence would mean 'gone'."""
-        for _ in range(2):
-            try:
-                page = await self._client.whole_listings(ids)
-            except NotFound:
-                return WholePage(0, [])
-            if not page.broken and all(as_id(one.get("listing_id")) for one in page.results):
-                break
-        return page
+        try:
+            return await self._client.whole_listings(ids)
+        except NotFound:
+            return WholePage(0, [])
+
+    async def _leave(self, claim: staging.Claim, reason: str) -> None:
+        """Leave a batch that failed for good to the next round: it is not given back."""
+        self.collected.failed += 1
+        log.warning("a batch of %d listings waits: %s", len(claim.ids), reason)
+
+        def mark(connection: sqlite3.Connection) -> None:
+            for shop_id in staging.shops_of(connection, claim):
+                snapshots.mark_sync_failed(
+                    connection, shop_id, reason, self._clock.now(), retry_s=RETRY_S
+                )
+
+        await self._writer.run(mark)
 
     async def _finish(self, shop_id: int) -> None:
         """Append a shop of which everything is here; ask for the shop itself if it did not come."""
@@ -333,25 +368,29 @@ class Collector:
         """One page of a shop's reviews; the rest of the walk queues up again."""
         ask = await self._writer.run(reviews.next_review_ask, shop_id, self._clock.now())
         try:
-            page = await self._client.shop_reviews(
-                shop_id,
-                min_created=ask.min_created,
-                max_created=ask.max_created,
-                limit=ask.limit,
-                offset=ask.offset,
+            page, doubt = await ask_until_believed(
+                lambda: self._client.shop_reviews(
+                    shop_id,
+                    min_created=ask.min_created,
+                    max_created=ask.max_created,
+                    limit=ask.limit,
+                    offset=ask.offset,
+                ),
+                lambda page: doubt_reviews(page, ask.offset, ask.limit),
             )
         except UserError:
             raise
+        except NotFound:
+            # The shop is gone, or its reviews are hidden: its next sync tells.
+            wait_s = self._settings.sync_days * snapshots.DAY_S
+            await self._writer.run(reviews.postpone_reviews, shop_id, self._clock.now() + wait_s)
+            self._walking.discard(shop_id)
+            return
         except (Transient, Terminal) as error:
-            self.collected.failed += 1
-            log.warning("reviews of shop %d wait: %s", shop_id, error)
-            await self._writer.run(
-                reviews.mark_reviews_failed,
-                shop_id,
-                str(error),
-                self._clock.now(),
-                retry_s=RETRY_S,
-            )
+            await self._fail_reviews(shop_id, str(error))
+            return
+        if doubt is not None and not doubt.usable:
+            await self._fail_reviews(shop_id, doubt.reason)
             return
         self._watch.look("reviews", page.results)
         appended = await self._writer.run(
@@ -362,8 +401,18 @@ class Collector:
             now_s=self._clock.now(),
         )
         self.collected.reviews += appended.new
-        if appended.next_ask is not None:
+        if appended.next_ask is None:
+            self._walking.discard(shop_id)
+        else:
             self._due_reviews.appendleft(shop_id)
+
+    async def _fail_reviews(self, shop_id: int, reason: str) -> None:
+        log.warning("reviews of shop %d wait: %s", shop_id, reason)
+        await self._writer.run(
+            reviews.mark_reviews_failed, shop_id, reason, self._clock.now(), retry_s=RETRY_S
+        )
+        self._walking.discard(shop_id)
+        self.collected.failed += 1
 
     async def _end_gone(self, shop_id: int) -> None:
         await self._writer.run(

@@ -37,8 +37,12 @@ def next_position(position: int, sent: int, told: int | None, found: int) -> int
         sent: results in it.
         told: the `count` of its answer.
         found: distinct listings that the list has shown so far, this page's included.
+
+    A count below what came is a slip and tells nothing.
     """
     ask = ask_at(position)
+    if told is not None and told < ask.offset + sent:
+        told = None
     end = ask.offset + sent if told is None else told
     further = ask.offset + PAGE_SIZE
     more = sent == PAGE_SIZE if told is None else further < told and sent > 0

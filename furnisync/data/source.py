@@ -1,7 +1,8 @@
 """Where data sync learns of shops: the catalogue, or `image_metadata.json` where there is none."""
 
 import logging
-from collections import Counter
+import sqlite3
+from array import array
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,61 +11,91 @@ import ijson
 
 from furnisync.catalog.schema import read_catalog
 from furnisync.config import HomeFiles
-from furnisync.errors import ConfigError
+from furnisync.errors import ConfigError, DatabaseUnusable
 
 log = logging.getLogger("furnisync.data")
 
+ByShop = dict[int, "array[int]"]
 
-def read_shops(files: HomeFiles) -> list[tuple[int, int]]:
-    """All known shops with their numbers of active furniture listings.
 
-    Raises:
-        ConfigError: there is neither source, or the metadata file cannot be used.
-        DatabaseUnusable: the catalogue cannot be used.
-    """
-    if files.catalog.exists():
-        with closing(read_catalog(files.catalog)) as catalog:
-            rows = catalog.execute(
+class ShopSource:
+    """Shops and furniture listings as image sync knows them now."""
+
+    def __init__(self, files: HomeFiles) -> None:
+        self._files = files
+        self._read: tuple[tuple[int, int], ByShop] | None = None
+
+    def shops(self) -> list[tuple[int, int]]:
+        """All known shops with their numbers of active furniture listings.
+
+        Raises:
+            ConfigError: there is neither source, or the metadata file cannot be used.
+            DatabaseUnusable: the catalogue cannot be used.
+        """
+        files = self._files
+        if files.catalog.exists():
+            shops = self._ask_catalog(
                 "SELECT shop_id, (SELECT count(*) FROM listings"
                 " WHERE listings.shop_id = shops.shop_id AND state = 'active') FROM shops"
             )
-            shops = [(int(shop_id), int(number)) for shop_id, number in rows]
-    elif files.metadata.exists():
-        shops = sorted(_count_in_metadata(files.metadata).items())
-    else:
-        raise ConfigError(
-            f"{files.home} holds neither {files.catalog.name} nor {files.metadata.name}, which"
-            " tell the shops: run sync_images.py first."
-        )
-    if not shops:
-        raise ConfigError(
-            f"No shop is known in {files.home} yet: let sync_images.py find some listings first."
-        )
-    return shops
+        elif files.metadata.exists():
+            shops = [(shop_id, len(ids)) for shop_id, ids in self._in_metadata().items()]
+        else:
+            raise ConfigError(
+                f"{files.home} holds neither {files.catalog.name} nor {files.metadata.name}, which"
+                " tell the shops: run sync_images.py first."
+            )
+        if not shops:
+            raise ConfigError(
+                f"No shop is known in {files.home} yet: let sync_images.py find some first."
+            )
+        return shops
 
-
-def listings_of_shop(files: HomeFiles, shop_id: int) -> list[int]:
-    """Active listings of a shop that image sync knows; none where there is no catalogue."""
-    if not files.catalog.exists():
+    def listings_of(self, shop_id: int) -> list[int]:
+        """Active furniture listings of a shop."""
+        if self._files.catalog.exists():
+            rows = self._ask_catalog(
+                "SELECT listing_id, 0 FROM listings WHERE shop_id = ? AND state = 'active'", shop_id
+            )
+            return [listing_id for listing_id, _ in rows]
+        if self._files.metadata.exists():
+            return list(self._in_metadata().get(shop_id, ()))
         return []
-    with closing(read_catalog(files.catalog)) as catalog:
-        rows = catalog.execute(
-            "SELECT listing_id FROM listings WHERE shop_id = ? AND state = 'active'", (shop_id,)
-        )
-        return [int(row[0]) for row in rows]
+
+    def _ask_catalog(self, sql: str, *values: int) -> list[tuple[int, int]]:
+        path = self._files.catalog
+        with closing(read_catalog(path)) as catalog:
+            if catalog.execute("PRAGMA user_version").fetchone()[0] == 0:
+                return []  # image sync has only just begun
+            try:
+                return [(row[0], row[1]) for row in catalog.execute(sql, values)]
+            except sqlite3.DatabaseError as error:
+                raise DatabaseUnusable(
+                    f"{path} cannot be used as a catalogue ({error}): restore it from a backup, or"
+                    " move it away so that sync_images.py makes a new one."
+                ) from error
+
+    def _in_metadata(self) -> ByShop:
+        """Listings by shop, read anew where the file has changed."""
+        path = self._files.metadata
+        status = path.stat()
+        mark = (status.st_mtime_ns, status.st_size)
+        if self._read is None or self._read[0] != mark:
+            self._read = (mark, _read_metadata(path))
+        return self._read[1]
 
 
-def _count_in_metadata(path: Path) -> Counter[int]:
+def _read_metadata(path: Path) -> ByShop:
     """Listings of each shop; the file is streamed, whatever its size."""
-    shops: Counter[int] = Counter()
+    shops: ByShop = {}
     try:
         with path.open("rb") as file:
             for listing_id, shop_id in _entries(path, file):
                 if shop_id is None:
                     log.warning("%s: listing %s has no shop", path.name, listing_id)
                 else:
-                    shops[shop_id] += 1
-    except ijson.JSONError as error:
+                    shops.setdefault(shop_id, array("q")).append(int(listing_id))
+    except (ijson.JSONError, ValueError) as error:
         raise ConfigError(
             f"{path} is cut off or no JSON ({error}): run sync_images.py, which writes it anew."
         ) from error

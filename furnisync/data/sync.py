@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
 
 import msgspec
@@ -10,10 +10,10 @@ import msgspec
 from furnisync.clock import Clock
 from furnisync.config import Environment, HomeFiles, Mode, Settings
 from furnisync.data.collector import Collected, Collector
-from furnisync.data.source import listings_of_shop, read_shops
+from furnisync.data.source import ShopSource
 from furnisync.data_status import DataStatus, cadence_of, read_data_status_from
 from furnisync.database import Writer
-from furnisync.errors import Terminal, Transient, UserError
+from furnisync.errors import UserError
 from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
 from furnisync.history import due
@@ -27,6 +27,8 @@ Show = Callable[[DataStatus], None]
 
 LOOK_AGAIN_S = 600.0
 """How often `--continuous` looks for shops that became due or that image sync found."""
+ROUND_S = 3600.0
+"""A round ends after this long and another begins: with shops found meanwhile, and what failed."""
 LOOK_EVERY_S = 1.0
 STOP_CALLS_S = 4.0
 SLOW_WORKERS = 4
@@ -60,6 +62,7 @@ class DataSync:
         self._clock = clock
         self._show = show
         self._files = HomeFiles(environment.home, run.test)
+        self._source = ShopSource(self._files)
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -79,11 +82,12 @@ class DataSync:
         data = self._settings.data
         selection = Selection.of(data.shop_fields, data.listing_fields, data.review_fields)
         self._environment.require_key()
-        read_shops(self._files)
+        shops = self._source.shops()
         with single_instance(self._files.lock("data"), "data sync"):
             async with AsyncExitStack() as stack:
                 writer = Writer(open_history(self._files.history, selection), "history")
                 stack.callback(writer.close)
+                await writer.run(due.register_shops, shops)
                 client = await stack.enter_async_context(
                     open_client(
                         "data",
@@ -127,16 +131,25 @@ class DataSync:
                 await asyncio.sleep(LOOK_EVERY_S)
 
     async def _run_rounds(self, client: EtsyClient, writer: Writer, selection: Selection) -> bool:
+        """Round after round; without `continuous` until nothing is due, whether nothing failed."""
+        await writer.run(due.forget_waits)
         while True:
-            complete = await self._run_round(client, writer, selection)
-            if not self._run.continuous:
-                return complete
-            await asyncio.sleep(LOOK_AGAIN_S)
+            cut_short = await self._run_round(client, writer, selection)
+            if self._run.continuous and not cut_short:
+                await asyncio.sleep(LOOK_AGAIN_S)
+            found_more = await self._register_shops(writer)
+            if not (self._run.continuous or cut_short or found_more):
+                return not await writer.run(due.is_failing, self._run.top)
+
+    async def _register_shops(self, writer: Writer) -> bool:
+        """Take over what image sync knows now; whether a shop is due."""
+        await writer.run(due.register_shops, await asyncio.to_thread(self._source.shops))
+        cadence = cadence_of(self._settings.data)
+        now_s = self._clock.now()
+        return bool(await writer.run(due.due_shops, now_s, cadence, limit=1, top=self._run.top))
 
     async def _run_round(self, client: EtsyClient, writer: Writer, selection: Selection) -> bool:
-        """Serve all that is due now; whether all of it could be served."""
-        shops = await asyncio.to_thread(read_shops, self._files)
-        await writer.run(due.register_shops, shops)
+        """Serve what is due now, for some time; whether that time did not suffice."""
         lag = await writer.run(due.measure_lag, self._clock.now(), cadence_of(self._settings.data))
         log.info(
             "%d shops: %d never synced, %d due, %d half here", lag.shops, lag.never_synced,
@@ -144,21 +157,13 @@ class DataSync:
         )  # fmt: skip
         collector = self._collector(client, writer, selection)
         try:
-            collected = await collector.run(self._workers())
+            collected = await collector.run(self._workers(), self._clock.monotonic() + ROUND_S)
         except BaseExceptionGroup as errors:
-            mendable = errors.subgroup(UserError)
-            first = (mendable or errors).exceptions[0]
-            if isinstance(first, UserError) or not isinstance(first, Transient | Terminal):
-                raise first from None
-            log.error("this round could not be finished: %s", first)  # noqa: TRY400
-            return False
+            raise (errors.subgroup(UserError) or errors).exceptions[0] from None
         _log_end(collected)
-        return not collected.failed
+        return collector.cut_short
 
     def _collector(self, client: EtsyClient, writer: Writer, selection: Selection) -> Collector:
-        def known_listings(shop_id: int) -> Sequence[int]:
-            return listings_of_shop(self._files, shop_id)
-
         return Collector(
             client,
             writer,
@@ -167,7 +172,7 @@ class DataSync:
             selection,
             cadence_of(self._settings.data),
             top=self._run.top,
-            known_listings=known_listings,
+            known_listings=self._source.listings_of,
             furniture_only=self._run.furniture_only,
         )
 

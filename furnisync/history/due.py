@@ -99,6 +99,24 @@ def due_shops(
     return _collect(connection, _SYNC_ORDER, parameters, limit, top)
 
 
+def forget_waits(connection: sqlite3.Connection) -> None:
+    """Let what failed be tried again at once: a person has started the program anew."""
+    connection.execute("UPDATE sync_state SET not_before = NULL WHERE failures > 0")
+    connection.execute("UPDATE sync_state SET reviews_not_before = NULL WHERE reviews_failures > 0")
+
+
+_FAILING: Final = """
+SELECT EXISTS (
+    SELECT 1 FROM sync_state
+    WHERE status != 'gone' AND (failures > 0 OR reviews_failures > 0) {top})"""
+
+
+def is_failing(connection: sqlite3.Connection, top: int | None = None) -> bool:
+    """Whether the last try of any shop, or of its reviews, has failed."""
+    sql = _FAILING.format(top="" if top is None else _AMONG_TOP)
+    return bool(connection.execute(sql, {} if top is None else {"top": top}).fetchone()[0])
+
+
 _REST: Final = "AND (reviews_not_before IS NULL OR reviews_not_before <= :now)"
 _REVIEW_ORDER: Final = (
     f"""SELECT shop_id, furniture_listings, :now - walk_started
@@ -192,7 +210,7 @@ SELECT count(*),
     count(*) FILTER (WHERE status = 'ok' AND last_sync < :synced_before),
     (SELECT count(*) FROM work_shops),
     count(*) FILTER (WHERE status = 'gone'),
-    count(*) FILTER (WHERE failures > 0 OR reviews_failures > 0),
+    count(*) FILTER (WHERE status != 'gone' AND (failures > 0 OR reviews_failures > 0)),
     ifnull(max(:synced_before - min(last_sync) FILTER (WHERE status = 'ok'), 0), 0),
     count(*) FILTER (WHERE status = 'ok' AND reviews_walked IS NULL),
     count(*) FILTER (WHERE status = 'ok' AND (signals = signals_walked) IS NOT TRUE

@@ -186,3 +186,10 @@ def mark_reviews_failed(
             reviews_not_before = ? WHERE shop_id = ?""",
         (reason, int(now_s + retry_s), shop_id),
     )
+
+
+def postpone_reviews(connection: sqlite3.Connection, shop_id: int, until_s: float) -> None:
+    """Ask for no reviews of a shop before a time, without any failure."""
+    connection.execute(
+        "UPDATE sync_state SET reviews_not_before = ? WHERE shop_id = ?", (int(until_s), shop_id)
+    )

@@ -129,10 +129,32 @@ def shop_sync(connection: sqlite3.Connection, shop_id: int) -> ShopSync:
     return _as_sync(row)
 
 
-def open_syncs(connection: sqlite3.Connection, limit: int = 1000) -> list[ShopSync]:
+def open_syncs(connection: sqlite3.Connection) -> list[ShopSync]:
     """Syncs under way, oldest first: a run takes these up before it begins others."""
-    rows = connection.execute(f"{_SYNCS} ORDER BY sync_id LIMIT ?", (limit,))
-    return [_as_sync(row) for row in rows]
+    return [_as_sync(row) for row in connection.execute(f"{_SYNCS} ORDER BY sync_id")]
+
+
+def drop_stale_syncs(connection: sqlite3.Connection, before_s: float) -> int:
+    """Forget syncs begun before a time, so that no row bears a time long before its values.
+
+    Their shops are due as if never begun; to go on would cost the rest of the old sync besides a
+    whole new one.
+    """
+    rows = connection.execute(
+        "SELECT sync_id FROM work_shops WHERE snapshot_timestamp < ?", (int(before_s),)
+    ).fetchall()
+    for (sync_id,) in rows:
+        drop_sync(connection, sync_id)
+    return len(rows)
+
+
+def oldest_wanted(connection: sqlite3.Connection) -> int | None:
+    """The time of the oldest sync that waits for an answer of batch."""
+    row = connection.execute(
+        "SELECT snapshot_timestamp FROM work_shops WHERE sync_id ="
+        " (SELECT min(sync_id) FROM work_ids WHERE status = 0)"
+    ).fetchone()
+    return None if row is None else int(row[0])
 
 
 def finished_syncs(connection: sqlite3.Connection, limit: int = 1000) -> list[ShopSync]:
@@ -248,6 +270,16 @@ class Claim:
     ids: tuple[int, ...]
     staged: tuple[tuple[int, int], ...]
 
+    def split(self, ids: Container[int | None]) -> "tuple[Claim, Claim]":
+        """The part that is about these ids, and the rest."""
+        here = tuple(pair for pair in self.staged if pair[1] in ids)
+        rest = tuple(pair for pair in self.staged if pair[1] not in ids)
+        return _claim(here), _claim(rest)
+
+
+def _claim(staged: tuple[tuple[int, int], ...]) -> Claim:
+    return Claim(tuple(dict.fromkeys(listing_id for _, listing_id in staged)), staged)
+
 
 class Claims:
     """Which staged ids are being asked for; a killed process forgets it, and they are free again.
@@ -275,11 +307,20 @@ class Claims:
         if not free or (full_only and len(free) < limit):
             return None
         self._taken.update(free)
-        return Claim(tuple(dict.fromkeys(listing_id for _, listing_id in free)), tuple(free))
+        return _claim(tuple(free))
 
     def give_back(self, claim: Claim) -> None:
         """The claim's answer is committed, or its call failed."""
         self._taken.difference_update(claim.staged)
+
+
+def shops_of(connection: sqlite3.Connection, claim: Claim) -> list[int]:
+    """The shops whose syncs wait for a claim."""
+    rows = connection.execute(
+        "SELECT shop_id FROM work_shops WHERE sync_id IN (SELECT value FROM json_each(?))",
+        (as_json(list({sync_id for sync_id, _ in claim.staged})),),
+    )
+    return [row[0] for row in rows]
 
 
 def stage_batch(
