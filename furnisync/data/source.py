@@ -85,6 +85,11 @@ class ShopSource:
         return self._read[1]
 
 
+def read_shops(files: HomeFiles) -> list[tuple[int, int]]:
+    """`ShopSource.shops` for who asks once."""
+    return ShopSource(files).shops()
+
+
 def _read_metadata(path: Path) -> ByShop:
     """Listings of each shop; the file is streamed, whatever its size."""
     shops: ByShop = {}
