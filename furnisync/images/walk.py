@@ -23,7 +23,7 @@ holds too.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -43,6 +43,8 @@ READS_MORE = 20
 Shared = Mapping[tuple[int, int], Sequence[int]]
 """For pairs of pages, by their places in the sequence: by how much each listing that they share
 stood further on in the second."""
+Ground = Collection[tuple[int, int | None]]
+"""(listing_id, created) of listings that were read before."""
 Run = Mapping[int, int]
 """Pages that hang together, by their places: where each would begin had all been read at once."""
 
@@ -60,33 +62,38 @@ class NextReads(msgspec.Struct, frozen=True):
     stuck: str | None = None
 
 
-def next_reads(pages: Sequence[PageRow], part: Part = "whole") -> NextReads:
+def next_reads(
+    pages: Sequence[PageRow], part: Part = "whole", ground: Ground = frozenset()
+) -> NextReads:
     """Decide from the pages that arrived (by offset, distinct) what to read next.
 
-    `oldest` and `newest` parts end at the reach, other lists must end before it.
+    `oldest` and `newest` parts end at the reach, other lists must end before it. `ground` is what
+    the `oldest` part held, read whole before: a `newest` part that shares a listing with it has
+    met it, and needs no more.
     """
     if not pages or pages[0].start != 0:
         return NextReads(starts=(0,))
     count = max((page.count for page in pages if page.count is not None), default=0)
     if part == "whole" and count > REACH:
         return NextReads(over_reach=True)
-    grid = page_grid(count)
+    grid = page_grid(count - len(ground) if part == "newest" else count)
     present = {page.start for page in pages}
     missing = [start for start in grid if start not in present]
     shared = _shared(pages)
     # The last page waits for all others.
     wanted = _odd_pages(pages, shared).union(missing[:-1]) or set(missing)
-    if not wanted and sum(page.tries for page in pages) > READS_MOST * len(grid) + READS_MORE:
+    fewest = max(len(grid), pages[-1].start // STRIDE)
+    if not wanted and sum(page.tries for page in pages) > READS_MOST * fewest + READS_MORE:
         return NextReads(stuck="the list shifted too fast to be read whole")
     wanted = wanted or _before_gaps(pages, shared)
     if wanted:
         return NextReads(starts=tuple(sorted(wanted)))
-    return _read_end(pages, part)
+    return _read_end(pages, part, ground)
 
 
 def page_grid(count: int) -> list[int]:
     """Offsets that show `count` listings and the end, with neighbours sharing some."""
-    starts = range(0, max(min(count, REACH) - LIMIT + STRIDE, 1), STRIDE)
+    starts = range(0, max(min(count, REACH) - LIMIT + 1 + STRIDE, 1), STRIDE)
     return sorted({min(start, OFFSET_CAP) for start in starts})
 
 
@@ -133,7 +140,7 @@ def _before_gaps(pages: Sequence[PageRow], shared: Shared) -> set[int]:
     for run in _runs(pages, shared)[1:]:
         front = min(run.values())
         newest = max(run, key=lambda place: (pages[place].wave, -run[place]))
-        start = pages[newest].start - (run[newest] - front) - STRIDE
+        start = pages[newest].start - (run[newest] - front) - LIMIT // 2
         while start in present:
             start -= 1
         wanted.add(min(max(start, 0), OFFSET_CAP))
@@ -164,7 +171,7 @@ def _runs(pages: Sequence[PageRow], shared: Shared) -> list[Run]:
     return runs
 
 
-def _read_end(pages: Sequence[PageRow], part: Part) -> NextReads:
+def _read_end(pages: Sequence[PageRow], part: Part, ground: Ground) -> NextReads:
     """All pages hang together: is the end among them, and was it read last?"""
     shown = [page for page in pages if page.items]
     if not shown:
@@ -176,7 +183,8 @@ def _read_end(pages: Sequence[PageRow], part: Part) -> NextReads:
         if page.sent < LIMIT
         and (page is last or page.count is None or page.start + page.sent >= page.count)
     ]
-    if not ends and last.start < OFFSET_CAP:
+    met = part == "newest" and have_met(pages, ground)
+    if not ends and not met and last.start < OFFSET_CAP:
         return NextReads(starts=(_beyond(last, {page.start for page in pages}),))
     if not ends and part == "whole":
         return NextReads(over_reach=True)
@@ -184,6 +192,11 @@ def _read_end(pages: Sequence[PageRow], part: Part) -> NextReads:
     if any(page.wave >= joining.wave for page in shown if page is not joining):
         return NextReads(starts=(joining.start,))
     return NextReads(complete=True)
+
+
+def have_met(pages: Sequence[PageRow], ground: Ground) -> bool:
+    """Whether a part read from the other end has come to what the first held."""
+    return any(item in ground for page in pages for item in page.items)
 
 
 def _beyond(last: PageRow, present: set[int]) -> int:
