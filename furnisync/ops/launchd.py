@@ -100,14 +100,14 @@ class Launchd:
         self.unit(job).unlink(missing_ok=True)
 
     def start(self, job: Job) -> None:
-        """Load the agent, or start it again where it is loaded and has ended.
+        """Load the agent, which starts it; afresh where it is loaded and has ended.
 
         Raises:
             UserError: launchd refuses.
         """
-        if (target := self._loaded(job)) is not None:
-            self._launchctl("kickstart", target)
+        if self.state(job).running:
             return
+        self.stop(job)
         domain = self._domain()
         # A `launchctl disable` of old would make bootstrap fail without saying why.
         ask_system("launchctl", "enable", f"{domain}/{label(job)}")
@@ -190,19 +190,10 @@ class Launchd:
                 return target
         return None
 
-    def _launchctl(self, *arguments: str) -> None:
-        answer = ask_system("launchctl", *arguments)
-        if answer.returncode != 0:
-            command = " ".join(("launchctl", *arguments))
-            raise UserError(f"`{command}` failed ({told(answer)}): try again.")
-
 
 def parse_print(text: str) -> dict[str, str]:
-    """The facts of `launchctl print`; the first of a name counts, later ones are of sub-objects."""
-    facts: dict[str, str] = {}
-    for name, value in re.findall(r"^\s*([a-z][a-z ]*?) = (.*)$", text, re.MULTILINE):
-        facts.setdefault(name, value.strip())
-    return facts
+    """The agent's own facts of `launchctl print`, one tab deep; deeper ones are of its parts."""
+    return dict(re.findall(r"^\t([a-z][a-z ]*?) = (.*)$", text, re.MULTILINE))
 
 
 def _last_exit(facts: dict[str, str]) -> str | None:
