@@ -42,9 +42,8 @@ def show(target):
         print(f'Bad request.\nCould not find service "{target}"', file=sys.stderr)
         return 113
     facts = json.loads(loaded(target).read_text())
-    print(
-        f"{target} = {{\n\tactive count = 1\n\tstate = {'running' if facts['pid'] else 'not running'}"
-    )
+    state = "running" if facts["pid"] else "not running"
+    print(f"{target} = {{\n\tactive count = 1\n\tstate = {state}")
     print(
         f"\n\tdomain = gui\n\tminimum runtime = 60\n\texit timeout = 30\n\truns = {facts['runs']}"
     )
@@ -68,8 +67,13 @@ def bootstrap(domain, plist):
         print("Bootstrap failed: 5: Input/output error", file=sys.stderr)
         return 5
     write(loaded(target), {"pid": 0, "runs": 0, "last": "(never exited)"})
-    subprocess.Popen([sys.executable, __file__, "keep", target, plist], start_new_session=True,
-                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    subprocess.Popen(
+        [sys.executable, __file__, "keep", target, plist],
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     return 0
 
 
@@ -78,7 +82,7 @@ def keep(target, plist):
     path = loaded(target)
     facts = {"runs": 0, "last": "(never exited)"}
     while path.exists():
-        with open(agent["StandardOutPath"], "ab") as out:
+        with Path(agent["StandardOutPath"]).open("ab") as out:
             job = subprocess.Popen(
                 agent["ProgramArguments"], cwd=agent["WorkingDirectory"], start_new_session=True,
                 env={**os.environ, **agent["EnvironmentVariables"]}, stdin=subprocess.DEVNULL,
