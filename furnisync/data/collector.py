@@ -21,6 +21,7 @@ from furnisync.clock import Clock
 from furnisync.config import DataSettings
 from furnisync.data.answers import ask_until_believed, doubt_listings, doubt_reviews
 from furnisync.data.list_walk import ask_at, next_position
+from furnisync.data.source import ShopSource
 from furnisync.database import Writer
 from furnisync.errors import NotFound, Terminal, Transient, UserError
 from furnisync.etsy.client import EtsyClient
@@ -65,13 +66,10 @@ class Collector:
         cadence: due.Cadence,
         *,
         top: int | None,
-        known_listings: Callable[[int], Sequence[int]],
+        source: ShopSource,
         furniture_only: bool,
     ) -> None:
-        """Make a collector.
-
-        `known_listings` gives what image sync knows of a shop; it is called on the writer's thread.
-        """
+        """Make a collector; `source` tells what image sync knows of a shop."""
         self._client = client
         self._writer = writer
         self._clock = clock
@@ -79,7 +77,7 @@ class Collector:
         self._selection = selection
         self._cadence = cadence
         self._top = top
-        self._known_listings = known_listings
+        self._source = source
         self._furniture_only = furniture_only
         self._claims = staging.Claims()
         self._due_shops: deque[int] = deque()
@@ -253,16 +251,22 @@ class Collector:
 
     async def _begin(self, shop_id: int) -> None:
         """Begin a shop; its first list page is asked for in the same breath."""
-        ids = None
-        if self._furniture_only:
-            ids = await asyncio.to_thread(self._known_listings, shop_id)
-        sync = await self._writer.run(
-            staging.begin_shop_sync,
-            shop_id,
-            self._clock.now(),
-            static_days=self._settings.static_days,
-            ids=ids,
-        )
+
+        def begin(connection: sqlite3.Connection) -> staging.ShopSync:
+            known = self._source.listings_of(shop_id) if self._furniture_only else None
+            sync = staging.begin_shop_sync(
+                connection,
+                shop_id,
+                self._clock.now(),
+                static_days=self._settings.static_days,
+                ids=known,
+            )
+            if known is None:
+                return sync
+            ended = self._source.listings_of(shop_id, active=False)
+            return staging.stage_ended(connection, shop_id, ended)
+
+        sync = await self._writer.run(begin)
         if sync.list_offset is None:
             self._sort_in(sync)
         else:
@@ -294,7 +298,7 @@ class Collector:
             if following is None and not 0 < (page.count or 0) <= found:
                 # The search shows less than there is, or hides the shop: what image sync knows of
                 # it is looked up besides.
-                known = self._known_listings(shop_id)
+                known = self._source.listings_of(shop_id)
             return staging.stage_list_page(
                 connection, shop_id, known, told=page.count, next_offset=following
             )

@@ -51,13 +51,17 @@ class ShopSource:
             )
         return shops
 
-    def listings_of(self, shop_id: int) -> list[int]:
-        """Active furniture listings of a shop."""
+    def listings_of(self, shop_id: int, *, active: bool = True) -> list[int]:
+        """Furniture listings of a shop: those that are active, or those that have ended."""
         if self._files.catalog.exists():
             rows = self._ask_catalog(
-                "SELECT listing_id, 0 FROM listings WHERE shop_id = ? AND state = 'active'", shop_id
+                "SELECT listing_id, 0 FROM listings WHERE shop_id = ? AND (state = 'active') IS ?",
+                shop_id,
+                int(active),
             )
             return [listing_id for listing_id, _ in rows]
+        if not active:
+            return []
         if self._files.metadata.exists():
             return list(self._in_metadata().get(shop_id, ()))
         return []

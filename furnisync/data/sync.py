@@ -172,7 +172,7 @@ class DataSync:
             selection,
             cadence_of(self._settings.data),
             top=self._run.top,
-            known_listings=self._source.listings_of,
+            source=self._source,
             furniture_only=self._run.furniture_only,
         )
 

@@ -232,6 +232,19 @@ def count_staged(connection: sqlite3.Connection, shop_id: int) -> int:
     return int(row[0])
 
 
+def stage_ended(connection: sqlite3.Connection, shop_id: int, ids: Sequence[int]) -> ShopSync:
+    """Of listings that ended as somebody else knows, stage those that are live to our knowledge."""
+    sync_id = _sync_id(connection, shop_id)
+    added = connection.execute(
+        f"""INSERT INTO work_ids (sync_id, listing_id)
+        {LIVE_LISTINGS} AND k.listing_id IN (SELECT value FROM json_each(:ids))
+        ON CONFLICT DO NOTHING""",
+        {"sync_id": sync_id, "shop_id": shop_id, "ids": as_json(list(ids))},
+    ).rowcount
+    _add_open(connection, sync_id, added)
+    return shop_sync(connection, shop_id)
+
+
 def _stage_missing(connection: sqlite3.Connection, shop_id: int) -> None:
     """Stage the listings that are live as far as we know, and that the list did not show."""
     sync_id = _sync_id(connection, shop_id)
