@@ -6,7 +6,6 @@ transport, which is also where a test may put its own. The key is in one header 
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeVar
@@ -285,6 +284,9 @@ class EtsyClient:
         if self._draining:
             await asyncio.Event().wait()
         await self._quota.acquire(purpose)
+        if self._draining:
+            self._quota.settle(purpose, None)
+            await asyncio.Event().wait()
         answer: Answer | None = None
         self._in_flight += 1
         try:
@@ -296,9 +298,9 @@ class EtsyClient:
                     body = await _read_body(response)
                 finally:
                     await response.aclose()
-        except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, ssl.SSLError, OSError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             self._failures_in_a_row += 1
-            words = str(error) or type(error).__name__
+            words = self._without_key(str(error)) or type(error).__name__
             raise ApiUnavailable(f"{path}: no answer ({words})") from error
         finally:
             self._in_flight -= 1
@@ -332,9 +334,11 @@ class EtsyClient:
         """Etsy's own words in an error body, without our key should they repeat it."""
         try:
             told = msgspec.json.decode(body, type=_ErrorBody)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             return ""
-        words = told.error_description or told.error
+        return self._without_key(told.error_description or told.error)
+
+    def _without_key(self, words: str) -> str:
         for secret in (self._key.shared_secret, self._key.keystring):
             words = words.replace(secret, "[key]")
         return words[:300]

@@ -1,11 +1,12 @@
 """Typed objects of the API, decoded so that nothing which Etsy adds, drops or breaks stops us.
 
-Fields that we do not work with are not decoded here: the raw bytes of an object go along for who
-keeps all fields (data sync).
+Fields that we do not work with are not decoded here; `WholePage` is for who keeps them all. What is
+decoded fits where it goes: a number too large for a database is no number of Etsy's, so the field
+is None or, where it is the id, the object broken.
 """
 
 import json
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
@@ -13,14 +14,17 @@ from furnisync.errors import ApiUnavailable
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+Whole = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
 ACTIVE = "active"
 
 
 class Money(msgspec.Struct, frozen=True):
     """An amount in a currency; the price is amount / divisor."""
 
-    amount: int | None = None
-    divisor: int | None = None
+    amount: Whole | None = None
+    divisor: Whole | None = None
     currency_code: str | None = None
 
     def value(self) -> float | None:
@@ -33,8 +37,8 @@ class Money(msgspec.Struct, frozen=True):
 class Image(msgspec.Struct, frozen=True):
     """One image of a listing, `ListingImage` of the reference."""
 
-    listing_image_id: int
-    rank: int | None = None
+    listing_image_id: Id
+    rank: Whole | None = None
     url_75x75: str | None = None
     url_170x135: str | None = None
     url_570xN: str | None = None  # noqa: N815 -- Etsy's name
@@ -47,14 +51,14 @@ class Listing(msgspec.Struct, frozen=True):
     `images` comes with batch only; None means that the answer had none to tell of.
     """
 
-    listing_id: int
-    shop_id: int | None = None
-    taxonomy_id: int | None = None
+    listing_id: Id
+    shop_id: Id | None = None
+    taxonomy_id: Id | None = None
     state: str | None = None
-    created_timestamp: int | None = None
-    creation_timestamp: int | None = None
-    updated_timestamp: int | None = None
-    last_modified_timestamp: int | None = None
+    created_timestamp: Whole | None = None
+    creation_timestamp: Whole | None = None
+    updated_timestamp: Whole | None = None
+    last_modified_timestamp: Whole | None = None
     price: Money | None = None
     converted_price: Money | None = None
     images: list[msgspec.Raw] | None = None
@@ -79,12 +83,12 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 class TaxonomyNode(msgspec.Struct, frozen=True):
-    """A node of the seller taxonomy with all that lies below it."""
+    """A node of the seller taxonomy; `children`, still to be decoded, lie right below it."""
 
-    id: int
+    id: Id
     name: str | None = None
-    parent_id: int | None = None
-    children: list["TaxonomyNode"] | None = None
+    parent_id: Id | None = None
+    children: list[msgspec.Raw] | None = None
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
@@ -95,14 +99,12 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
         items: decoded results, in the answer's order.
         broken: the reason of each result that could not be decoded.
         sent: how many results the answer held, decoded or not.
-        raw: the bytes of each of `items`.
     """
 
     count: int | None
     items: list[T]
     broken: list[str]
     sent: int
-    raw: list[msgspec.Raw]
 
 
 class WholePage(msgspec.Struct, frozen=True):
@@ -121,10 +123,11 @@ class WholePage(msgspec.Struct, frozen=True):
 
 class _Envelope(msgspec.Struct):
     results: list[msgspec.Raw]
-    count: int | None = None
+    count: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_envelope = msgspec.json.Decoder(_Envelope, strict=False)
+_envelope = msgspec.json.Decoder(_Envelope)
+_count = msgspec.json.Decoder(Whole | None, strict=False)
 
 
 def decode_page(body: bytes, kind: type[T]) -> Page[T]:
@@ -135,18 +138,24 @@ def decode_page(body: bytes, kind: type[T]) -> Page[T]:
     """
     try:
         envelope = _envelope.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ApiUnavailable(f"malformed answer ({error})") from error
     items: list[T] = []
-    raws: list[msgspec.Raw] = []
     broken: list[str] = []
     for raw in envelope.results:
         try:
             items.append(decode_object(raw, kind))
-            raws.append(raw)
         except ValueError as error:
             broken.append(str(error))
-    return Page(envelope.count, items, broken, len(envelope.results), raws)
+    return Page(_told(envelope.count), items, broken, len(envelope.results))
+
+
+def _told(count: msgspec.Raw) -> int | None:
+    try:
+        told: int | None = _count.decode(count)
+    except ValueError:
+        return None
+    return told
 
 
 def decode_whole(body: bytes) -> dict[str, Any]:
@@ -190,7 +199,7 @@ def decode_object(raw: msgspec.Raw | bytes, kind: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(raw, type=kind, strict=False)
-    except msgspec.ValidationError:
+    except ValueError:
         return _decode_field_by_field(raw, kind)
 
 
@@ -204,7 +213,7 @@ def _decode_field_by_field(raw: msgspec.Raw | bytes, kind: type[T]) -> T:
             usable[field.name] = msgspec.json.decode(
                 values[field.encode_name], type=field.type, strict=False
             )
-        except msgspec.ValidationError:
+        except ValueError:
             if field.required:
                 raise
     return kind(**usable)

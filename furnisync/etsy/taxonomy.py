@@ -1,10 +1,13 @@
 """The seller taxonomy as a tree: who lies below whom."""
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from furnisync.etsy.objects import TaxonomyNode
+from furnisync.etsy.objects import TaxonomyNode, decode_object
+
+log = logging.getLogger("furnisync.etsy")
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -18,15 +21,24 @@ class Node(msgspec.Struct, frozen=True):
 def flatten(roots: Iterable[TaxonomyNode]) -> list[Node]:
     """All nodes of the answer of getSellerTaxonomyNodes, each once.
 
-    The place in the tree is taken from `children`, since `parent_id` may be null.
+    The place in the tree is taken from `children`, since `parent_id` may be null. A node that is
+    broken is left out with all below it.
     """
     nodes: dict[int, Node] = {}
     waiting = [(root, root.parent_id) for root in roots]
     while waiting:
         node, parent_id = waiting.pop()
         nodes[node.id] = Node(node.id, parent_id, node.name)
-        waiting += [(child, node.id) for child in node.children or ()]
+        waiting += [(child, node.id) for child in _children(node)]
     return sorted(nodes.values(), key=lambda node: node.taxonomy_id)
+
+
+def _children(node: TaxonomyNode) -> Iterator[TaxonomyNode]:
+    for raw in node.children or ():
+        try:
+            yield decode_object(raw, TaxonomyNode)
+        except ValueError as error:
+            log.warning("taxonomy %d has a broken child: %s", node.id, error)
 
 
 class Tree:

@@ -5,8 +5,6 @@ import logging
 import sqlite3
 from collections.abc import Collection, Sequence
 
-import msgspec
-
 from furnisync.catalog import listings, queue
 from furnisync.catalog.listings import Batched, ImageRow
 from furnisync.catalog.queue import Which
@@ -93,7 +91,7 @@ class BatchReader:
             page = await self._client.listings_batch(ids)
             await self._writer.run(self._commit, ids, page)
         except NotFound:
-            await self._writer.run(self._commit, ids, Page(0, [], [], 0, []))
+            await self._writer.run(self._commit, ids, Page(0, [], [], 0))
         except UserError:
             raise
         except (Transient, Terminal) as error:
@@ -159,7 +157,7 @@ def _image_rows(listing: Listing, size: str) -> list[ImageRow]:
     for raw in listing.images or ():
         try:
             images.append(decode_object(raw, Image))
-        except (ValueError, msgspec.MsgspecError) as error:
+        except ValueError as error:
             log.warning("listing %d has a broken image: %s", listing.listing_id, error)
     rows = {}
     for place, image in enumerate(images, start=1):
