@@ -14,6 +14,7 @@ from furnisync.cli.coverage_command import show_coverage
 from furnisync.cli.data_views import print_data_status
 from furnisync.cli.logs import start_logging
 from furnisync.cli.plan_command import show_plan
+from furnisync.cli.remote_commands import remote_app
 from furnisync.cli.run_data import run_data_sync
 from furnisync.cli.run_images import run_image_sync
 from furnisync.cli.service_commands import service_app
@@ -39,6 +40,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(service_app)
+app.add_typer(remote_app)
 
 TestFlag = Annotated[
     bool, typer.Option("--test", help="Use test files and folders instead of production's.")
