@@ -1,12 +1,33 @@
 """Where words go: the terminal as wide as it is, files and pipes wide enough for tables."""
 
 import sys
+from typing import Any
 
 from rich.console import Console
+from rich.text import Text
+
+from furnisync.plain import plain
 
 FILE_WIDTH = 140
 
 
-def make_console() -> Console:
-    """The console for standard output."""
-    return Console(width=None if sys.stdout.isatty() else FILE_WIDTH)
+class PlainConsole(Console):
+    """A console that prints strings as they are: no markup, no emoji codes, nothing to obey.
+
+    Titles, names and reasons come from anybody, and a table does not know which of its cells do.
+    Styles are given by `style=` or `Text` instead.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Every string passes here, on its way into a line or a cell."""
+        options["markup"] = options["emoji"] = False
+        return super().render_str(plain(text, keep="\n\t"), **options)
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """The console for standard output, or for errors."""
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return PlainConsole(width=None if terminal else FILE_WIDTH, stderr=stderr)

@@ -84,9 +84,9 @@ class DataTerminalView:
         behind = status.reviews_never_walked + status.reviews_due + status.never_synced
         self._bars.update(self._reviews, total=total, completed=max(0, total - behind), note="")
         layout = Table.grid()
-        layout.add_row("[bold]collecting shops, listings and reviews[/bold]")
+        layout.add_row("collecting shops, listings and reviews", style="bold")
         layout.add_row(self._bars)
-        layout.add_row(f"[dim]{quota_line(status.quota)}[/dim]")
+        layout.add_row(quota_line(status.quota), style="dim")
         self._live.update(layout)
 
 

@@ -6,18 +6,30 @@ import sys
 from rich.console import Console
 from rich.logging import RichHandler
 
+from furnisync.plain import plain
+
+LINE = "%(asctime)s %(levelname)s %(message)s"
+TIME = "%Y-%m-%d %H:%M:%S"
+
+
+class PlainFormatter(logging.Formatter):
+    """A message is one line and nothing to obey, whatever an answer said; tracebacks stay."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- the library's name
+        """The line without its traceback."""
+        record.message = plain(record.message)
+        return super().formatMessage(record)
+
 
 def start_logging(console: Console) -> None:
     """Send the log of this package to the console; libraries speak from warnings on."""
     handler: logging.Handler
     if console.is_terminal:
         handler = RichHandler(console=console, show_path=False, rich_tracebacks=False, markup=False)
-        handler.setFormatter(logging.Formatter("%(message)s", "%H:%M:%S"))
+        handler.setFormatter(PlainFormatter("%(message)s", "%H:%M:%S"))
     else:
         handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(
-            logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
-        )
+        handler.setFormatter(PlainFormatter(LINE, TIME))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("furnisync").setLevel(logging.INFO)
     logging.getLogger("stamina").setLevel(logging.ERROR)

@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from furnisync.cli.console import make_console
 from furnisync.cli.run_data import run_data_sync
 from furnisync.cli.run_images import run_image_sync
 from furnisync.cli.words import clock_time, duration
@@ -80,7 +80,7 @@ def install(which: WhichJob = "both") -> None:
         state = await_start(supervisor, service.home, service.job)
         _say(f"{service.job}: installed and running (pid {state.pid}), log {service.log}")
     for notice in supervisor.notices(services[0]):
-        Console().print(notice, style="yellow", soft_wrap=True, markup=False)
+        make_console().print(notice, style="yellow", soft_wrap=True)
 
 
 @service_app.command()
@@ -166,7 +166,7 @@ def status(
         table.add_column(name, overflow="fold")
     for state in states:
         table.add_row(state.job, _state_words(state), _last_run_words(state), _log_words(state))
-    Console().print(table)
+    make_console().print(table)
 
 
 def _state_words(state: ServiceState) -> str:

@@ -94,9 +94,9 @@ class TerminalView:
         note = f"{_rate(status)}, {size(status.image_bytes)}"
         self._bars.update(self._images, total=total, completed=ended, note=note)
         layout = Table.grid()
-        layout.add_row(f"[bold]{_doing(status)}[/bold]")
+        layout.add_row(_doing(status), style="bold")
         layout.add_row(self._bars)
-        layout.add_row(f"[dim]{quota_line(status.quota)}[/dim]")
+        layout.add_row(quota_line(status.quota), style="dim")
         self._live.update(layout)
 
 
