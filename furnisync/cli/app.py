@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from furnisync import __version__
 from furnisync.cli.console import make_console
@@ -80,7 +79,7 @@ def images(
     if ids_file is not None:
         found = read_ids(ids_file)
         if complaint := found.complaint(ids_file):
-            Console(stderr=True).print(f"{complaint}; the rest is done.", style="yellow")
+            make_console(stderr=True).print(f"{complaint}; the rest is done.", style="yellow")
         ids = found.ids
     scope = Scope(limit=limit, ids=ids, every_shop=every_shop)
     raise typer.Exit(run_image_sync(ImageRun(mode, scope, reset_shops, test)))
@@ -206,9 +205,7 @@ def run(application: typer.Typer, name: str) -> None:
     try:
         application(prog_name=name)
     except UserError as error:
-        Console(stderr=True).print(
-            f"{name}: {error}", style="bold red", soft_wrap=True, markup=False
-        )
+        make_console(stderr=True).print(f"{name}: {error}", style="bold red", soft_wrap=True)
         sys.exit(EXIT_USAGE)
 
 
