@@ -167,9 +167,7 @@ def _read_pass(connection: sqlite3.Connection) -> PassStatus | None:
         intervals_failed=states.get("failed", 0),
         pages_read=pages,
         pages_left=max(0, expected - read) if newest.finished_at is None else 0,
-        unreached=sum(
-            count - found for _, count, found in crawl.unreached(connection, newest.pass_id)
-        ),
+        unreached=crawl.out_of_reach(connection, newest.pass_id),
     )
 
 

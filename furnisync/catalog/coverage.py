@@ -1,7 +1,8 @@
 """The coverage certificate: what a pass was to read, what came of it, and what did not.
 
 An interval is complete when every page of it arrived and, where it is longer than a query shows,
-its parts together showed as many listings as Etsy counted. Nothing else counts as complete.
+its two ends met or its parts together showed as many listings as Etsy counted. Nothing else counts
+as complete.
 """
 
 import sqlite3
@@ -75,24 +76,18 @@ class Coverage(msgspec.Struct, frozen=True):
         return ("Complete: " if self.complete else "NOT complete: ") + words
 
 
-_GIANT = (
-    "EXISTS (SELECT 1 FROM intervals AS part WHERE part.parent = {interval}.interval_id"
-    " AND part.part <> 'whole')"
-)
-"""An interval that cannot be cut: it was read in parts, which do not stand for themselves."""
-
 _ROWS = f"""
 SELECT intervals.taxonomy_id, taxonomy.name, low, high, count, done_at, state, reason,
     CASE WHEN found IS NOT NULL THEN found ELSE (
         SELECT count(DISTINCT json_extract(item.value, '$[0]'))
         FROM pages, json_each(pages.items) AS item
         WHERE pages.interval_id = intervals.interval_id) END AS so_far,
-    found IS NOT NULL AS counted
+    found IS NOT NULL AS counted, proven
 FROM intervals LEFT JOIN taxonomy USING (taxonomy_id)
 WHERE pass_id = ? AND part = 'whole'
-    AND (state <> 'split' OR {_GIANT.format(interval="intervals")})
+    AND (state <> 'split' OR {crawl.IS_GIANT.format("intervals")})
     AND NOT EXISTS (SELECT 1 FROM intervals AS above
-        WHERE above.interval_id = intervals.parent AND {_GIANT.format(interval="above")})
+        WHERE above.interval_id = intervals.parent AND {crawl.IS_GIANT.format("above")})
 ORDER BY intervals.taxonomy_id, coalesce(low, -1), coalesce(high, 1e18)
 """
 
@@ -121,6 +116,7 @@ def read_coverage(connection: sqlite3.Connection) -> Coverage | None:
 
 def _interval(row: sqlite3.Row) -> IntervalCoverage:
     short = max(0, (row["count"] or 0) - row["so_far"])
+    lacking = short > 0 and row["state"] == "split" and not row["proven"]
     return IntervalCoverage(
         taxonomy_id=row["taxonomy_id"],
         taxonomy=row["name"],
@@ -130,17 +126,17 @@ def _interval(row: sqlite3.Row) -> IntervalCoverage:
         found=row["so_far"],
         short=short,
         at=row["done_at"],
-        verdict=_verdict(row["state"], short, counted=bool(row["counted"])),
+        verdict=_verdict(row["state"], lacking=lacking, counted=bool(row["counted"])),
         reason=row["reason"],
     )
 
 
-def _verdict(state: str, short: int, *, counted: bool) -> Verdict:
+def _verdict(state: str, *, lacking: bool, counted: bool) -> Verdict:
     if state == "failed":
         return "failed"
     if state == "pending" or not counted:
         return "not read yet"
-    return "partly out of reach" if state == "split" and short else "complete"
+    return "partly out of reach" if lacking else "complete"
 
 
 def read_shops(

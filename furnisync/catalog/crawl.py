@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 Part = Literal["whole", "oldest", "newest"]
+Order = Literal["created", "updated", "score"]
 
 LIMIT = 100
 """Listings of a page."""
@@ -20,7 +21,7 @@ class Interval(msgspec.Struct, frozen=True):
 
     Prices are US dollars, None is an open end. `part` other than whole: the list is longer than a
     query reaches and cannot be cut; this reads as far as the reach goes, from the oldest or from
-    the newest on.
+    the newest on, or from the ends of another order.
     """
 
     interval_id: int
@@ -30,6 +31,7 @@ class Interval(msgspec.Struct, frozen=True):
     low: float | None
     high: float | None
     part: Part
+    sort_on: Order = "created"
 
 
 class PageRow(msgspec.Struct, frozen=True):
@@ -62,7 +64,8 @@ class PassRow(msgspec.Struct, frozen=True):
     complete: int | None
 
 
-_INTERVAL = "interval_id, pass_id, taxonomy_id, shop_id, low, high, part"
+_COLUMNS = ("interval_id", "pass_id", "taxonomy_id", "shop_id", "low", "high", "part", "sort_on")
+_INTERVAL = ", ".join(_COLUMNS)
 
 Bounds = tuple[int | None, float | None, float | None]
 """taxonomy_id, low, high."""
@@ -104,11 +107,13 @@ def _add_intervals(
     pass_id: int | None,
     shop_id: int | None = None,
     parent: int | None = None,
+    sort_on: Order = "created",
 ) -> None:
     connection.executemany(
-        "INSERT INTO intervals (taxonomy_id, low, high, part, state, pass_id, shop_id, parent)"
-        " VALUES (?, ?, ?, ?, 'pending', ?, ?, ?)",
-        [(*one, part, pass_id, shop_id, parent) for one in bounds],
+        "INSERT INTO intervals"
+        " (taxonomy_id, low, high, part, state, pass_id, shop_id, parent, sort_on)"
+        " VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?)",
+        [(*one, part, pass_id, shop_id, parent, sort_on) for one in bounds],
     )
 
 
@@ -158,10 +163,15 @@ def _pass(connection: sqlite3.Connection, where: str) -> PassRow | None:
 
 
 def pending_intervals(connection: sqlite3.Connection, pass_id: int) -> list[Interval]:
-    """Intervals still to be read, in the order in which they were planned."""
+    """Intervals that can be read now, in the order in which they were planned.
+
+    A giant's newest part waits for its oldest, which says how far it must go.
+    """
     rows = connection.execute(
-        f"SELECT {_INTERVAL} FROM intervals"
-        " WHERE pass_id = ? AND state = 'pending' ORDER BY interval_id",
+        f"SELECT {_INTERVAL} FROM intervals AS one WHERE pass_id = ? AND state = 'pending'"
+        " AND (part <> 'newest' OR NOT EXISTS (SELECT 1 FROM intervals AS other"
+        "  WHERE other.parent = one.parent AND other.sort_on = one.sort_on"
+        "  AND other.part = 'oldest' AND other.state <> 'done')) ORDER BY interval_id",
         (pass_id,),
     )
     return [Interval(*row) for row in rows]
@@ -180,8 +190,30 @@ def load_pages(connection: sqlite3.Connection, interval_id: int) -> list[PageRow
     ]
 
 
+def load_ground(
+    connection: sqlite3.Connection, interval: Interval
+) -> frozenset[tuple[int, int | None]]:
+    """What the other end of a giant has shown: (listing_id, created) in its oldest part.
+
+    Those of its newest second are left out: equal times stand in an order of their own.
+    """
+    rows = connection.execute(
+        "SELECT items FROM pages WHERE interval_id = (SELECT other.interval_id"
+        " FROM intervals AS other JOIN intervals AS one ON other.parent = one.parent"
+        " WHERE one.interval_id = ? AND other.part = 'oldest' AND other.sort_on = one.sort_on"
+        " AND other.state = 'done')",
+        (interval.interval_id,),
+    )
+    items = [(i, c) for (text,) in rows for i, c in json.loads(text) if c is not None]
+    newest = max((created for _, created in items), default=0)
+    return frozenset(one for one in items if one[1] < newest)
+
+
 def save_page(connection: sqlite3.Connection, interval_id: int, page: PageRow, now: int) -> None:
-    """Keep a page; one that was read before at the same offset is replaced."""
+    """Keep a page; one that was read before at the same offset is replaced.
+
+    What it says of the list's length holds also for the giant that the list is a part of.
+    """
     connection.execute(
         "INSERT INTO pages (interval_id, start, sent, count, items, wave, fetched_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET sent = excluded.sent,"
@@ -190,7 +222,8 @@ def save_page(connection: sqlite3.Connection, interval_id: int, page: PageRow, n
         (interval_id, page.start, page.sent, page.count, json.dumps(page.items), page.wave, now),
     )
     connection.execute(
-        "UPDATE intervals SET count = coalesce(?, count) WHERE interval_id = ?",
+        "UPDATE intervals SET count = coalesce(?1, count) WHERE interval_id = ?2 OR interval_id ="
+        " (SELECT parent FROM intervals WHERE interval_id = ?2 AND part <> 'whole')",
         (page.count, interval_id),
     )
 
@@ -206,6 +239,7 @@ def split_interval(
     bounds: Sequence[Bounds],
     part: Part,
     reason: str,
+    sort_on: Order = "created",
 ) -> None:
     """Replace an interval by others; its pages have done their work."""
     _add_intervals(
@@ -215,6 +249,7 @@ def split_interval(
         pass_id=interval.pass_id,
         shop_id=interval.shop_id,
         parent=interval.interval_id,
+        sort_on=sort_on,
     )
     connection.execute(
         "UPDATE intervals SET state = 'split', reason = ? WHERE interval_id = ?",
@@ -259,17 +294,22 @@ def retry_failed(connection: sqlite3.Connection, pass_id: int) -> int:
     ).rowcount
 
 
+def count_unread(connection: sqlite3.Connection, pass_id: int) -> int:
+    """Intervals of a pass that are pending or failed."""
+    row = connection.execute(
+        "SELECT count(*) FROM intervals WHERE pass_id = ? AND state IN ('pending', 'failed')",
+        (pass_id,),
+    ).fetchone()
+    return int(row[0])
+
+
 def finish_pass(connection: sqlite3.Connection, pass_id: int, now: int) -> bool:
     """End a pass if nothing of it is pending or failed.
 
     Returns:
         whether it ended, complete.
     """
-    left = connection.execute(
-        "SELECT count(*) FROM intervals WHERE pass_id = ? AND state IN ('pending', 'failed')",
-        (pass_id,),
-    ).fetchone()[0]
-    if left:
+    if count_unread(connection, pass_id):
         return False
     connection.execute(
         "UPDATE passes SET finished_at = ?, complete = 1 WHERE pass_id = ?", (now, pass_id)
@@ -285,6 +325,14 @@ def count_intervals(connection: sqlite3.Connection, pass_id: int) -> int:
     return int(row[0])
 
 
+IS_GIANT = (
+    "({0}.state = 'split' AND EXISTS (SELECT 1 FROM intervals AS part"
+    " WHERE part.parent = {0}.interval_id"
+    " AND (part.part <> 'whole' OR part.taxonomy_id <> {0}.taxonomy_id)))"
+)
+"""Whether an interval cannot be cut: it was read in parts, which do not stand for themselves."""
+
+
 def interval_counts(
     connection: sqlite3.Connection, pass_id: int, *, read_whole: bool
 ) -> dict[int, dict[tuple[float | None, float | None], int]]:
@@ -294,9 +342,8 @@ def interval_counts(
     """
     rows = connection.execute(
         "SELECT taxonomy_id, low, high, count FROM intervals AS one"
-        " WHERE pass_id = ? AND part = 'whole' AND count IS NOT NULL AND (state = 'done' OR NOT ?"
-        " AND (state <> 'split' OR EXISTS (SELECT 1 FROM intervals AS part"
-        "  WHERE part.parent = one.interval_id AND part.part <> 'whole')))",
+        " WHERE pass_id = ? AND part = 'whole' AND count IS NOT NULL AND (state = 'done'"
+        f" OR NOT ? AND (state <> 'split' OR {IS_GIANT.format('one')}))",
         (pass_id, read_whole),
     )
     counts: dict[int, dict[tuple[float | None, float | None], int]] = {}
@@ -305,33 +352,104 @@ def interval_counts(
     return counts
 
 
-def count_giants(connection: sqlite3.Connection, pass_id: int) -> None:
-    """Note how many distinct listings came of each interval that was read in parts."""
-    giants = connection.execute(
-        "SELECT interval_id FROM intervals AS giant WHERE pass_id = ? AND state = 'split'"
-        " AND EXISTS"
-        " (SELECT 1 FROM intervals WHERE parent = giant.interval_id AND part <> 'whole')",
+class Giant(msgspec.Struct, frozen=True):
+    """An interval that was read in parts.
+
+    Attributes:
+        count: as Etsy last said it.
+        found: distinct listings that came.
+        proven: its two ends met, so that nothing lies between them, whatever `count` says.
+        inner: a part of another giant: what it lacks counts there.
+        by_children: its child nodes were read.
+        tried: the ends of orders that were read.
+    """
+
+    interval: Interval
+    count: int
+    found: int = 0
+    proven: bool = False
+    inner: bool = False
+    by_children: bool = False
+    tried: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def out_of_reach(self) -> int:
+        """How many listings did not come."""
+        return 0 if self.proven else max(0, self.count - self.found)
+
+
+def count_giants(connection: sqlite3.Connection, pass_id: int) -> list[Giant]:
+    """Note for each giant of a pass what its parts brought together, innermost first."""
+    above = IS_GIANT.format("above")
+    rows = connection.execute(
+        f"SELECT {', '.join('one.' + name for name in _COLUMNS)}, one.count,"
+        f" coalesce({above}, 0) FROM intervals AS one"
+        " LEFT JOIN intervals AS above ON above.interval_id = one.parent"
+        f" WHERE one.pass_id = ? AND {IS_GIANT.format('one')} ORDER BY one.interval_id DESC",
         (pass_id,),
     ).fetchall()
-    for (interval_id,) in giants:
-        connection.execute(
-            "WITH RECURSIVE below(node) AS (VALUES (?1) UNION SELECT interval_id FROM intervals"
-            " JOIN below ON parent = node) UPDATE intervals SET found ="
-            " (SELECT count(DISTINCT json_extract(item.value, '$[0]')) FROM below"
-            "  JOIN pages ON pages.interval_id = node, json_each(pages.items) AS item)"
-            " WHERE interval_id = ?1",
-            (interval_id,),
-        )
+    return [
+        _count_giant(connection, Interval(*row[:8]), row[8] or 0, inner=bool(row[9]))
+        for row in rows
+    ]
 
 
-def unreached(connection: sqlite3.Connection, pass_id: int) -> list[tuple[Interval, int, int]]:
-    """Giants of a pass that stayed partly out of reach: (interval, count, found).
-
-    `count_giants` must have counted them.
-    """
-    rows = connection.execute(
-        f"SELECT {_INTERVAL}, count, found FROM intervals"
-        " WHERE pass_id = ? AND state = 'split' AND found IS NOT NULL AND found < count",
-        (pass_id,),
+def _count_giant(
+    connection: sqlite3.Connection, interval: Interval, count: int, *, inner: bool
+) -> Giant:
+    found: int = connection.execute(_FOUND_BELOW, (interval.interval_id,)).fetchone()[0]
+    parts = connection.execute(
+        "SELECT DISTINCT sort_on, part FROM intervals WHERE parent = ?", (interval.interval_id,)
     )
-    return [(Interval(*row[:7]), int(row[7]), int(row[8])) for row in rows]
+    tried = frozenset((order, part) for order, part in parts)
+    proven = _ends_met(connection, interval)
+    found = connection.execute(
+        "UPDATE intervals SET found = max(coalesce(found, 0), ?1), proven = ?2, done_at ="
+        " (SELECT max(done_at) FROM intervals WHERE parent = ?3) WHERE interval_id = ?3"
+        " RETURNING found",
+        (found, proven, interval.interval_id),
+    ).fetchone()[0]
+    by_children = ("created", "whole") in tried
+    return Giant(interval, count, found, proven, inner, by_children, tried)
+
+
+_FOUND_BELOW = """
+WITH RECURSIVE below(node) AS (
+    VALUES (?) UNION SELECT interval_id FROM intervals JOIN below ON parent = node
+)
+SELECT count(DISTINCT json_extract(item.value, '$[0]'))
+FROM below JOIN pages ON pages.interval_id = node, json_each(pages.items) AS item
+"""
+
+
+def _ends_met(connection: sqlite3.Connection, giant: Interval) -> bool:
+    newest = connection.execute(
+        f"SELECT {_INTERVAL} FROM intervals WHERE parent = ? AND part = 'newest'"
+        " AND sort_on = 'created' AND state = 'done'",
+        (giant.interval_id,),
+    ).fetchone()
+    if newest is None:
+        return False
+    ground = load_ground(connection, Interval(*newest))
+    pages = load_pages(connection, newest[0])
+    return any(item in ground for page in pages for item in page.items)
+
+
+def add_found(connection: sqlite3.Connection, interval_id: int, found: int) -> None:
+    """Of a giant so many listings are here by now, counted otherwise than from its pages."""
+    connection.execute(
+        "UPDATE intervals SET found = max(coalesce(found, 0), ?) WHERE interval_id = ?",
+        (found, interval_id),
+    )
+
+
+def out_of_reach(connection: sqlite3.Connection, pass_id: int) -> int:
+    """How many listings of a pass no query showed, as `count_giants` has counted."""
+    row = connection.execute(
+        "SELECT coalesce(sum(one.count - one.found), 0) FROM intervals AS one"
+        " LEFT JOIN intervals AS above ON above.interval_id = one.parent"
+        " WHERE one.pass_id = ? AND one.found < one.count AND one.proven = 0"
+        f" AND {IS_GIANT.format('one')} AND NOT coalesce({IS_GIANT.format('above')}, 0)",
+        (pass_id,),
+    ).fetchone()
+    return int(row[0])

@@ -249,6 +249,34 @@ def make_shops_due(
     ).rowcount
 
 
+def take_into_pass(
+    connection: sqlite3.Connection,
+    pass_id: int,
+    started_at: int,
+    taxonomy_ids: Collection[int],
+    low: float | None,
+    high: float | None,
+) -> int:
+    """Count listings of a price interval of some nodes to a pass that a list named since it began.
+
+    Returns:
+        how many the pass has in that interval now.
+    """
+    where = (
+        " price_usd >= coalesce(?2, -1e18) AND price_usd <= coalesce(?3, 1e18)"
+        " AND taxonomy_id IN (SELECT value FROM json_each(?4))"
+    )
+    interval = (low, high, json.dumps(sorted(taxonomy_ids)))
+    connection.execute(
+        f"UPDATE listings SET pass_id = ?1 WHERE last_listed >= ?5 AND {where}",
+        (pass_id, *interval, started_at),
+    )
+    row = connection.execute(
+        f"SELECT count(*) FROM listings WHERE pass_id = ?1 AND {where}", (pass_id, *interval)
+    ).fetchone()
+    return int(row[0])
+
+
 def forget_synced_shops(connection: sqlite3.Connection) -> None:
     """`--reset-shops`: every shop is due again."""
     connection.execute("UPDATE shops SET synced_at = NULL")

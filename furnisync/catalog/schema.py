@@ -158,7 +158,12 @@ def _count(connection: sqlite3.Connection) -> None:
 
 _WAVES = "ALTER TABLE pages ADD COLUMN wave INTEGER NOT NULL DEFAULT 1;"
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST, _count, _WAVES)
+_GIANTS = """
+ALTER TABLE intervals ADD COLUMN sort_on TEXT NOT NULL DEFAULT 'created';
+ALTER TABLE intervals ADD COLUMN proven INTEGER;  -- a giant's ends met: 1; did not: 0
+"""
+
+MIGRATIONS: tuple[Migration, ...] = (_FIRST, _count, _WAVES, _GIANTS)
 
 
 def open_catalog(path: Path) -> sqlite3.Connection:

@@ -22,6 +22,7 @@ from furnisync.errors import Terminal, Transient, UserError
 from furnisync.etsy.client import PAGE_LIMIT, EtsyClient
 from furnisync.etsy.taxonomy import Node, Tree, flatten
 from furnisync.images.batches import BatchReader
+from furnisync.images.giants import count_reached
 from furnisync.images.looks import Looker, known_since
 from furnisync.images.passes import PassReader
 from furnisync.images.plan_file import CrawlPlan, load_plan
@@ -75,6 +76,7 @@ class Discovery:
         self._plan_path = plan_path
         self._scope = scope
         self._pages_at_once = pages_at_once
+        self._began = clock.now()
         self._within: set[int] | None = None if scope.everything else set(scope.ids or ())
         self._batches = BatchReader(
             client,
@@ -175,7 +177,7 @@ class Discovery:
             self.doing = "looking for new listings"
             found = await looker.look()
             log.info("%d new listings since the last look", found)
-        return await self._read_shops(reader) and complete
+        return await self._read_shops(reader, tree) and complete
 
     async def plan_ahead(self) -> None:
         """`furnisync plan`: make sure that each interval of the plan is in reach, no more.
@@ -201,7 +203,14 @@ class Discovery:
         self, reader: ListReader, looker: Looker, tree: Tree, plan: CrawlPlan
     ) -> bool:
         self.doing = "reading all of furniture"
-        passes = PassReader(reader, self._writer, self._clock, tree, self._plan_path)
+        passes = PassReader(
+            reader,
+            self._writer,
+            self._clock,
+            tree,
+            self._plan_path,
+            marks_shops=not self._scope.every_shop,
+        )
         read = await passes.run(plan)
         if not read.complete:
             return False
@@ -209,14 +218,22 @@ class Discovery:
             await looker.sweep_changed(read.started_at)
         return True
 
-    async def _read_shops(self, reader: ListReader) -> bool:
+    async def _read_shops(self, reader: ListReader, tree: Tree) -> bool:
         if not self._scope.every_shop and await self._pass_is_due():
             return True  # the pass is not complete: it will see the shops when it is
         self.doing = "reading shops that are due"
         shops = ShopReader(reader, self._writer, self._clock)
-        before = self._clock.now() if self._scope.every_shop else self._cycle_began()
+        before = self._cycle_began()
+        if self._scope.every_shop:
+            before = max(before, self._began)  # each once in a run, whatever a pass has seen
         await shops.read_due(before)
+        await self._writer.run(self._count_reached, tree)
         return not shops.failed
+
+    def _count_reached(self, connection: sqlite3.Connection, tree: Tree) -> None:
+        done = crawl.last_complete_pass(connection)
+        if done is not None and crawl.out_of_reach(connection, done.pass_id):
+            count_reached(connection, tree, done)
 
     def _cycle_began(self) -> float:
         return self._clock.now() - self._settings.crawl.cycle_days * DAY_S

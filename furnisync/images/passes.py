@@ -2,7 +2,7 @@
 
 plan file --> intervals --> ListReader --> complete | over the reach | failed
                   ^                              |
-                  +---- cut at its prices -------+--- one price: both ends, then child nodes
+                  +---- cut at its prices -------+--- one price: `giants`
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from pathlib import Path
 import msgspec
 
 from furnisync.catalog import crawl, listings
-from furnisync.catalog.crawl import LIMIT, Bounds, Interval, PassRow
+from furnisync.catalog.crawl import Bounds, Interval, PassRow
 from furnisync.clock import Clock
 from furnisync.database import Writer
 from furnisync.etsy.taxonomy import Tree
 from furnisync.images.cuts import HIGHEST, cut, merge
+from furnisync.images.giants import make_shops_due, named, split_giant, widen
 from furnisync.images.plan_file import CrawlPlan, save_cuts, save_merged, without_covered
 from furnisync.images.reading import ListReader, Reading
-from furnisync.images.walk import REACH
 
 log = logging.getLogger("furnisync.discover")
 
@@ -37,13 +37,22 @@ class PassReader:
     """Reads all intervals of the plan, or what a run before left of them."""
 
     def __init__(
-        self, reader: ListReader, writer: Writer, clock: Clock, tree: Tree, plan_path: Path
+        self,
+        reader: ListReader,
+        writer: Writer,
+        clock: Clock,
+        tree: Tree,
+        plan_path: Path,
+        *,
+        marks_shops: bool = True,
     ) -> None:
+        """Make a reader; `marks_shops`: a complete pass has done the shops' work too."""
         self._reader = reader
         self._writer = writer
         self._clock = clock
         self._tree = tree
         self._plan_path = plan_path
+        self._marks_shops = marks_shops
 
     async def run(self, plan: CrawlPlan) -> PassRow:
         """Read a pass to its end, or as far as Etsy answers.
@@ -109,8 +118,8 @@ class PassReader:
         return current
 
     async def _read_pending(self, pass_id: int) -> None:
-        """Read until nothing is pending; cutting adds to what is."""
-        while pending := await self._writer.run(crawl.pending_intervals, pass_id):
+        """Read until nothing is pending; cutting, and widening giants, adds to what is."""
+        while pending := await self._writer.run(self._pending, pass_id):
             slots = asyncio.Semaphore(INTERVALS_AT_ONCE)
 
             async def read(interval: Interval, slots: asyncio.Semaphore = slots) -> None:
@@ -118,6 +127,12 @@ class PassReader:
                     await self._read_interval(interval)
 
             await asyncio.gather(*map(read, pending))
+
+    def _pending(self, connection: sqlite3.Connection, pass_id: int) -> list[Interval]:
+        pending = crawl.pending_intervals(connection, pass_id)
+        if not pending and widen(connection, self._tree, pass_id):
+            return crawl.pending_intervals(connection, pass_id)
+        return pending
 
     async def _read_interval(self, interval: Interval) -> None:
         reading = await self._reader.read(interval)
@@ -138,7 +153,7 @@ class PassReader:
         prices = await self._prices(interval, reading)
         cuts = cut(interval.low, interval.high, count, prices)
         if not cuts:
-            await self._read_giant(interval, count)
+            await self._writer.run(split_giant, self._tree, interval, count)
             return
         ends = [interval.low, *cuts, interval.high]
         bounds: list[Bounds] = [
@@ -157,24 +172,6 @@ class PassReader:
         )
         return known if len(known) >= ENOUGH_KNOWN else [*known, *reading.prices]
 
-    async def _read_giant(self, interval: Interval, count: int) -> None:
-        """One price that no query shows whole: from both ends, and by child nodes beyond that."""
-        assert interval.taxonomy_id is not None
-        own: list[Bounds] = [(interval.taxonomy_id, interval.low, interval.high)]
-        below: list[Bounds] = []
-        if count > 2 * REACH - LIMIT:
-            children = self._tree.children(interval.taxonomy_id)
-            below = [(child, interval.low, interval.high) for child in children]
-        reason = f"{count:,} listings at one price, read from both ends"
-        log.info("%s holds %s", named(interval), reason)
-
-        def split(connection: sqlite3.Connection) -> None:
-            crawl.split_interval(connection, interval, below, "whole", reason)
-            crawl.split_interval(connection, interval, own, "oldest", reason)
-            crawl.split_interval(connection, interval, own, "newest", reason)
-
-        await self._writer.run(split)
-
     def _finish(self, connection: sqlite3.Connection, pass_id: int, covers_all: bool) -> bool:  # noqa: FBT001
         """End the pass if it is complete, with all that follows from having seen everything."""
         now = int(self._clock.now())
@@ -183,22 +180,9 @@ class PassReader:
         current = crawl.last_complete_pass(connection)
         assert current is not None
         listings.want_unseen(connection, pass_id, now)
-        crawl.count_giants(connection, pass_id)
-        unreached = crawl.unreached(connection, pass_id)
-        if covers_all:
+        if covers_all and self._marks_shops:
             listings.mark_all_shops_synced(connection, current.started_at)
-        for interval, count, found in unreached:
-            assert interval.taxonomy_id is not None
-            subtree = self._tree.subtree(interval.taxonomy_id)
-            shops = listings.make_shops_due(connection, subtree, interval.low, interval.high)
-            log.warning(
-                "%s: %d of %d listings stayed out of reach; %d shops that sell at that price"
-                " are read instead",
-                named(interval),
-                count - found,
-                count,
-                shops,
-            )
+        make_shops_due(connection, self._tree, pass_id)
         return True
 
 
@@ -217,10 +201,3 @@ def _covers_all(plan: CrawlPlan) -> bool:
     return all(
         one.price_breaks[0] <= 0 and one.price_breaks[-1] >= HIGHEST for one in plan.taxonomies
     )
-
-
-def named(interval: Interval) -> str:
-    """A price interval in words."""
-    low = "0" if interval.low is None else f"{interval.low:g}"
-    high = "" if interval.high is None else f"{interval.high:g}"
-    return f"taxonomy {interval.taxonomy_id}, ${low} to ${high or 'any'}"

@@ -16,7 +16,7 @@ from furnisync.database import Writer
 from furnisync.errors import NotFound, Terminal, Transient, UserError
 from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.objects import Listing, Page
-from furnisync.images.walk import next_reads
+from furnisync.images.walk import next_of_order, next_reads
 
 log = logging.getLogger("furnisync.discover")
 
@@ -59,9 +59,14 @@ class ListReader:
             NotFound: the shop exists no more.
         """
         prices: list[float] = []
+        ground = await self._writer.run(crawl.load_ground, interval)
         while True:
             pages = await self._writer.run(crawl.load_pages, interval.interval_id)
-            decision = next_reads(pages, interval.part)
+            decision = (
+                next_reads(pages, interval.part, ground)
+                if interval.sort_on == "created"
+                else next_of_order(pages)
+            )
             count = max((page.count for page in pages if page.count is not None), default=None)
             if decision.complete:
                 return Reading("complete", count=count)
@@ -126,7 +131,7 @@ class ListReader:
             taxonomy_id=interval.taxonomy_id,
             min_price=interval.low,
             max_price=interval.high,
-            sort_on="created",
+            sort_on=interval.sort_on,
             sort_order="desc" if interval.part == "newest" else "asc",
             offset=start,
         )

@@ -91,6 +91,15 @@ def next_reads(
     return _read_end(pages, part, ground)
 
 
+def next_of_order(pages: Sequence[PageRow]) -> NextReads:
+    """The same for orders in which listings do not stand still: each page once, no proof."""
+    count = max((page.count for page in pages if page.count is not None), default=REACH)
+    present = {page.start for page in pages}
+    grid = range(0, min(count, REACH) if pages else 1, LIMIT)
+    missing = tuple(start for start in grid if start not in present)
+    return NextReads(starts=missing, complete=not missing)
+
+
 def page_grid(count: int) -> list[int]:
     """Offsets that show `count` listings and the end, with neighbours sharing some."""
     starts = range(0, max(min(count, REACH) - LIMIT + 1 + STRIDE, 1), STRIDE)
@@ -183,7 +192,7 @@ def _read_end(pages: Sequence[PageRow], part: Part, ground: Ground) -> NextReads
         if page.sent < LIMIT
         and (page is last or page.count is None or page.start + page.sent >= page.count)
     ]
-    met = part == "newest" and have_met(pages, ground)
+    met = part == "newest" and any(item in ground for page in pages for item in page.items)
     if not ends and not met and last.start < OFFSET_CAP:
         return NextReads(starts=(_beyond(last, {page.start for page in pages}),))
     if not ends and part == "whole":
@@ -192,11 +201,6 @@ def _read_end(pages: Sequence[PageRow], part: Part, ground: Ground) -> NextReads
     if any(page.wave >= joining.wave for page in shown if page is not joining):
         return NextReads(starts=(joining.start,))
     return NextReads(complete=True)
-
-
-def have_met(pages: Sequence[PageRow], ground: Ground) -> bool:
-    """Whether a part read from the other end has come to what the first held."""
-    return any(item in ground for page in pages for item in page.items)
 
 
 def _beyond(last: PageRow, present: set[int]) -> int:
