@@ -122,6 +122,13 @@ class Adopter:
             return None
         return file.path[len(self._root) + 1 :]
 
+    def is_held(self, file: OldFile, name: str) -> bool:
+        """Whether a file is the store's own one, or of its length: what was linked or copied."""
+        if self.own_name(file) == name:
+            return True
+        stored = self._store.stat(name)
+        return stored is not None and stored.size_bytes == file.size
+
     def is_moved(self, file: OldFile, name: str, sha256: bytes | None) -> bool:
         """Whether a file that is to move is in the store already, byte for byte, under `name`.
 

@@ -85,7 +85,7 @@ class OldDatabase:
         if not names:
             return
         columns = ", ".join(f'"{name}"' for name in names)
-        known = [name for name in order if name in names]
+        known = [name for name in order if name.split()[0] in names]
         by = f"ORDER BY {', '.join(known)}" if known else ""
         read = 0
         try:

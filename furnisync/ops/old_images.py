@@ -1,6 +1,6 @@
 """Old listings and image files become rows of the catalogue, a piece at a time.
 
-    entries ──500──> files and rows known of them ──threads──> checked, placed ──> transaction
+    entries ──2000─> files and rows known of them ──threads──> checked, placed ──> transaction
                                                       then the old names of moved files go <──┘
 
 A piece is decided from what lies there, never from what a run before noted, so that a run that was
@@ -32,7 +32,7 @@ from furnisync.ops.old_files import OldFile, OldFiles
 from furnisync.ops.old_forms import OldImage, OldListing
 from furnisync.ops.takeover_report import Report
 
-CHUNK: Final = 500
+CHUNK: Final = 2000
 THREADS: Final = 4
 _GONE: Final = "404"
 _DEAD: Final = "gone when the older tool asked"
@@ -185,7 +185,7 @@ class ImageTakeover:
                         task.moved.append(task.adopted.moved_from)
                 elif self._adopter.is_moved(file, held, sha256):
                     task.moved.append(file.path)
-                elif self._adopter.own_name(file) != held:
+                elif not self._adopter.is_held(file, held):
                     task.doubles.append(file)
             except Refused as refused:
                 task.refused.append((file, str(refused)))

@@ -24,6 +24,8 @@ log = logging.getLogger("furnisync.import")
 SET_ASIDE: Final = "older-tool"
 """Folder of the home for those old files whose names we need ourselves."""
 _DATABASE_PLACES: Final = ("", "data/db")
+_MARK: Final = b"\xef\xbb\xbf"
+"""Byte order mark, as some editors put it."""
 
 
 class Sources(msgspec.Struct, frozen=True):
@@ -125,11 +127,12 @@ def read_metadata(
         ConfigError: it is no JSON object at all.
     """
     with path.open("rb") as file:
-        if file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"{":
+        head = file.read(4096)
+        if head.removeprefix(_MARK).lstrip()[:1] != b"{":
             raise ConfigError(
                 f"{path} is no JSON object: name the older tool's image_metadata.json."
             )
-        file.seek(3 if _has_mark(file.seek(0) or file.read(3)) else 0)
+        file.seek(len(_MARK) if head.startswith(_MARK) else 0)
         last: object = "the beginning"
         try:
             # Numbers stay exact: one that is too long is a broken entry, not the end of the file.
@@ -143,10 +146,6 @@ def read_metadata(
         except ijson.JSONError as error:
             why = " ".join(str(error).split())[:200]
             report.leave_out("damaged sources", path.name, f"after {last}", f"no JSON: {why}")
-
-
-def _has_mark(head: bytes) -> bool:
-    return head == b"\xef\xbb\xbf"
 
 
 class OldProgress(msgspec.Struct, frozen=True):
