@@ -47,9 +47,14 @@ class ShopSource:
             )
         if not shops:
             raise ConfigError(
-                f"No shop is known in {files.home} yet: let sync_images.py find some first."
+                f"{self._path} knows no shop yet: let sync_images.py find some first."
             )
         return shops
+
+    @property
+    def _path(self) -> Path:
+        catalog = self._files.catalog
+        return catalog if catalog.exists() else self._files.metadata
 
     def listings_of(self, shop_id: int, *, active: bool = True) -> list[int]:
         """Furniture listings of a shop: those that are active, or those that have ended."""

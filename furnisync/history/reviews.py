@@ -5,6 +5,7 @@ complete, to the newest second that the walk began with; the page, the walk's ne
 watermark are one transaction. Edits are ignored: the first form of a review stays.
 """
 
+import math
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -91,7 +92,12 @@ def append_review_page(
     """
     if page.ask != _present_ask(connection, shop_id):
         raise ValueError(f"{page.ask} is not the present step of the walk over shop {shop_id}")
-    new = append_reviews(connection, selection, shop_id, page.results, now_s=now_s)
+    began = connection.execute(
+        "SELECT walk_started FROM sync_state WHERE shop_id = ?", (shop_id,)
+    ).fetchone()[0]
+    new = append_reviews(
+        connection, selection, shop_id, page.results, now_s=now_s, twins_before_s=began
+    )
     created = [as_id(_created(review)) for review in page.results]
     step = plan_next(page.ask, created, page.told)
     newest = max((time for time in created if time is not None), default=None)
@@ -136,12 +142,16 @@ def append_reviews(
     results: Sequence[Object],
     *,
     now_s: float,
+    twins_before_s: float = math.inf,
 ) -> int:
-    """Append the reviews that are not known yet, without any walk; returns how many."""
+    """Append the reviews that are not known yet, without any walk; returns how many.
+
+    What was stored at `twins_before_s` or later is no twin: one walk shows no review twice.
+    """
     converter = selection.review
     new = 0
     for review in results:
-        if has_twin(connection, {"shop_id": shop_id, **review}):
+        if has_twin(connection, {"shop_id": shop_id, **review}, twins_before_s):
             continue
         oddities: list[Oddity] = []
         row = [int(now_s), *converter.values({"shop_id": shop_id, **review}, oddities)]
@@ -152,8 +162,8 @@ def append_reviews(
     return new
 
 
-def has_twin(connection: sqlite3.Connection, review: Object) -> bool:
-    """Whether a review is here already under the other kind of identity.
+def has_twin(connection: sqlite3.Connection, review: Object, before_s: float = math.inf) -> bool:
+    """Whether a review was stored before some time under the other kind of identity.
 
     An older tool did not keep transaction ids. What it kept and what Etsy sends are the same review
     where shop, listing, buyer and second agree; the text may have been edited since.
@@ -161,12 +171,13 @@ def has_twin(connection: sqlite3.Connection, review: Object) -> bool:
     other = "IS NULL" if as_id(review.get("transaction_id")) is not None else "IS NOT NULL"
     row = connection.execute(
         "SELECT 1 FROM reviews WHERE shop_id IS ? AND create_timestamp IS ? AND listing_id IS ?"
-        f" AND buyer_user_id IS ? AND transaction_id {other}",
+        f" AND buyer_user_id IS ? AND snapshot_timestamp < ? AND transaction_id {other}",
         (
             as_id(review.get("shop_id")),
             as_id(_created(review)),
             as_id(review.get("listing_id")),
             as_id(review.get("buyer_user_id")),
+            before_s,
         ),
     ).fetchone()
     return row is not None

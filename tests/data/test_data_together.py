@@ -1,0 +1,151 @@
+"""Both programs in one home, and a reader of the history while it is written."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+
+import pytest
+from data_world import (
+    REVIEW_CALL,
+    Home,
+    Truth,
+    check_truth,
+    content,
+    ended_at_last,
+    known_furniture,
+    read_reviews,
+    seed_catalog,
+    small_sandbox,
+    true_reviews,
+)
+
+
+def check_both(tmp_path, world, *, share: bool) -> None:
+    qps = world["qps"]
+    with small_sandbox(**world) as sandbox:
+        home = Home(tmp_path / "home", sandbox, quota={"fast_per_second": 90.0})
+        seed_catalog(home, sandbox)
+        images, data = home.images("--fast", "--every-shop"), home.start("--fast")
+        with ended_at_last(images), ended_at_last(data):
+            for run in (images, data):
+                ended = run.wait(240)
+                assert ended.status == 0, ended.out
+        asked = sandbox.asked(log=True)
+        assert asked["refused"] == 0
+        assert asked["most_in_a_second"] <= qps
+        truth = Truth(sandbox)
+        alive = [i for i, shop in truth.shops.items() if not shop["gone"]]
+        assert read_reviews(home) == true_reviews(truth, alive)
+        check_truth(home, truth, known=known_furniture(truth))
+        images_done = "SELECT count(*) FROM images WHERE status = 'done'"
+        findable = sum(row["findable"] for row in sandbox.truth_images(digests=False))
+        assert home.rows(images_done, name="catalog.db")[0][0] >= findable
+        if share:
+            check_share(asked["log"])
+
+
+def check_share(log) -> None:
+    """While both want calls, image sync has about its 60 %: counted from call to call.
+
+    Reviews, and batches with the shop riding along, are data sync's alone; lists newest first or
+    by taxonomy and batches with images are image sync's.
+    """
+    by = [(program_of(entry), entry["time"]) for entry in log]
+    by = [(program, time) for program, time in by if program]
+    first = max(next(t for p, t in by if p == name) for name in ("images", "data"))
+    last = min(next(t for p, t in reversed(by) if p == name) for name in ("images", "data"))
+    both = Counter(program for program, time in by if first + 1 <= time <= last - 1)
+    assert sum(both.values()) > 80, "too little to tell a share"
+    assert 0.45 < both["images"] / sum(both.values()) < 0.75, both
+
+
+def program_of(entry) -> str | None:
+    if entry["call"] == REVIEW_CALL:
+        return "data"
+    if entry["call"] == "listings/active":
+        return "images"
+    if entry["call"] == "listings/batch":
+        return "images" if "Images" in entry["query"].get("includes", "") else "data"
+    return None
+
+
+def test_both_programs_at_once(tmp_path):
+    check_both(tmp_path, {"qps": 30, "qpd": 100_000, "shops": 20, "listings": 300}, share=False)
+
+
+@pytest.mark.slow
+def test_both_programs_share_as_configured(tmp_path):
+    world = {"qps": 25, "qpd": 100_000, "shops": 40, "listings": 16_000, "reviews_mean": 1500}
+    check_both(tmp_path, world, share=True)
+
+
+def test_data_sync_begins_before_image_sync_has_found_anything(tmp_path):
+    """A catalogue that is just being made is none yet: one sentence, and later it works."""
+    with small_sandbox() as sandbox:
+        home = Home(tmp_path / "home", sandbox)
+        sqlite3.connect(home.path / "catalog.db").close()
+        (home.path / "catalog.db").touch()
+        ended = home.start("--fast").wait()
+        assert ended.status == 2, ended.out
+        assert "sync_images.py" in ended.out
+        assert "Traceback" not in ended.out
+        (home.path / "catalog.db").unlink()
+        assert home.images("--fast").wait().status == 0
+        home.sync()
+        truth = Truth(sandbox)
+        stored = {row[0] for row in home.rows("SELECT listing_id FROM listings")}
+        assert {r["listing_id"] for r in truth.listings.values() if r["findable"]} >= stored
+        furniture = {i for ids in known_furniture(truth).values() for i in ids}
+        findable = {i for i in furniture if truth.listings[i]["findable"]}
+        assert findable <= stored
+
+
+SEEN = """
+SELECT s.shop_id, s.snapshot_timestamp, s.listing_active_count,
+    (SELECT count(*) FROM listings l JOIN listings_dynamic d USING (listing_id, snapshot_timestamp)
+     WHERE l.shop_id = s.shop_id AND l.snapshot_timestamp = s.snapshot_timestamp),
+    (SELECT last_sync FROM sync_state t WHERE t.shop_id = s.shop_id)
+FROM shops_dynamic s"""
+LOOSE = """
+SELECT count(*) FROM listings l WHERE NOT EXISTS (
+    SELECT 1 FROM shops_dynamic s
+    WHERE s.shop_id = l.shop_id AND s.snapshot_timestamp = l.snapshot_timestamp)"""
+
+
+def test_a_reader_never_sees_half_a_shop_and_never_waits(tmp_path):
+    """A plain connection with no patience at all reads the whole time."""
+    with small_sandbox(shops=12, listings=1500, latency_ms=10) as sandbox:
+        home = Home(tmp_path / "home", sandbox, api={"connections": 4})
+        seed_catalog(home, sandbox)
+        seen: set[tuple[int, ...]] = set()
+        run = home.start("--fast")
+        with ended_at_last(run):
+            run.until(lambda: home.number("SELECT count(*) FROM sync_state"))
+            reader = sqlite3.connect(f"file:{home.history}?mode=ro", uri=True, timeout=0)
+            looks = 0
+            while run.process.poll() is None:
+                with reader:
+                    reader.execute("BEGIN")
+                    seen |= set(reader.execute(SEEN))
+                    assert reader.execute(LOOSE).fetchone() == (0,)
+                looks += 1
+            assert run.wait().status == 0, run.words
+            assert "locked" not in run.words
+        assert looks > 10
+        final = set(reader.execute(SEEN))
+        reader.close()
+        assert seen <= final
+        assert any(row[3] > 100 for row in final)
+
+
+def test_a_reader_that_holds_on_does_not_hold_up_the_sync(home, steady):
+    """An open read transaction sees one moment; the sync goes on beside it."""
+    home.sync("--fast", "--top", "2")
+    reader = sqlite3.connect(f"file:{home.history}?mode=ro", uri=True, timeout=0)
+    reader.execute("BEGIN")
+    before = reader.execute("SELECT count(*) FROM shops").fetchone()
+    home.sync()
+    assert reader.execute("SELECT count(*) FROM shops").fetchone() == before == (2,)
+    reader.close()
+    assert len(content(home)["shops"]) > 2
