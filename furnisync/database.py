@@ -4,7 +4,9 @@ The caller owns the transaction and never holds it across a network call.
 """
 
 import asyncio
+import logging
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from furnisync.errors import DatabaseUnusable
 
+log = logging.getLogger("furnisync.database")
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -20,6 +24,14 @@ Migration = str | Callable[[sqlite3.Connection], None]
 """SQL statements, or a function, that lead from one version to the next."""
 
 BUSY_TIMEOUT_MS = 60_000
+NO_ROOM = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR_WRITE,  # over a quota of the file system, among others
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+    }
+)
+NO_ROOM_RETRY_S = 5.0
 
 
 def open_database(
@@ -40,27 +52,42 @@ def open_database(
     """
     with _translated(path):
         connection = _connect(path)
-        _check_owner(connection, path, application_id)
-        _check_version(connection, path, len(migrations))
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        _migrate(connection, application_id, migrations)
-        path.chmod(0o600)
+        try:
+            _check_owner(connection, path, application_id)
+            _check_version(connection, path, len(migrations))
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            _migrate(connection, application_id, migrations)
+            path.chmod(0o600)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 
-def open_reader(path: Path, application_id: int) -> sqlite3.Connection:
+def open_reader(path: Path, application_id: int, version: int | None = None) -> sqlite3.Connection:
     """Open an existing database read-only; never blocks a writer and is never blocked.
 
+    Args:
+        path: the file.
+        application_id: as for `open_database`.
+        version: the only one that the caller can read; None for any.
+
     Raises:
-        DatabaseUnusable: missing, damaged, or another program's file.
+        DatabaseUnusable: missing, damaged, another program's file, or of another version.
     """
     with _translated(path):
         if not path.exists():
             raise DatabaseUnusable(f"{path} does not exist yet: run a sync first.")
         connection = _connect(path)
-        connection.execute("PRAGMA query_only = ON")
-        _check_owner(connection, path, application_id)
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            _check_owner(connection, path, application_id)
+            if version is not None:
+                _check_version(connection, path, version, oldest=version)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 
@@ -80,11 +107,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
 
 
 @contextmanager
@@ -108,13 +135,14 @@ def _check_owner(connection: sqlite3.Connection, path: Path, application_id: int
         )
 
 
-def _check_version(connection: sqlite3.Connection, path: Path, known: int) -> int:
+def _check_version(connection: sqlite3.Connection, path: Path, known: int, oldest: int = 0) -> None:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > known:
         raise DatabaseUnusable(
             f"{path} is of version {version}, this program knows {known}: update furnisync."
         )
-    return version
+    if version < oldest:
+        raise DatabaseUnusable(f"{path} is of an older version: run a sync to renew it.")
 
 
 def _migrate(
@@ -151,12 +179,17 @@ class Writer:
     """The one writer of a database: a connection and the thread that owns it.
 
     Work handed in runs one piece after the other, each in a transaction of its own, so that the
-    event loop never waits for a disk and what a page brought is committed whole.
+    event loop never waits for a disk and what a page brought is committed whole. Where the disk is
+    full it waits, says so, and tries the same transaction again: what was paid for is not lost.
+    Therefore work may run more than once, and takes no iterators.
     """
 
     def __init__(self, connection: sqlite3.Connection, name: str) -> None:
         self._connection = connection
+        self._name = name
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._hurried = threading.Event()
+        self._waits = False
 
     def submit(
         self,
@@ -167,10 +200,38 @@ class Writer:
         """Queue `work(connection, ...)` as one transaction; usable from any thread."""
 
         def run() -> T:
-            with transaction(self._connection):
-                return work(self._connection, *args, **kwargs)
+            while True:
+                try:
+                    with transaction(self._connection):
+                        result = work(self._connection, *args, **kwargs)
+                except sqlite3.OperationalError as error:
+                    self._wait_for_room(error)
+                else:
+                    self._tell_room()
+                    return result
 
         return self._thread.submit(run)
+
+    def _wait_for_room(self, error: sqlite3.OperationalError) -> None:
+        if error.sqlite_errorcode not in NO_ROOM:
+            raise error
+        if not self._waits:
+            self._waits = True
+            log.error("the %s waits: there is no room on its disk (%s)", self._name, error)
+        if self._hurried.wait(NO_ROOM_RETRY_S):
+            raise DatabaseUnusable(
+                f"The {self._name} could not be written to its end ({error}): free some disk and"
+                " run again; what was not saved is fetched anew."
+            ) from error
+
+    def _tell_room(self) -> None:
+        if self._waits:
+            self._waits = False
+            log.warning("the %s goes on: there is room on its disk again", self._name)
+
+    def hurry(self) -> None:
+        """The run ends: from now on a full disk is an error and not waited for."""
+        self._hurried.set()
 
     async def run(
         self,
@@ -186,5 +247,6 @@ class Writer:
 
     def close(self) -> None:
         """Finish what is queued, then close the connection."""
+        self.hurry()
         self._thread.shutdown(wait=True)
         self._connection.close()

@@ -2,11 +2,16 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from furnisync.errors import AlreadyRunning
+
+LOOKED_AT_S = 0.3
+"""Whoever merely asks for the holder has the lock for less than this."""
 
 
 @contextmanager
@@ -17,20 +22,32 @@ def single_instance(path: Path, job: str) -> Iterator[None]:
         AlreadyRunning: another process holds it; the message names its pid.
     """
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(file):
             file.seek(0)
             pid = file.read().strip() or "unknown"
             raise AlreadyRunning(
                 f"{job} already runs on {path.parent} (pid {pid}): stop it first,"
                 " or set FURNISYNC_HOME to another folder."
-            ) from None
+            )
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
         file.truncate(0)
+
+
+def _lock(file: TextIO) -> bool:
+    """Take the lock; wait for who only looks at it."""
+    until = time.monotonic() + LOOKED_AT_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
 
 
 def holder(path: Path) -> int | None:

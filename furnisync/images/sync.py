@@ -202,6 +202,7 @@ class ImageSync:
                 report.result()
             return work.result()
         finally:
+            writer.hurry()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
