@@ -11,6 +11,7 @@ from furnisync import __version__
 from furnisync.cli.console import make_console
 from furnisync.cli.coverage_command import show_coverage
 from furnisync.cli.data_views import print_data_status
+from furnisync.cli.import_commands import import_data
 from furnisync.cli.logs import start_logging
 from furnisync.cli.plan_command import show_plan
 from furnisync.cli.remote_commands import remote_app
@@ -190,6 +191,9 @@ def demo(
     from furnisync.cli.demo import run_demo  # noqa: PLC0415 -- brings the sandbox along
 
     raise typer.Exit(run_demo(listings, home))
+
+
+app.command("import")(import_data)
 
 
 @app.command()
