@@ -73,6 +73,11 @@ class OwnSystemd:
         self._inner = int(until(lambda: children.read_text().split() or self._ended())[0])
         until(lambda: self._reachable() or self._ended(), 30)
 
+    @property
+    def enter(self) -> list[str]:
+        """What to put before a command that shall run inside."""
+        return ["nsenter", "-t", str(self._inner), "-m", "-p", "--"]
+
     def _ended(self) -> None:
         if self._outer.poll() is not None:
             words = self._outer.stdout.read().decode() if self._outer.stdout else ""
@@ -89,7 +94,7 @@ class OwnSystemd:
             "XDG_RUNTIME_DIR": f"/run/user/{os.getuid()}", **env,
         }  # fmt: skip
         return subprocess.run(
-            ["nsenter", "-t", str(self._inner), "-m", "-p", "--", *command],
+            [*self.enter, *command],
             env=inside, cwd=cwd, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
 
