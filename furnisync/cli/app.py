@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from furnisync import __version__
+from furnisync.cli.backup_commands import backup, restore
 from furnisync.cli.console import make_console
 from furnisync.cli.coverage_command import show_coverage
 from furnisync.cli.data_views import print_data_status
@@ -194,6 +195,8 @@ def demo(
 
 
 app.command("import")(import_data)
+app.command()(backup)
+app.command()(restore)
 
 
 @app.command()
