@@ -13,6 +13,7 @@ Precedence, highest first:
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -23,8 +24,8 @@ from dotenv import dotenv_values
 
 from furnisync.errors import ConfigError
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
-NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -35,6 +36,8 @@ SIZES: tuple[ImageSize, ...] = (
 """The CDN's sizes, smallest first."""
 
 Mode = Literal["slow", "fast"]
+
+_ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[!-~]*)?")
 
 
 class QuotaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -222,7 +225,11 @@ def _dotenv(folder: Path) -> dict[str, str]:
     path = folder / ".env"
     if not path.is_file():
         return {}
-    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+    try:
+        found = dotenv_values(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}): it must be UTF-8 text.") from error
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _check_home(home: Path) -> None:
@@ -240,8 +247,10 @@ def _check_home(home: Path) -> None:
 
 def _api_url(values: Mapping[str, str]) -> str:
     url = values.get("ETSY_API_URL") or "https://api.etsy.com/v3/application"
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"ETSY_API_URL is {url!r}: it must begin with https:// or http://.")
+    if _ADDRESS.fullmatch(url) is None:
+        raise ConfigError(
+            f"ETSY_API_URL is {url!r}: it must be an address that begins with https:// or http://."
+        )
     return url.rstrip("/")
 
 

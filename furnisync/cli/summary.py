@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from furnisync.cli.views import quota_line
 from furnisync.cli.words import clock_time, duration, size
@@ -19,7 +20,7 @@ def print_status(console: Console, status: Status, files: HomeFiles) -> None:
     table.add_column(style="dim", justify="right")
     table.add_column(overflow="fold")
     for name, value in _facts(status, files):
-        table.add_row(name, value)
+        table.add_row(name, Text(value))
     console.print(table)
     if status.quota is not None and status.quota.usage:
         print_usage(console, status.quota)
@@ -34,6 +35,7 @@ def _facts(status: Status, files: HomeFiles) -> list[tuple[str, str]]:
     rows = [
         ("home", status.home),
         ("image sync", _running(status)),
+        *_paused(status),
         ("listings", _by_state(status.listings, ("active", "gone"))),
         ("shops", f"{status.shops:,}"),
         (
@@ -74,6 +76,12 @@ def _running(status: Status) -> str:
     return f"running (pid {status.pid}, {status.activity.mode}): {status.activity.doing}"
 
 
+def _paused(status: Status) -> list[tuple[str, str]]:
+    if status.pid is None or status.activity is None or not status.activity.downloads_paused:
+        return []
+    return [("downloads", f"downloads pause: {status.activity.downloads_paused}")]
+
+
 def _by_state(numbers: dict[str, int], first: tuple[str, ...]) -> str:
     order = sorted(numbers, key=lambda state: (state not in first, state))
     return ", ".join(f"{numbers[state]:,} {state}" for state in order) or "none yet"
@@ -86,7 +94,7 @@ def print_troubles(console: Console, status: Status) -> None:
     table.add_column("number", justify="right")
     table.add_column("reason", overflow="fold")
     for trouble in status.troubles:
-        table.add_row(trouble.what, f"{trouble.number:,}", trouble.reason)
+        table.add_row(trouble.what, f"{trouble.number:,}", Text(trouble.reason))
     console.print(table)
 
 

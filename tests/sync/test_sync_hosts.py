@@ -1,0 +1,64 @@
+"""Urls come from anybody: hosts that are not ours are never asked, nor redirects to them."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+
+import pytest
+from sync_world import served
+
+
+@pytest.fixture
+def stranger():
+    """A server that nobody should ask; counts who does."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server.asked = asked
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_redirect_elsewhere_is_never_followed(bent_home, bent, stranger):
+    image = served(bent)[0]["image_id"]
+    to = f"http://127.0.0.1:{stranger.server_port}/x.jpg"
+    rule = {"where": "cdn", "match": {"image_id": str(image)}, "do": "redirect", "to": to}
+    bent.set_faults([rule])
+    ended = bent_home.sync("--fast")
+    assert ended.status == 0, ended.out
+    assert stranger.asked == []
+    [(state, reason)] = bent_home.rows(
+        "SELECT status, reason FROM images WHERE image_id = ?", image
+    )
+    assert state == "bad"
+    assert "redirect to 127.0.0.1" in reason
+    assert bent.asked()["cdn"]["leaked_key"] == 0
+
+
+@pytest.mark.parametrize("hosts", ["i.etsystatic.com", "127.0.0.1:1", "evil.example,localhost"])
+def test_hosts_that_are_not_allowed_are_never_asked(bent_home, bent, hosts):
+    bent_home.env["ETSY_CDN_HOSTS"] = hosts
+    ended = bent_home.sync("--fast")
+    assert ended.status == 0, ended.out
+    assert bent.asked()["cdn"]["total"] == 0
+    status = bent_home.status()
+    assert status["images"].keys() == {"bad"}
+    assert {one["reason"] for one in status["troubles"]} == {f"host refused: {bent.cdn_host}"}
+
+
+def test_key_goes_to_the_api_only(bent_home, bent):
+    assert bent_home.sync("--fast").status == 0
+    asked = bent.asked()
+    assert asked["cdn"]["total"] > 0
+    assert asked["cdn"]["leaked_key"] == 0
