@@ -118,10 +118,10 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, OSError) as error:
         raise DatabaseUnusable(
-            f"{path} cannot be used as a database ({error}): check the file and its folder's"
-            " permissions, or move the file away to begin anew."
+            f"{path} cannot be used as a database ({error}): check the file, its folder's"
+            " permissions and the room on the disk, or move the file away to begin anew."
         ) from error
 
 
@@ -243,7 +243,10 @@ class Writer:
 
         The wait is shielded, so that a cancelled caller never leaves a transaction half known.
         """
-        return await asyncio.shield(asyncio.wrap_future(self.submit(work, *args, **kwargs)))
+        done = asyncio.wrap_future(self.submit(work, *args, **kwargs))
+        # Where the caller was cancelled, nobody else will ask for the error.
+        done.add_done_callback(lambda one: one.cancelled() or one.exception())
+        return await asyncio.shield(done)
 
     def close(self) -> None:
         """Finish what is queued, then close the connection."""

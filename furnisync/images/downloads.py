@@ -32,6 +32,8 @@ COMMIT_EVERY_S = 0.5
 COMMIT_AT = 500
 IDLE_S = 0.5
 CHECK_DISK_EVERY_S = 5.0
+CHECK_DISK_AT_LEAST_EVERY_S = 300.0
+"""A disk that seems to have room and yet takes nothing is tried ever more rarely."""
 DRAIN_S = 3.5
 
 
@@ -62,6 +64,7 @@ class DownloadWorker(threading.Thread):
         self._committed_at = time.monotonic()
         self._idle_until = 0.0
         self._disk_checked_at = float("-inf")
+        self._disk_check_s = CHECK_DISK_EVERY_S
         self._stopping = threading.Event()
         self.paused: str | None = None
         """Why downloads pause, None where they do not."""
@@ -135,7 +138,10 @@ class DownloadWorker(threading.Thread):
         self._committed_at = time.monotonic()
         ours = [one for one in outcomes if (one.reason or "").startswith(STORE_TROUBLE)]
         if ours:
+            self._disk_check_s = min(2 * self._disk_check_s, CHECK_DISK_AT_LEAST_EVERY_S)
             self._pause(f"{ours[0].reason} in {self._folder}")
+        elif any(one.verdict == "done" for one in outcomes):
+            self._disk_check_s = CHECK_DISK_EVERY_S
         fetched = [_as_fetched(one) for one in outcomes if one not in ours]
         keys = [(one.job.listing_id, one.job.image_id) for one in outcomes]
         future = self._writer.submit(
@@ -152,7 +158,7 @@ class DownloadWorker(threading.Thread):
     def _has_room(self) -> bool:
         """Whether there is disk enough to go on; says so loudly when that changes."""
         now = time.monotonic()
-        if now - self._disk_checked_at < CHECK_DISK_EVERY_S:
+        if now - self._disk_checked_at < self._disk_check_s:
             return self.paused is None
         self._disk_checked_at = now
         free_mb = shutil.disk_usage(self._folder).free / 1e6
