@@ -173,12 +173,16 @@ def _read_pass(connection: sqlite3.Connection) -> PassStatus | None:
 
 def _read_troubles(connection: sqlite3.Connection) -> tuple[Trouble, ...]:
     """What failed: images by reason, intervals, shops, listings whose batch failed."""
+    newest = "(SELECT max(pass_id) FROM passes)"
     rows = connection.execute(
         "SELECT * FROM ("
         " SELECT 'image ' || status AS what, coalesce(reason, '?') AS reason, count(*) AS number"
         "  FROM images WHERE status IN ('gone', 'bad', 'failed') GROUP BY status, reason"
         " UNION ALL SELECT 'price interval', coalesce(reason, '?'), count(*) FROM intervals"
-        "  WHERE state = 'failed' GROUP BY reason"
+        f"  WHERE pass_id = {newest} AND state = 'failed' GROUP BY reason"
+        " UNION ALL SELECT 'price interval', found || ' of ' || count || ' listings came', 1"
+        f"  FROM intervals WHERE pass_id = {newest} AND state = 'done' AND part = 'whole'"
+        "  AND found < count"
         " UNION ALL SELECT 'shop', reason, count(*) FROM shops"
         "  WHERE reason IS NOT NULL GROUP BY reason"
         " UNION ALL SELECT 'listing', reason, count(*) FROM listings"

@@ -257,13 +257,18 @@ def split_interval(
     )
 
 
-def mark_interval_done(connection: sqlite3.Connection, interval_id: int, now: int) -> None:
-    """Every page of it arrived; counts the distinct listings that came."""
-    connection.execute(
+def mark_interval_done(connection: sqlite3.Connection, interval_id: int, now: int) -> int:
+    """Every page of it arrived.
+
+    Returns:
+        how many distinct listings came.
+    """
+    row = connection.execute(
         "UPDATE intervals SET state = 'done', done_at = ?, reason = NULL, found ="
-        f" ({_FOUND}) WHERE interval_id = ?",
+        f" ({_FOUND}) WHERE interval_id = ? RETURNING found",
         (now, interval_id, interval_id),
-    )
+    ).fetchone()
+    return int(row[0])
 
 
 _FOUND = (

@@ -10,6 +10,7 @@ GONE = "gone"
 DAY_S = 86_400
 BELIEVED_AFTER = 2
 """So often must batch leave out a listing that a list named, before we believe that it is gone."""
+BROKEN_TRIES = 3
 RETRY_BROKEN_S = DAY_S
 RETRY_GONE_S = 7 * DAY_S
 
@@ -155,13 +156,17 @@ def record_batch(
 
 def record_absent(
     connection: sqlite3.Connection, listing_ids: Iterable[int], now: int, broken: str | None
-) -> None:
+) -> int:
     """Record ids that a batch answer left out.
 
     An id that an active list named within a day is asked for once more before it counts as gone,
     and looked at again in a week: one odd answer must not cost a listing. Where the answer held a
     broken result (`broken` says what), absence proves nothing: asked again, then tomorrow.
+
+    Returns:
+        how many wait until tomorrow.
     """
+    waiting = 0
     for listing_id in listing_ids:
         tries, last_listed = connection.execute(
             "SELECT batch_tries + 1, last_listed FROM listings WHERE listing_id = ?", (listing_id,)
@@ -169,10 +174,11 @@ def record_absent(
         listed_lately = last_listed is not None and last_listed > now - DAY_S
         state: str | None = None
         due: int | None = now
-        if tries < BELIEVED_AFTER and (listed_lately or broken):
+        if tries < (BROKEN_TRIES if broken else BELIEVED_AFTER if listed_lately else 0):
             pass
         elif broken:
             due = now + RETRY_BROKEN_S
+            waiting += 1
         else:
             state, due = GONE, now + RETRY_GONE_S if listed_lately else None
         connection.execute(
@@ -180,6 +186,7 @@ def record_absent(
             " reason = ? WHERE listing_id = ?",
             (tries, state, due, broken or "absent from batch", listing_id),
         )
+    return waiting
 
 
 def postpone_batch(

@@ -341,7 +341,7 @@ class EtsyClient:
     def _without_key(self, words: str) -> str:
         for secret in (self._key.shared_secret, self._key.keystring):
             words = words.replace(secret, "[key]")
-        return words[:300]
+        return "".join(one for one in words[:300] if one.isprintable())
 
 
 def _listings(body: bytes) -> Page[Listing]:
@@ -349,10 +349,12 @@ def _listings(body: bytes) -> Page[Listing]:
 
 
 def _whole_batch(body: bytes) -> Page[Listing]:
-    """A batch that says it holds more than it sends was cut off: absence would mean 'gone'."""
+    """A batch that lacks or repeats listings is asked for again: absence would mean 'gone'."""
     page = decode_page(body, Listing)
     if page.count is not None and page.count > page.sent:
         raise ApiUnavailable(f"half an answer: {page.sent} of {page.count} listings")
+    if len({one.listing_id for one in page.items}) < len(page.items):
+        raise ApiUnavailable("an answer that repeats listings in place of others")
     return page
 
 

@@ -12,7 +12,7 @@ from furnisync.clock import Clock
 from furnisync.database import Writer
 from furnisync.errors import NotFound, Terminal, Transient, UserError
 from furnisync.etsy.client import PAGE_LIMIT, EtsyClient
-from furnisync.etsy.objects import Image, Listing, Page, decode_object
+from furnisync.etsy.objects import ACTIVE, Image, Listing, Page, decode_object
 
 log = logging.getLogger("furnisync.discover")
 
@@ -44,7 +44,7 @@ class BatchReader:
         self._scope = scope
         self._in_flight: set[int] = set()
         self.failed = 0
-        """Listings whose batch call failed in this run."""
+        """Listings whose batch call failed, or brought nothing of use, in this run."""
 
     async def pump(self, arrived: asyncio.Event, finished: asyncio.Event) -> None:
         """Ask for all that is due until nothing is and `finished` is set.
@@ -89,7 +89,7 @@ class BatchReader:
     async def _read_batch(self, ids: list[int]) -> None:
         try:
             page = await self._client.listings_batch(ids)
-            await self._writer.run(self._commit, ids, page)
+            self.failed += await self._writer.run(self._commit, ids, page)
         except NotFound:
             await self._writer.run(self._commit, ids, Page(0, [], [], 0))
         except UserError:
@@ -105,18 +105,25 @@ class BatchReader:
         due = int(self._clock.now()) + RETRY_S
         await self._writer.run(listings.postpone_batch, ids, due, reason)
 
-    def _commit(self, connection: sqlite3.Connection, ids: list[int], page: Page[Listing]) -> None:
-        """One transaction: states, images, and which ids the answer left out."""
+    def _commit(self, connection: sqlite3.Connection, ids: list[int], page: Page[Listing]) -> int:
+        """One transaction: states, images, and which ids the answer left out.
+
+        Returns:
+            how many listings were not told and wait until tomorrow.
+        """
         now = int(self._clock.now())
         asked = set(ids)
-        told = [one for one in page.items if one.listing_id in asked]
+        named = [one for one in page.items if one.listing_id in asked]
+        told = [one for one in named if one.images is not None or one.state not in {ACTIVE, None}]
         batched = [self._as_batched(one) for one in told]
         listings.record_batch(connection, batched, now, now + int(self._refresh_s))
         for one in batched:
             queue.add_images(connection, one.listing_id, one.images, self._which, now)
         absent = asked - {one.listing_id for one in told}
         broken = f"broken answer: {page.broken[0]}" if page.broken else None
-        listings.record_absent(connection, sorted(absent), now, broken)
+        if len(told) < len(named):
+            broken = "broken answer: a listing without its images"
+        return listings.record_absent(connection, sorted(absent), now, broken)
 
     def _as_batched(self, listing: Listing) -> Batched:
         return Batched(

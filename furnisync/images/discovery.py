@@ -172,12 +172,13 @@ class Discovery:
         )
         complete = True
         if await self._pass_is_due():
-            complete = await self._read_pass(reader, looker, tree, plan)
+            complete = await self._read_pass(reader, tree, plan)
         elif await self.seconds_to_next() <= 1.0:
             self.doing = "looking for new listings"
             found = await looker.look()
             log.info("%d new listings since the last look", found)
-        return await self._read_shops(reader, tree) and complete
+        swept = await looker.sweep_changed()
+        return await self._read_shops(reader, tree) and swept and complete
 
     async def plan_ahead(self) -> None:
         """`furnisync plan`: make sure that each interval of the plan is in reach, no more.
@@ -199,9 +200,7 @@ class Discovery:
         furniture = frozenset[int]().union(*(tree.subtree(one.id) for one in plan.taxonomies))
         return ListReader(self._client, self._writer, self._clock, furniture, self._pages_at_once)
 
-    async def _read_pass(
-        self, reader: ListReader, looker: Looker, tree: Tree, plan: CrawlPlan
-    ) -> bool:
+    async def _read_pass(self, reader: ListReader, tree: Tree, plan: CrawlPlan) -> bool:
         self.doing = "reading all of furniture"
         passes = PassReader(
             reader,
@@ -211,12 +210,7 @@ class Discovery:
             self._plan_path,
             marks_shops=not self._scope.every_shop,
         )
-        read = await passes.run(plan)
-        if not read.complete:
-            return False
-        if await self._writer.run(crawl.count_intervals, read.pass_id) > len(plan.taxonomies):
-            await looker.sweep_changed(read.started_at)
-        return True
+        return bool((await passes.run(plan)).complete)
 
     async def _read_shops(self, reader: ListReader, tree: Tree) -> bool:
         if not self._scope.every_shop and await self._pass_is_due():

@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from furnisync.catalog import crawl, listings
 from furnisync.catalog.crawl import LIMIT, STRIDE
@@ -21,6 +22,10 @@ log = logging.getLogger("furnisync.discover")
 INDEX_LAG_S = 600
 """A listing may enter the search index this long after it was created or changed."""
 LOOKED_AT = "looked_at"
+SWEEP_SINCE = "sweep_since"
+"""Set with the end of a pass over several intervals, until what changed meanwhile was read."""
+
+Reached = Literal["known ground", "a broken page", "the end of what a query shows"]
 
 
 class Looker:
@@ -53,32 +58,40 @@ class Looker:
         reached = [
             await self._read_back(root, "created", since - INDEX_LAG_S) for root in self._roots
         ]
-        if all(reached):
+        if all(end == "known ground" for end in reached):
             await self._writer.run(set_meta, LOOKED_AT, str(began))
         return await self._writer.run(_count_listings) - before
 
-    async def sweep_changed(self, since: int) -> None:
+    async def sweep_changed(self) -> bool:
         """After a pass over several intervals: read what changed while it ran.
 
         A listing whose price moved from an interval that was still to be read into one that had
         been read was in neither; it is among the changed.
+
+        Returns:
+            False where a page failed: the sweep is still to be done.
         """
+        told = await self._writer.run(get_meta, SWEEP_SINCE)
+        if told is None:
+            return True
         for root in self._roots:
-            if not await self._read_back(root, "updated", since - INDEX_LAG_S):
+            end = await self._read_back(root, "updated", int(told) - INDEX_LAG_S)
+            if end == "a broken page":
+                return False
+            if end != "known ground":
                 log.warning(
                     "taxonomy %d: not all that changed during the pass could be looked at;"
                     " a listing that was new and changed its price meanwhile may be missing until"
                     " the next pass",
                     root,
                 )
+        await self._writer.run(set_meta, SWEEP_SINCE, None)
+        return True
 
-    async def _read_back(self, root: int, sort_on: SortOn, until: int) -> bool:
+    async def _read_back(self, root: int, sort_on: SortOn, until: int) -> Reached:
         """Read pages, newest first, to the first that reaches back to `until`.
 
         Where the reach ends before that, the child nodes are read instead: each shows as many.
-
-        Returns:
-            whether everything since `until` was seen.
         """
         moment: Callable[[Listing], int | None] = (
             (lambda one: one.created) if sort_on == "created" else (lambda one: one.updated)
@@ -92,14 +105,19 @@ class Looker:
                 raise
             except (Transient, Terminal) as error:
                 log.warning("a look at what is new broke off at listing %d: %s", start, error)
-                return False
+                return "a broken page"
             await self._writer.run(self._commit, page)
             times = [at for at in map(moment, page.items) if at is not None]
             if page.sent < LIMIT or (times and min(times) < until):
-                return True
-        children = self._tree.children(root)
-        reached = [await self._read_back(child, sort_on, until) for child in children]
-        return bool(reached) and all(reached)
+                return "known ground"
+        reached = [
+            await self._read_back(child, sort_on, until) for child in self._tree.children(root)
+        ]
+        if "a broken page" in reached:
+            return "a broken page"
+        if set(reached) == {"known ground"}:
+            return "known ground"
+        return "the end of what a query shows"
 
     def _commit(self, connection: sqlite3.Connection, page: Page[Listing]) -> None:
         listings.add_listed(

@@ -9,17 +9,20 @@ import asyncio
 import itertools
 import logging
 import sqlite3
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from furnisync.catalog import crawl, listings
 from furnisync.catalog.crawl import Bounds, Interval, PassRow
+from furnisync.catalog.schema import set_meta
 from furnisync.clock import Clock
 from furnisync.database import Writer
 from furnisync.etsy.taxonomy import Tree
 from furnisync.images.cuts import HIGHEST, cut, merge
 from furnisync.images.giants import make_shops_due, named, split_giant, widen
+from furnisync.images.looks import SWEEP_SINCE
 from furnisync.images.plan_file import CrawlPlan, save_cuts, save_merged, without_covered
 from furnisync.images.reading import ListReader, Reading
 
@@ -61,11 +64,12 @@ class PassReader:
             the pass; its `complete` is 1 only if every interval was read whole.
         """
         current = await self._writer.run(self._open_or_begin, await self._merge(plan))
-        for _ in range(ROUNDS):
+        for left in reversed(range(ROUNDS)):
             await self._read_pending(current.pass_id)
-            if await self._writer.run(self._finish, current.pass_id, _covers_all(plan)):
+            if await self._writer.run(self._finish, current.pass_id, plan):
                 break
-            await self._writer.run(crawl.retry_failed, current.pass_id)
+            if left:
+                await self._writer.run(crawl.retry_failed, current.pass_id)
         found = await self._writer.run(crawl.last_pass)
         assert found is not None
         return found
@@ -99,7 +103,7 @@ class PassReader:
             breaks = merge(one.price_breaks, counts.get(one.id, {}))
             if dropped := set(one.price_breaks) - set(breaks):
                 log.info("taxonomy %d: %d price intervals merged", one.id, len(dropped))
-                await asyncio.to_thread(save_merged, self._plan_path, one.id, dropped)
+                await self._save(save_merged, one.id, sorted(dropped))
             taxonomies.append(msgspec.structs.replace(one, price_breaks=breaks))
         return CrawlPlan(tuple(taxonomies))
 
@@ -138,7 +142,9 @@ class PassReader:
         reading = await self._reader.read(interval)
         now = int(self._clock.now())
         if reading.ended == "complete":
-            await self._writer.run(crawl.mark_interval_done, interval.interval_id, now)
+            found = await self._writer.run(crawl.mark_interval_done, interval.interval_id, now)
+            if interval.part == "whole" and found < (reading.count or 0):
+                log.warning("%s: %d of %d listings came", named(interval), found, reading.count)
         elif reading.ended == "over_reach":
             await self._cut(interval, reading)
         else:
@@ -162,7 +168,19 @@ class PassReader:
         reason = f"{count:,} listings, cut into {len(bounds)}"
         log.info("%s holds %s", named(interval), reason)
         await self._writer.run(crawl.split_interval, interval, bounds, "whole", reason)
-        await asyncio.to_thread(save_cuts, self._plan_path, interval.taxonomy_id, cuts)
+        await self._save(save_cuts, interval.taxonomy_id, cuts)
+
+    async def _save(
+        self,
+        save: Callable[[Path, int, Sequence[float]], None],
+        taxonomy_id: int,
+        breaks: Sequence[float],
+    ) -> None:
+        """Mend the plan file; where it cannot be written (a full disk) the pass goes on."""
+        try:
+            await asyncio.to_thread(save, self._plan_path, taxonomy_id, breaks)
+        except OSError as error:
+            log.warning("%s could not be mended: %s", self._plan_path, error)
 
     async def _prices(self, interval: Interval, reading: Reading) -> list[float]:
         assert interval.taxonomy_id is not None
@@ -172,15 +190,17 @@ class PassReader:
         )
         return known if len(known) >= ENOUGH_KNOWN else [*known, *reading.prices]
 
-    def _finish(self, connection: sqlite3.Connection, pass_id: int, covers_all: bool) -> bool:  # noqa: FBT001
+    def _finish(self, connection: sqlite3.Connection, pass_id: int, plan: CrawlPlan) -> bool:
         """End the pass if it is complete, with all that follows from having seen everything."""
         now = int(self._clock.now())
         if not crawl.finish_pass(connection, pass_id, now):
             return False
         current = crawl.last_complete_pass(connection)
         assert current is not None
+        if crawl.count_intervals(connection, pass_id) > len(plan.taxonomies):
+            set_meta(connection, SWEEP_SINCE, str(current.started_at))
         listings.want_unseen(connection, pass_id, now)
-        if covers_all and self._marks_shops:
+        if _covers_all(plan) and self._marks_shops:
             listings.mark_all_shops_synced(connection, current.started_at)
         make_shops_due(connection, self._tree, pass_id)
         return True

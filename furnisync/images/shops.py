@@ -62,9 +62,6 @@ class ShopReader:
                 return await self._read_lists(shop_id)
             if reading.ended == "failed":
                 return reading.reason or "unknown"
-            await self._writer.run(
-                crawl.mark_interval_done, interval.interval_id, int(self._clock.now())
-            )
         return None
 
     def _split(self, connection: sqlite3.Connection, interval: Interval) -> None:
