@@ -7,6 +7,7 @@ system may have lost what it had not yet written out, at most some minutes' wort
 import hashlib
 import logging
 import sqlite3
+from collections.abc import Callable
 
 from furnisync.catalog import queue
 from furnisync.catalog.schema import get_meta, set_meta
@@ -20,17 +21,21 @@ UNWRITTEN_S = 600
 """Older data than this is on the disk: systems write out within a minute."""
 CLEAN_END = "clean_end"
 ALIVE_AT = "alive_at"
+RECHECK_SINCE = "recheck_since"
+"""Files since then are still to be checked: kept until that is done, however often we die."""
 
 
 def mark_running(connection: sqlite3.Connection) -> bool:
     """Note that a run began.
 
     Returns:
-        whether the one before it ended cleanly.
+        whether no files are to be checked, since the one before it ended cleanly.
     """
-    clean = get_meta(connection, CLEAN_END) != "0"
+    if get_meta(connection, CLEAN_END) == "0" and get_meta(connection, RECHECK_SINCE) is None:
+        alive_at = int(get_meta(connection, ALIVE_AT) or 0)
+        set_meta(connection, RECHECK_SINCE, str(alive_at - UNWRITTEN_S))
     set_meta(connection, CLEAN_END, "0")
-    return clean
+    return get_meta(connection, RECHECK_SINCE) is None
 
 
 def mark_alive(connection: sqlite3.Connection, now: int) -> None:
@@ -43,8 +48,12 @@ def mark_ended(connection: sqlite3.Connection) -> None:
     set_meta(connection, CLEAN_END, "1")
 
 
-def recheck_recent(writer: Writer, store: Store, clock: Clock) -> int:
+def recheck_recent(
+    writer: Writer, store: Store, clock: Clock, stopping: Callable[[], bool] = lambda: False
+) -> int:
     """Read the files of the last minutes before the end; queue anew what is not whole.
+
+    When `stopping` says so it breaks off, and the next run does it.
 
     Returns:
         how many were queued.
@@ -52,23 +61,27 @@ def recheck_recent(writer: Writer, store: Store, clock: Clock) -> int:
     files = writer.submit(_recent).result()
     if files:
         log.info("the last run did not end cleanly: checking its last %d images", len(files))
-    wrong = [
-        (listing_id, image_id)
-        for listing_id, image_id, file, sha256 in files
-        if not _is_whole(store, file, sha256)
-    ]
+    wrong = []
+    for listing_id, image_id, file, sha256 in files:
+        if stopping():
+            return 0
+        if not _is_whole(store, file, sha256):
+            wrong.append((listing_id, image_id))
     if wrong:
         log.warning(
             "%d images were damaged when the last run ended; fetching them anew", len(wrong)
         )
-        reason = "damaged when a run ended"
-        writer.submit(queue.requeue, wrong, reason, int(clock.now())).result()
+    writer.submit(_end_recheck, wrong, int(clock.now())).result()
     return len(wrong)
 
 
 def _recent(connection: sqlite3.Connection) -> list[tuple[int, int, str, bytes]]:
-    alive_at = int(get_meta(connection, ALIVE_AT) or 0)
-    return queue.recent_files(connection, alive_at - UNWRITTEN_S)
+    return queue.recent_files(connection, int(get_meta(connection, RECHECK_SINCE) or 0))
+
+
+def _end_recheck(connection: sqlite3.Connection, wrong: list[tuple[int, int]], now: int) -> None:
+    queue.requeue(connection, wrong, "damaged when a run ended", now)
+    set_meta(connection, RECHECK_SINCE, None)
 
 
 def _is_whole(store: Store, file: str, sha256: bytes) -> bool:

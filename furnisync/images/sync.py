@@ -14,13 +14,14 @@ import msgspec
 from furnisync import __version__
 from furnisync.catalog import queue
 from furnisync.catalog.schema import open_catalog, read_catalog
+from furnisync.catalog.wrong_clock import mend_times
 from furnisync.clock import Clock
 from furnisync.config import Environment, HomeFiles, ImageSettings, Mode, Settings
 from furnisync.database import Writer
-from furnisync.errors import Terminal, Transient, UserError
+from furnisync.errors import ConfigError, Terminal, Transient, UserError
 from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
-from furnisync.images.discovery import Discovery, Scope, reset_shops
+from furnisync.images.discovery import DAY_S, Discovery, Scope, reset_shops
 from furnisync.images.download import Downloader, DownloadLimits
 from furnisync.images.downloads import DownloadWorker
 from furnisync.images.plan_file import load_plan
@@ -134,6 +135,8 @@ class ImageSync:
         """
         now = int(self._clock.now())
         images = self._settings.images
+        refresh_s = int(self._settings.crawl.refresh_days * DAY_S)
+        await writer.run(mend_times, now, refresh_s)
         if self._run.reset_shops:
             await writer.run(reset_shops, now)
         queued = await writer.run(
@@ -141,7 +144,13 @@ class ImageSync:
         )
         if queued:
             log.info("the settings want %d more images of listings that are known", queued)
-        self._files.images.mkdir(exist_ok=True)
+        try:
+            self._files.images.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"{self._files.images} cannot be made a folder of images ({error.strerror}):"
+                " move away what stands in its place."
+            ) from error
         return await writer.run(mark_running)
 
     def _discovery(self, client: EtsyClient, writer: Writer) -> Discovery:
@@ -179,23 +188,25 @@ class ImageSync:
     ) -> bool:
         """Run the stages side by side until the work is done, one breaks, or we are told to end."""
 
-        async def discover_and_download() -> bool:
-            return await self._run_rounds(discovery, writer, worker)
-
-        async def download() -> None:
+        async def begin_downloads() -> None:
             if not clean:
-                await asyncio.to_thread(recheck_recent, writer, store, self._clock)
+                stopping = self._stopping.is_set
+                await asyncio.to_thread(recheck_recent, writer, store, self._clock, stopping)
             worker.start()
 
-        work = asyncio.create_task(discover_and_download())
+        begin = asyncio.create_task(begin_downloads())
+        work = asyncio.create_task(self._run_rounds(discovery, writer, worker, begin))
         report = asyncio.create_task(reporter.run())
         stop = asyncio.create_task(self._stopping.wait())
-        begin = asyncio.create_task(download())
         tasks = (work, report, stop, begin)
         try:
-            await asyncio.wait((work, report, stop), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if done == {begin}:
+                begin.result()
+                await asyncio.wait((work, report, stop), return_when=asyncio.FIRST_COMPLETED)
             if stop.done():
                 worker.stop()
+                writer.give_up()
                 await client.drain(STOP_CALLS_S)
                 return False
             if report.done():
@@ -211,11 +222,16 @@ class ImageSync:
                 await asyncio.to_thread(worker.join)
 
     async def _run_rounds(
-        self, discovery: Discovery, writer: Writer, worker: DownloadWorker
+        self,
+        discovery: Discovery,
+        writer: Writer,
+        worker: DownloadWorker,
+        begin: asyncio.Task[None],
     ) -> bool:
         while True:
             complete = await self._round(discovery)
             if self._run.ends:
+                await begin
                 await self._wait_for_images(discovery, writer, worker)
                 return complete
             pause_s = await discovery.seconds_to_next() if complete else RETRY_ROUND_S
