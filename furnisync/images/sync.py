@@ -206,7 +206,6 @@ class ImageSync:
                 await asyncio.wait((work, report, stop), return_when=asyncio.FIRST_COMPLETED)
             if stop.done():
                 worker.stop()
-                writer.give_up()
                 await client.drain(STOP_CALLS_S)
                 return False
             if report.done():

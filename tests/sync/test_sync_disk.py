@@ -45,7 +45,7 @@ def limit_files(pid: int, size: int) -> None:
 def test_databases_that_cannot_grow_wait_until_they_can(bent_home, bent):
     """The limit on the size of a file stands for the disk that is full."""
     run = bent_home.start("--fast", limits={resource.RLIMIT_FSIZE: 300_000})
-    run.until(lambda: "cannot be written" in run.words)
+    run.until(lambda: "no room on its disk" in run.words)
     limit_files(run.pid, resource.RLIM_INFINITY)
     ended = run.wait()
     assert ended.status == 0, ended.out
@@ -56,7 +56,7 @@ def test_databases_that_cannot_grow_wait_until_they_can(bent_home, bent):
 
 def test_waiting_for_room_ends_by_a_signal_and_is_gone_on_with(bent_home, bent):
     run = bent_home.start("--fast", limits={resource.RLIMIT_FSIZE: 300_000})
-    run.until(lambda: "cannot be written" in run.words)
+    run.until(lambda: "no room on its disk" in run.words)
     run.process.terminate()
     ended = run.wait(10)
     assert "Traceback" not in ended.out
