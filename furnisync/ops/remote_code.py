@@ -19,6 +19,7 @@ PARTS = (
     "requirements.lock", "README.md", "CHANGELOG.md", "LICENSE", "SECURITY.md",
 )  # fmt: skip
 """All that the other computer gets: no data, no key, no tests."""
+NO_CODE = (".db", ".db-wal", ".db-shm", ".log", ".pyc")
 NEEDED = ("furnisync", "Makefile", "pyproject.toml", "requirements.lock")
 
 PYTHONS = (
@@ -27,7 +28,6 @@ PYTHONS = (
     "/opt/homebrew/bin/python3", "/usr/local/bin/python3",
     "/Library/Frameworks/Python.framework/Versions/Current/bin/python3",
 )  # fmt: skip
-NO_PYTHON = 95
 
 FIND_PYTHON = """
 for p in {names}; do
@@ -51,7 +51,7 @@ if [ ! -d $u ] && [ ! -f furnisync/__init__.py ]; then
   done
 fi
 n=$u/$$; mkdir -p $n/new $n/old; cat > $n/code
-if [ "$(wc -c < $n/code)" -ne {size} ]; then echo 'not all of it arrived' >&2; exit 1; fi
+if [ $(wc -c < $n/code) -ne {size} ]; then echo 'not all of it arrived' >&2; exit 1; fi
 tar -xmzf $n/code -C $n/new
 for f in $n/new/*; do
   b=${{f##*/}}
@@ -112,6 +112,8 @@ def pack_code(root: Path) -> bytes:
 def _only_code(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     name = member.name.rsplit("/", 1)[-1]
     if not (member.isfile() or member.isdir()) or name == "__pycache__" or name.startswith("."):
+        return None
+    if name.endswith(NO_CODE):
         return None
     member.uid = member.gid = 0
     member.uname = member.gname = ""
