@@ -33,8 +33,8 @@ def cut(low: float | None, high: float | None, count: int, prices: Sequence[floa
     inside = sorted(price for price in prices if bottom <= price <= top)
     pieces = max(2, math.ceil(count / TARGET))
     cuts = _quantile_cuts(inside, pieces, bottom, top) if inside else set()
-    if not cuts and top - bottom > CENT * 1.5:
-        cuts = {_beside(_middle(bottom, top))} | _around(inside)
+    if not cuts:
+        cuts = {_middle(bottom, top)} | _around(inside)
     return sorted(one for one in cuts if bottom < one < top)
 
 
@@ -62,8 +62,13 @@ def _beside(price: float) -> float:
 
 
 def _middle(bottom: float, top: float) -> float:
-    """Prices spread over orders of magnitude: the geometric middle halves them better."""
-    return math.sqrt(max(bottom, 1.0) * top) if top > 4 * max(bottom, 1.0) else (bottom + top) / 2
+    """The cut nearest to the middle; strictly inside whatever holds two prices.
+
+    Prices spread over orders of magnitude: the geometric middle halves them better.
+    """
+    low = max(bottom, 1.0)
+    middle = math.sqrt(low * top) if top > 4 * low else (bottom + top) / 2
+    return round((round(middle * 100 - 0.5) + 0.5) / 100, 3)
 
 
 def merge(
