@@ -1,14 +1,13 @@
 """`furnisync remote HOST ...`: the same program on another computer, over the user's own ssh."""
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
+from furnisync.cli.console import make_console
 from furnisync.cli.service_commands import WhichJob
 from furnisync.cli.words import size
 from furnisync.config import read_environment
@@ -95,9 +94,8 @@ def _install(host: RemoteHost, python: str | None) -> None:
 def status(context: typer.Context, folder: Folder = DEFAULT_FOLDER) -> None:
     """Show the services and the whole picture of the home there."""
     host = _host(context, folder)
-    columns = shutil.get_terminal_size((100, 24)).columns
     script = (
-        f"export COLUMNS={columns}; s=0; {FURNISYNC} service status 2>&1 || s=$?;"
+        f"s=0; {FURNISYNC} service status 2>&1 || s=$?;"
         f" echo; {FURNISYNC} status 2>&1 || s=$?; exit $s"
     )
     raise typer.Exit(host.show("show the status", host.inside(script)))
@@ -151,7 +149,7 @@ def pull(
     """Bring copies of both databases and of the metadata, each the whole state at one instant."""
     host = _host(context, folder)
     target = to or read_environment().home / "pulled" / host.name
-    console = Console()
+    console = make_console()
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=32), DownloadColumn())
     _say(f"taking copies on {host.name} ...")
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:

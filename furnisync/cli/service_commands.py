@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 
 from furnisync.cli.console import make_console
+from furnisync.cli.logs import LINE, TIME, PlainFormatter
 from furnisync.cli.run_data import run_data_sync
 from furnisync.cli.run_images import run_image_sync
 from furnisync.cli.words import clock_time, duration
@@ -220,18 +221,28 @@ def logs(
 @service_app.command(hidden=True)
 def run(job: Job, *, under: Annotated[Under, typer.Option()] = "systemd") -> None:
     """What the units start: the sync with its own log."""
-    environment = read_environment()
-    log_to(log_of(environment.home, job))
-    if under == "launchd":
-        _keep_awake()
-    log.info("the %s service starts (pid %d)", job, os.getpid())
     try:
-        status = _run_job(job, environment.home)
+        status = _run_with_log(job, under)
     except UserError as error:
         log.error("%s", error)  # noqa: TRY400 -- words for the user
         # launchd would try for ever; systemd knows that 2 is not worth another try.
         raise typer.Exit(0 if under == "launchd" else EXIT_USAGE) from None
     raise typer.Exit(status)
+
+
+def _run_with_log(job: Job, under: Under) -> int:
+    home = read_environment().home
+    path = log_of(home, job)
+    try:
+        log_to(path, PlainFormatter(LINE, TIME))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}): mend that and start the service again."
+        ) from error
+    if under == "launchd":
+        _keep_awake()
+    log.info("the %s service starts (pid %d)", job, os.getpid())
+    return _run_job(job, home)
 
 
 def _run_job(job: Job, home: Path) -> int:

@@ -20,7 +20,7 @@ STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 class RotatingOutput(RotatingFileHandler):
     """A rotating log file that is the process's standard output and error as well."""
 
-    def __init__(self, path: Path, max_bytes: int = MAX_BYTES, keep: int = KEEP) -> None:
+    def __init__(self, path: Path, max_bytes: int, keep: int) -> None:
         """Open the log and point the process's output at it.
 
         Raises:
@@ -28,9 +28,6 @@ class RotatingOutput(RotatingFileHandler):
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         super().__init__(path, maxBytes=max_bytes, backupCount=keep, encoding="utf-8")
-        self.setFormatter(
-            logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
-        )
         self._point_output_here()
 
     def doRollover(self) -> None:  # noqa: N802 -- the library's name
@@ -48,7 +45,14 @@ class RotatingOutput(RotatingFileHandler):
         os.dup2(self.stream.fileno(), STANDARD_ERROR)
 
 
-def log_to(path: Path, max_bytes: int = MAX_BYTES, keep: int = KEEP) -> None:
-    """Send all output of this process to a rotating file; levels of loggers stay as they are."""
+def log_to(
+    path: Path, form: logging.Formatter, max_bytes: int = MAX_BYTES, keep: int = KEEP
+) -> None:
+    """Send all output of this process to a rotating file; levels of loggers stay as they are.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     handler = RotatingOutput(path, max_bytes, keep)
+    handler.setFormatter(form)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

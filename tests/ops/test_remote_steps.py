@@ -229,6 +229,13 @@ def test_pull_brings_whole_copies_and_goes_on_after_a_break(full_box, tmp_path):
     assert not (there(box) / ".furnisync-pull").exists()
     again = box.remote(*arguments)
     assert again.returncode == 0, again.stderr
+    looked = subprocess.run(
+        [sys.executable, "-m", "furnisync", "status"],
+        env={**clean_environment(), "FURNISYNC_HOME": str(to)}, cwd=tmp_path,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert looked.returncode == 0, looked.stderr
+    assert "60 active" in looked.stdout
 
 
 def test_pull_puts_a_new_file_only_when_it_is_right(full_box, tmp_path):

@@ -65,7 +65,7 @@ def test_everything_that_a_process_says_is_rotated(tmp_path):
 import logging, os, sys
 from pathlib import Path
 from furnisync.ops.service_log import log_to
-log_to(Path({str(log)!r}), max_bytes=2000, keep=3)
+log_to(Path({str(log)!r}), logging.Formatter("%(message)s"), max_bytes=2000, keep=3)
 logging.getLogger("furnisync").setLevel(logging.INFO)
 for number in range(200):
     print("printed", number)
