@@ -19,6 +19,7 @@ from furnisync.catalog.crawl import Bounds, Interval, PassRow
 from furnisync.catalog.schema import set_meta
 from furnisync.clock import Clock
 from furnisync.database import Writer
+from furnisync.errors import ConfigError
 from furnisync.etsy.taxonomy import Tree
 from furnisync.images.cuts import HIGHEST, cut, merge
 from furnisync.images.giants import make_shops_due, named, split_giant, widen
@@ -176,10 +177,10 @@ class PassReader:
         taxonomy_id: int,
         breaks: Sequence[float],
     ) -> None:
-        """Mend the plan file; where it cannot be written (a full disk) the pass goes on."""
+        """Mend the plan file; where it cannot be (a full disk, a user's typo) the pass goes on."""
         try:
             await asyncio.to_thread(save, self._plan_path, taxonomy_id, breaks)
-        except OSError as error:
+        except (OSError, ConfigError) as error:
             log.warning("%s could not be mended: %s", self._plan_path, error)
 
     async def _prices(self, interval: Interval, reading: Reading) -> list[float]:

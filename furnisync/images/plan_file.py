@@ -79,7 +79,7 @@ def load_plan(path: Path, tree: Tree | None, dropped: Collection[int] = frozense
 def _document(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"{path} is not JSON ({error}): mend it, or delete it for the plan that ships."
         ) from error
@@ -102,7 +102,7 @@ def _entry(path: Path, place: int, entry: object) -> PlannedTaxonomy:
     if not isinstance(entry, dict):
         raise ConfigError(f'{where} must be an object with "id", "name" and "price_breaks".')
     number = entry.get("id")
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 2**63:
         raise ConfigError(f'{where}: "id" is {number!r}, it must be a taxonomy id such as 967.')
     where += f" (taxonomy {number})"
     breaks = entry.get("price_breaks")
@@ -142,6 +142,10 @@ def save_cuts(path: Path, taxonomy_id: int, cuts: Sequence[float]) -> None:
     """Add price breaks to an entry, atomically; everything else in the file stays as it is.
 
     An entry that the user took out meanwhile is left out.
+
+    Raises:
+        ConfigError: the user broke the file meanwhile.
+        OSError: it cannot be written; the old one stays.
     """
     _save(path, taxonomy_id, lambda breaks: {*breaks, *cuts})
 
@@ -153,14 +157,17 @@ def save_merged(path: Path, taxonomy_id: int, dropped: Collection[float]) -> Non
 
 def _save(path: Path, taxonomy_id: int, change: Callable[[set[float]], Collection[float]]) -> None:
     document = _document(path)
-    for entry in document["taxonomies"]:
+    for place, entry in enumerate(document["taxonomies"], start=1):
         if isinstance(entry, dict) and entry.get("id") == taxonomy_id:
-            breaks = sorted(change(set(entry["price_breaks"])))
+            breaks = sorted(change(set(_entry(path, place, entry).price_breaks)))
             entry["price_breaks"] = [int(one) if one == int(one) else one for one in breaks]
     beside = path.with_suffix(".json.part")
-    with beside.open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            json.dump(document, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
