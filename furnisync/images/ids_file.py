@@ -7,10 +7,13 @@ import msgspec
 
 from furnisync.errors import ConfigError
 
-_ID = re.compile(r"[1-9]\d{0,18}")
+_ID = re.compile(r"([1-9]\d{0,18})", re.ASCII)
 _URL = re.compile(
-    r"(?:https?://)?(?:[\w-]+\.)*etsy\.com/(?:[\w-]+/)*listing/([1-9]\d{0,18})(?:[/?#].*)?"
+    r"(?:https?://)?(?:[\w-]+\.)*etsy\.com/(?:[\w-]+/)*listing/([1-9]\d{0,18})(?:[/?].*)?",
+    re.ASCII | re.IGNORECASE,
 )
+_AROUND = " \t<>\"',;"
+"""What may stand around an entry that was pasted from somewhere."""
 MAX_NAMED = 10
 
 
@@ -43,15 +46,15 @@ def read_ids(path: Path) -> IdsFile:
         raise ConfigError(f"{path} cannot be read ({why}): name a text file of ids.") from error
     ids: dict[int, None] = {}
     wrong: list[int] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        entry = line.split("#", 1)[0].strip()
+    for number, line in enumerate(text.split("\n"), start=1):
+        entry = line.split("#", 1)[0].strip(_AROUND)
         if not entry:
             continue
         found = _ID.fullmatch(entry) or _URL.fullmatch(entry)
-        if found is None or int(found[found.lastindex or 0]) >= 2**63:
+        if found is None or int(found[1]) >= 2**63:
             wrong.append(number)
         else:
-            ids[int(found[found.lastindex or 0])] = None
+            ids[int(found[1])] = None
     result = IdsFile(tuple(ids), tuple(wrong))
     if not ids:
         raise ConfigError(
