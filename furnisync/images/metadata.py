@@ -4,23 +4,21 @@ Written whole beside the old one and renamed over it, one listing at a time, so 
 grow with the dataset. Never the state that we work from.
 """
 
-import itertools
 import os
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-_ROWS = """
-SELECT listings.listing_id, listings.shop_id, image_id, rank, url, file, status
-FROM listings LEFT JOIN images
-  ON images.listing_id = listings.listing_id AND images.status <> 'unwanted'
-WHERE listings.shop_id IS NOT NULL OR listings.batched_at IS NOT NULL
-   OR listings.last_listed IS NOT NULL
-ORDER BY listings.listing_id, rank, image_id
+_ENTRIES = """
+SELECT '"' || listing_id || '": ' || json_object('shop_id', shop_id, 'images', json((
+    SELECT json_group_array(json_object('image_id', image_id, 'rank', rank, 'url', url,
+        'file', :folder || '/' || file, 'status', status))
+    FROM (SELECT * FROM images WHERE images.listing_id = listings.listing_id
+        AND status <> 'unwanted' ORDER BY rank, image_id))))
+FROM listings
+WHERE shop_id IS NOT NULL OR batched_at IS NOT NULL OR last_listed IS NOT NULL
+ORDER BY listing_id
 """
+"""SQLite writes the JSON, so that calls and downloads in other threads go on at full speed."""
 
 
 def write_metadata(connection: sqlite3.Connection, path: Path, folder: str) -> int:
@@ -38,14 +36,13 @@ def write_metadata(connection: sqlite3.Connection, path: Path, folder: str) -> i
         OSError: the disk is full or cannot be written; the old file stays.
     """
     beside = path.with_name(f".{path.name}.part")
-    encode = msgspec.json.Encoder().encode
     written = 0
     try:
         with beside.open("wb", buffering=1 << 20) as file:
             file.write(b"{")
-            for listing_id, entry in _entries(connection, folder):
+            for (entry,) in connection.execute(_ENTRIES, {"folder": folder}):
                 file.write(b",\n" if written else b"\n")
-                file.write(b'"%d": ' % listing_id + encode(entry))
+                file.write(entry.encode())
                 written += 1
             file.write(b"\n}\n")
             file.flush()
@@ -54,24 +51,3 @@ def write_metadata(connection: sqlite3.Connection, path: Path, folder: str) -> i
     finally:
         beside.unlink(missing_ok=True)
     return written
-
-
-def _entries(connection: sqlite3.Connection, folder: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    rows = connection.execute(_ROWS)
-    for listing_id, group in itertools.groupby(rows, key=lambda row: row["listing_id"]):
-        images = []
-        shop_id = None
-        for row in group:
-            shop_id = row["shop_id"]
-            if row["image_id"] is not None:
-                file = row["file"]
-                images.append(
-                    {
-                        "image_id": row["image_id"],
-                        "rank": row["rank"],
-                        "url": row["url"],
-                        "file": None if file is None else f"{folder}/{file}",
-                        "status": row["status"],
-                    }
-                )
-        yield listing_id, {"shop_id": shop_id, "images": images}
