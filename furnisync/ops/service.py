@@ -30,7 +30,7 @@ Under = Literal["launchd", "systemd"]
 
 STOP_TIMEOUT_S = 30
 """A sync ends within 5 s of the signal; a slow disk gets more before it is killed."""
-SETTLE_S = 6.0
+SETTLE_S = 10.0
 """A start that goes wrong for a reason that the user can mend shows itself within this."""
 
 

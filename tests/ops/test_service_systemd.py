@@ -129,6 +129,8 @@ def test_what_only_the_user_can_mend_is_told_and_not_tried_for_ever(world):
     assert "ETSY_API_KEY is not set" in refused.stderr
     state = world.state("images")
     assert (state["running"], state["last_exit"], state["restarts"]) == (False, "exit status 2", 0)
+    shown = world.systemd.run("systemctl", "--user", "is-active", "furnisync-images").stdout
+    assert shown.strip() == "failed", "no restart is waiting"
     (world.home / ".env").write_text(key)
     assert world.service("start", "images").returncode == 0
 

@@ -67,7 +67,7 @@ from pathlib import Path
 from furnisync.ops.service_log import log_to
 log_to(Path({str(log)!r}), logging.Formatter("%(message)s"), max_bytes=2000, keep=3)
 logging.getLogger("furnisync").setLevel(logging.INFO)
-for number in range(200):
+for number in range(400):
     print("printed", number)
     logging.getLogger("furnisync").info("logged %d", number)
 os.write(2, b"raw words\\n")
@@ -87,7 +87,7 @@ raise RuntimeError("the end")
     told = "".join(file.read_text() for file in reversed(files))
     for kind in ("printed", "logged"):
         numbers = [int(number) for number in re.findall(rf"{kind} (\d+)", told)]
-        assert numbers == list(range(numbers[0], 200)), "no line is lost between two files"
+        assert numbers == list(range(numbers[0], 400)), "no line is lost between two files"
 
 
 def nohup(home: Path, sandbox: SandboxProcess) -> tuple[subprocess.Popen[bytes], Path]:
