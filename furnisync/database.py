@@ -175,6 +175,25 @@ def _statements(script: str) -> Iterator[str]:
         yield statement
 
 
+async def read_in_thread(
+    read: Callable[Concatenate[sqlite3.Connection, P], T],
+    connection: sqlite3.Connection,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Run `read(connection, ...)` in a thread; cancelled, it waits for the thread to end.
+
+    So whoever cancels it may close the connection afterwards: under a thread that reads, that would
+    crash the process.
+    """
+    reading = asyncio.create_task(asyncio.to_thread(read, connection, *args, **kwargs))
+    try:
+        return await asyncio.shield(reading)
+    except asyncio.CancelledError:
+        await asyncio.wait([reading])
+        raise
+
+
 class Writer:
     """The one writer of a database: a connection and the thread that owns it.
 

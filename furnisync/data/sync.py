@@ -12,7 +12,7 @@ from furnisync.config import Environment, HomeFiles, Mode, Settings
 from furnisync.data.collector import Collected, Collector
 from furnisync.data.source import ShopSource
 from furnisync.data_status import DataStatus, cadence_of, read_data_status_from
-from furnisync.database import Writer
+from furnisync.database import Writer, read_in_thread
 from furnisync.errors import UserError
 from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
@@ -124,7 +124,7 @@ class DataSync:
         """Show how far it is, until cancelled."""
         with closing(open_history_reader(self._files.history)) as reader:
             while True:
-                status = await asyncio.to_thread(
+                status = await read_in_thread(
                     read_data_status_from, reader, self._files, self._settings.data, self._clock
                 )
                 self._show(status)

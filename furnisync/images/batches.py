@@ -69,6 +69,7 @@ class BatchReader:
         finally:
             for task in running:
                 task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def _start_due(self, room: int, also_partial: bool) -> set[asyncio.Task[None]]:  # noqa: FBT001
         started: set[asyncio.Task[None]] = set()

@@ -170,15 +170,29 @@ class Discovery:
         looker = Looker(
             self._client, self._writer, self._clock, tree, [one.id for one in plan.taxonomies]
         )
-        complete = True
+        complete = await self._pass_is_due() or await self._look(looker)
         if await self._pass_is_due():
-            complete = await self._read_pass(reader, tree, plan)
-        elif await self.seconds_to_next() <= 1.0:
-            self.doing = "looking for new listings"
-            found = await looker.look()
-            log.info("%d new listings since the last look", found)
-        swept = await looker.sweep_changed()
+            complete = await self._read_pass(reader, looker, tree, plan)
+        swept = await looker.sweep_changed() != "failed"
         return await self._read_shops(reader, tree) and swept and complete
+
+    async def _look(self, looker: Looker) -> bool:
+        """Look for new listings if that is due; more than can be looked at make a pass due."""
+        if await self.seconds_to_next() > 1.0:
+            return True
+        self.doing = "looking for new listings"
+        outcome = await looker.look()
+        if outcome == "beyond":
+            log.warning("more listings are new than can be looked at: all are read again")
+            await self._writer.run(set_meta, RESET_AT, str(int(self._clock.now())))
+        return outcome == "reached"
+
+    async def _keep_looking(self, looker: Looker) -> None:
+        """While a pass is read, which may take days: look for new listings as ever."""
+        while True:
+            await asyncio.sleep(await self.seconds_to_next())
+            if await looker.look() != "reached":
+                await asyncio.sleep(self._settings.crawl.look_every_s)
 
     async def plan_ahead(self) -> None:
         """`furnisync plan`: make sure that each interval of the plan is in reach, no more.
@@ -200,7 +214,9 @@ class Discovery:
         furniture = frozenset[int]().union(*(tree.subtree(one.id) for one in plan.taxonomies))
         return ListReader(self._client, self._writer, self._clock, furniture, self._pages_at_once)
 
-    async def _read_pass(self, reader: ListReader, tree: Tree, plan: CrawlPlan) -> bool:
+    async def _read_pass(
+        self, reader: ListReader, looker: Looker, tree: Tree, plan: CrawlPlan
+    ) -> bool:
         self.doing = "reading all of furniture"
         passes = PassReader(
             reader,
@@ -210,7 +226,12 @@ class Discovery:
             self._plan_path,
             marks_shops=not self._scope.every_shop,
         )
-        return bool((await passes.run(plan)).complete)
+        looks = asyncio.create_task(self._keep_looking(looker))
+        try:
+            return bool((await passes.run(plan)).complete)
+        finally:
+            looks.cancel()
+            await asyncio.gather(looks, return_exceptions=True)
 
     async def _read_shops(self, reader: ListReader, tree: Tree) -> bool:
         if not self._scope.every_shop and await self._pass_is_due():

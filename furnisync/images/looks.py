@@ -1,9 +1,14 @@
-"""Newest-first looks: what was created or changed since a time, read until known ground."""
+"""Newest-first looks: what was created or changed since a time, read until known ground.
+
+After each page it is noted how far the look has come, so that a killed one goes on there.
+"""
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
+
+import msgspec
 
 from furnisync.catalog import crawl, listings
 from furnisync.catalog.crawl import LIMIT, STRIDE
@@ -11,11 +16,11 @@ from furnisync.catalog.schema import get_meta, set_meta
 from furnisync.clock import Clock
 from furnisync.database import Writer
 from furnisync.errors import Terminal, Transient, UserError
-from furnisync.etsy.client import EtsyClient, SortOn
+from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.objects import Listing, Page
 from furnisync.etsy.taxonomy import Tree
 from furnisync.images.reading import as_listed
-from furnisync.images.walk import OFFSET_CAP
+from furnisync.images.walk import OFFSET_CAP, TRIES_OF_ODD_PAGE
 
 log = logging.getLogger("furnisync.discover")
 
@@ -25,7 +30,28 @@ LOOKED_AT = "looked_at"
 SWEEP_SINCE = "sweep_since"
 """Set with the end of a pass over several intervals, until what changed meanwhile was read."""
 
-Reached = Literal["known ground", "a broken page", "the end of what a query shows"]
+Moment = Literal["created", "updated"]
+Outcome = Literal["reached", "beyond", "failed"]
+"""Known ground was reached; more is new than all queries show; a page could not be had."""
+
+
+Place = tuple[int, int | None]
+"""The next offset in a node's list, -1 where it is done, and the oldest moment seen."""
+NOWHERE: Place = (0, None)
+
+
+class Walk(msgspec.Struct):
+    """How far a look has come.
+
+    Attributes:
+        until: known ground, unix seconds.
+        began: when it began.
+        nodes: its place in the list of each taxonomy node.
+    """
+
+    until: int
+    began: int
+    nodes: dict[int, Place] = msgspec.field(default_factory=dict)
 
 
 class Looker:
@@ -41,88 +67,122 @@ class Looker:
         self._tree = tree
         self._roots = roots
 
-    async def look(self) -> int:
+    async def look(self) -> Outcome:
         """Read the newest listings of each root until those that the last look already knew.
 
-        Where a page fails, or more is new than a query shows, the next look reaches back as far as
-        this one would have, and the log says so.
-
-        Returns:
-            how many listings were not known before.
+        Where a page fails, the next look reaches back as far as this one would have.
         """
-        began = int(self._clock.now())
         since = await self._writer.run(known_since)
         if since is None:
-            return 0
+            return "reached"
         before = await self._writer.run(_count_listings)
-        reached = [
-            await self._read_back(root, "created", since - INDEX_LAG_S) for root in self._roots
-        ]
-        if all(end == "known ground" for end in reached):
-            await self._writer.run(set_meta, LOOKED_AT, str(began))
-        return await self._writer.run(_count_listings) - before
+        walk, outcome = await self._walk("created", since)
+        if outcome != "failed":
+            await self._writer.run(set_meta, LOOKED_AT, str(walk.began))
+        found = await self._writer.run(_count_listings) - before
+        log.info("%d new listings since the last look", found)
+        return outcome
 
-    async def sweep_changed(self) -> bool:
+    async def sweep_changed(self) -> Outcome:
         """After a pass over several intervals: read what changed while it ran.
 
         A listing whose price moved from an interval that was still to be read into one that had
         been read was in neither; it is among the changed.
-
-        Returns:
-            False where a page failed: the sweep is still to be done.
         """
-        told = await self._writer.run(get_meta, SWEEP_SINCE)
-        if told is None:
-            return True
-        for root in self._roots:
-            end = await self._read_back(root, "updated", int(told) - INDEX_LAG_S)
-            if end == "a broken page":
-                return False
-            if end != "known ground":
-                log.warning(
-                    "taxonomy %d: not all that changed during the pass could be looked at;"
-                    " a listing that was new and changed its price meanwhile may be missing until"
-                    " the next pass",
-                    root,
-                )
-        await self._writer.run(set_meta, SWEEP_SINCE, None)
-        return True
+        since = await self._writer.run(get_meta, SWEEP_SINCE)
+        if since is None:
+            return "reached"
+        _, outcome = await self._walk("updated", int(since))
+        if outcome == "beyond":
+            log.warning(
+                "more has changed during the pass than can be looked at; a listing that changed"
+                " its price meanwhile may be missing until the next pass"
+            )
+        if outcome != "failed":
+            await self._writer.run(set_meta, SWEEP_SINCE, None)
+        return outcome
 
-    async def _read_back(self, root: int, sort_on: SortOn, until: int) -> Reached:
-        """Read pages, newest first, to the first that reaches back to `until`.
+    async def _walk(self, moment: Moment, since: int) -> tuple[Walk, Outcome]:
+        """Go on with the walk that a run before left, or begin one."""
+        until, key = since - INDEX_LAG_S, f"walk_{moment}"
+        saved = await self._writer.run(get_meta, key)
+        walk = Walk(until, int(self._clock.now()))
+        if saved is not None and (left := msgspec.json.decode(saved, type=Walk)).until == until:
+            walk = left
+        outcomes = [await self._read_back(walk, moment, root) for root in self._roots]
+        if "failed" in outcomes:
+            return walk, "failed"
+        await self._writer.run(set_meta, key, None)
+        return walk, "beyond" if "beyond" in outcomes else "reached"
+
+    async def _read_back(self, walk: Walk, moment: Moment, node: int) -> Outcome:
+        """Read pages, newest first, to the first that reaches back to known ground.
 
         Where the reach ends before that, the child nodes are read instead: each shows as many.
         """
-        moment: Callable[[Listing], int | None] = (
-            (lambda one: one.created) if sort_on == "created" else (lambda one: one.updated)
-        )
-        for start in range(0, OFFSET_CAP + 1, STRIDE):
+        behind: Collection[int] = ()
+        while 0 <= (start := walk.nodes.get(node, NOWHERE)[0]) <= OFFSET_CAP:
+            page = await self._fetch(moment, node, start)
+            if page is None:
+                return "failed"
+            walk.nodes[node] = _further(page, moment, walk, walk.nodes.get(node, NOWHERE), behind)
+            behind = {one.listing_id for one in page.items}
+            await self._writer.run(self._commit, page, moment, walk)
+        if start < 0:
+            return "reached"
+        children = self._tree.children(node)
+        outcomes = [await self._read_back(walk, moment, child) for child in children]
+        if "failed" in outcomes:
+            return "failed"
+        return "reached" if outcomes and "beyond" not in outcomes else "beyond"
+
+    async def _fetch(self, moment: Moment, node: int, start: int) -> Page[Listing] | None:
+        """A page; one that is shorter than it says is asked for again."""
+        for _ in range(TRIES_OF_ODD_PAGE):
             try:
                 page = await self._client.listings_active(
-                    taxonomy_id=root, sort_on=sort_on, sort_order="desc", offset=start
+                    taxonomy_id=node, sort_on=moment, sort_order="desc", offset=start
                 )
             except UserError:
                 raise
             except (Transient, Terminal) as error:
                 log.warning("a look at what is new broke off at listing %d: %s", start, error)
-                return "a broken page"
-            await self._writer.run(self._commit, page)
-            times = [at for at in map(moment, page.items) if at is not None]
-            if page.sent < LIMIT or (times and min(times) < until):
-                return "known ground"
-        reached = [
-            await self._read_back(child, sort_on, until) for child in self._tree.children(root)
-        ]
-        if "a broken page" in reached:
-            return "a broken page"
-        if set(reached) == {"known ground"}:
-            return "known ground"
-        return "the end of what a query shows"
+                return None
+            if _is_whole(page, start):
+                break
+        return page
 
-    def _commit(self, connection: sqlite3.Connection, page: Page[Listing]) -> None:
-        listings.add_listed(
-            connection, [as_listed(one) for one in page.items], int(self._clock.now())
-        )
+    def _commit(
+        self, connection: sqlite3.Connection, page: Page[Listing], moment: Moment, walk: Walk
+    ) -> None:
+        """One transaction: what the page brought, and that it came."""
+        now = int(self._clock.now())
+        listings.add_listed(connection, [as_listed(one) for one in page.items], now)
+        set_meta(connection, f"walk_{moment}", msgspec.json.encode(walk).decode())
+
+
+def _is_whole(page: Page[Listing], start: int) -> bool:
+    return page.sent >= LIMIT or page.count is None or start + page.sent >= page.count
+
+
+def _further(
+    page: Page[Listing], moment: Moment, walk: Walk, place: Place, behind: Collection[int]
+) -> Place:
+    """Where to go on after a page: behind it, or before it where it may have come too far.
+
+    That is so where listings before it have ended, and it neither shares one with the page before
+    (`behind`) nor holds one that is younger than the oldest seen.
+    """
+    start, oldest = place
+    times = [at for one in page.items if (at := getattr(one, moment)) is not None]
+    joins = any(one.listing_id in behind for one in page.items)
+    if start and oldest is not None and times and max(times) <= oldest and not joins:
+        return max(0, start - LIMIT // 2), oldest
+    oldest = min((*times, *(() if oldest is None else (oldest,))), default=None)
+    at_end = page.sent < LIMIT and _is_whole(page, start)
+    if at_end or (times and min(times) < walk.until):
+        return -1, oldest
+    return start + STRIDE, oldest
 
 
 def known_since(connection: sqlite3.Connection) -> int | None:

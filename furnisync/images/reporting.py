@@ -12,7 +12,7 @@ import msgspec
 from furnisync.catalog.schema import read_catalog, set_meta
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles, Mode, Settings
-from furnisync.database import Writer
+from furnisync.database import Writer, read_in_thread
 from furnisync.images.discovery import Discovery
 from furnisync.images.downloads import DownloadWorker
 from furnisync.images.metadata import write_metadata
@@ -78,9 +78,7 @@ class Reporter:
         while True:
             if self._worker.error is not None:
                 raise self._worker.error
-            status = await asyncio.to_thread(
-                read_status_from, self._reader, self._files, self._clock
-            )
+            status = await read_in_thread(read_status_from, self._reader, self._files, self._clock)
             self._measure(status)
             self._show(status)
             now = time.monotonic()
