@@ -192,7 +192,9 @@ def apply_wanted(
     if get_meta(connection, "wanted") == wanted:
         return 0
     queued = 0
-    marks = ",".join("?" * len(larger_than))
+    smaller = f"size IN ({','.join('?' * len(larger_than))})"
+    first = "rank = (SELECT min(rank) FROM images AS f WHERE f.listing_id = images.listing_id)"
+    due = smaller if which == "all" else f"{smaller} AND {first}"
     if which == "all":
         queued += connection.execute(
             "UPDATE images SET status = 'pending', next_try = ? WHERE status = 'unwanted'", (now,)
@@ -200,12 +202,17 @@ def apply_wanted(
     else:
         connection.execute(
             "UPDATE images SET status = 'unwanted', next_try = NULL"
-            " WHERE status IN ('pending', 'failed') AND file IS NULL AND rank >"
-            " (SELECT min(rank) FROM images AS first WHERE first.listing_id = images.listing_id)"
+            f" WHERE status IN ('pending', 'failed') AND file IS NULL AND NOT ({first})"
         )
+    # What was to be fetched in a size that is wanted no more: the file that we hold will do.
+    connection.execute(
+        "UPDATE images SET status = 'done', next_try = NULL, attempts = 0, reason = NULL"
+        f" WHERE file IS NOT NULL AND next_try IS NOT NULL AND NOT ({due})",
+        tuple(larger_than),
+    )
     queued += connection.execute(
-        f"UPDATE images SET status = 'pending', next_try = ?, attempts = 0"
-        f" WHERE file IS NOT NULL AND size IN ({marks})",
+        "UPDATE images SET status = 'pending', next_try = ?, attempts = 0"
+        f" WHERE file IS NOT NULL AND {due}",
         (now, *larger_than),
     ).rowcount
     set_meta(connection, "wanted", wanted)
