@@ -113,11 +113,12 @@ class NewHome:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.env: dict[str, str] = {}
         path.mkdir(exist_ok=True)
 
-    def environment(self, offset_s: float = 0) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("ETSY_", "FURNISYNC_"))}
-        return {**clean, "FURNISYNC_HOME": str(self.path)}
+        return {**clean, **self.env, "FURNISYNC_HOME": str(self.path)}
 
     def command(self, *arguments: object) -> list[str]:
         return [sys.executable, "-m", "furnisync", *map(str, arguments)]
