@@ -20,7 +20,7 @@ import msgspec
 from furnisync.clock import Clock
 from furnisync.config import DataSettings
 from furnisync.data.answers import ask_until_believed, doubt_listings, doubt_reviews
-from furnisync.data.list_walk import ask_at, next_position
+from furnisync.data.list_walk import REACH, ask_at, next_position
 from furnisync.data.source import ShopSource
 from furnisync.database import Writer
 from furnisync.errors import NotFound, Terminal, Transient, UserError
@@ -364,6 +364,12 @@ class Collector:
                 return
             await self._writer.run(staging.stage_shop, self._selection, shop_id, shop)
         appended = await self._writer.run(snapshots.append_shop_sync, shop_id)
+        missed = (sync.told or 0) - appended.active
+        if missed > 0 and (sync.told or 0) > REACH:
+            log.warning(
+                "shop %d: %s of its %s active listings are out of the search's reach",
+                shop_id, f"{missed:,}", f"{sync.told:,}",
+            )  # fmt: skip
         self._close(shop_id)
         self.collected.shops += 1
         self.collected.listings += appended.listing_dynamic

@@ -59,7 +59,7 @@ def record_drift(
         last = connection.execute(
             "SELECT max(compared) FROM api_fields WHERE kind = ?", (kind,)
         ).fetchone()[0]
-        if watch.number[kind] < ENOUGH or (last is not None and now_s - last < WEEK_S):
+        if watch.number.get(kind, 0) < ENOUGH or (last is not None and now_s - last < WEEK_S):
             continue
         known = _load(connection, kind)
         told += _new_and_changed(kind, fields, known)

@@ -230,6 +230,17 @@ def test_an_interrupted_walk_keeps_what_came_and_goes_on_there(tmp_path):
         assert read_reviews(home) == true_reviews(truth, truth.shops)
 
 
+def test_no_shop_has_a_review(tmp_path):
+    with small_sandbox(shops=12, listings=200, reviews_mean=0) as sandbox:
+        home = Home(tmp_path / "home", sandbox)
+        seed_catalog(home, sandbox)
+        home.sync()
+        truth = Truth(sandbox)
+        check_truth(home, truth, known=known_furniture(truth))
+        with no_calls(sandbox):
+            home.sync()
+
+
 def test_a_shop_whose_reviews_answer_404_waits_for_its_next_sync(bent_home, bent):
     shop_id = next(i for i, s in Truth(bent).shops.items() if s["findable"])
     bent.set_faults([{"do": "404", "call": REVIEW_CALL, "match": {"shop_id": str(shop_id)}}])

@@ -76,7 +76,7 @@ def test_both_programs_at_once(tmp_path):
 
 @pytest.mark.slow
 def test_both_programs_share_as_configured(tmp_path):
-    world = {"qps": 25, "qpd": 100_000, "shops": 40, "listings": 16_000, "reviews_mean": 1500}
+    world = {"qps": 25, "qpd": 100_000, "shops": 40, "listings": 10_000, "reviews_mean": 800}
     check_both(tmp_path, world, share=True)
 
 
