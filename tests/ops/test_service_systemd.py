@@ -56,9 +56,9 @@ def sandbox():
 def world(tmp_path, sandbox):
     user_home = tmp_path / "user"
     user_home.mkdir()
-    systemd = start_systemd(user_home)
-    yield World(user_home, make_home(tmp_path / ODD, sandbox), systemd)
-    systemd.close()
+    world = World(user_home, make_home(tmp_path / ODD, sandbox), start_systemd(user_home))
+    yield world
+    world.systemd.close()
 
 
 def test_life_of_both_services(world):
