@@ -137,7 +137,7 @@ def decode_page(body: bytes, kind: type[T]) -> Page[T]:
         ApiUnavailable: the body is no such answer at all.
     """
     try:
-        envelope = _envelope.decode(body)
+        envelope = _decode_envelope(body)
     except (ValueError, RecursionError) as error:
         raise ApiUnavailable(f"malformed answer ({error})") from error
     items: list[T] = []
@@ -148,6 +148,15 @@ def decode_page(body: bytes, kind: type[T]) -> Page[T]:
         except ValueError as error:
             broken.append(str(error))
     return Page(_told(envelope.count), items, broken, len(envelope.results))
+
+
+def _decode_envelope(body: bytes) -> _Envelope:
+    try:
+        return _envelope.decode(body)
+    except msgspec.DecodeError:
+        # Half a surrogate pair is JSON, and msgspec refuses it.
+        text = json.dumps(json.loads(body), ensure_ascii=False)
+        return _envelope.decode(text.encode("utf-8", "replace"))
 
 
 def _told(count: msgspec.Raw) -> int | None:
@@ -208,6 +217,8 @@ def _decode_field_by_field(raw: msgspec.Raw | bytes, kind: type[T]) -> T:
     usable = {}
     for field in msgspec.structs.fields(kind):
         if field.encode_name not in values:
+            if field.required:
+                raise ValueError(f"without {field.encode_name}")
             continue
         try:
             usable[field.name] = msgspec.json.decode(
