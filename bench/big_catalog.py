@@ -35,7 +35,7 @@ one AS (SELECT :first + n / :each AS listing, :first + n AS image, n % :each + 1
          WHEN n % 2 THEN 'failed' ELSE 'gone' END AS status FROM number)
 SELECT listing, image, rank,
     'http://{host}/' || listing || '/r/il/0a1b2c/' || image || '/il_570xN.' || image || '_ab3d.jpg',
-    status, CASE status WHEN 'pending' THEN :now - 86400 WHEN 'failed' THEN :now + 864000 END,
+    status, CASE status WHEN 'pending' THEN :now - 86400 WHEN 'failed' THEN :now + 432000 END,
     status IN ('failed', 'gone'),
     CASE status WHEN 'failed' THEN 'HTTP status 503' WHEN 'gone' THEN 'HTTP status 404' END,
     CASE status WHEN 'done' THEN printf('%03d/%d_%d.jpg', listing % 1000, listing, image) END,

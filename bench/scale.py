@@ -37,7 +37,8 @@ def run(*, quick: bool) -> list[Row]:
         if shutil.disk_usage(folder).free < images * BYTES_AN_IMAGE * 2:
             raise BenchError(f"{folder} needs {images * BYTES_AN_IMAGE * 2 / 1e9:.0f} GB free")
         with SandboxProcess(shops=20, listings=300, **SMALL_IMAGES, qpd=10**9) as sandbox:
-            home = Home(folder / "home", sandbox, images={"metadata_every_s": 1.0})
+            every_s = 0.2 if quick else 5.0
+            home = Home(folder / "home", sandbox, images={"metadata_every_s": every_s})
             path = home.path / "catalog.db"
             make_catalog(path, images, sandbox.cdn_host, int(time.time()))
             size = f"{images:,} images, {path.stat().st_size / 1e9:.1f} GB"
@@ -100,11 +101,16 @@ def _run_rows(home: Home, path: Path, sandbox: SandboxProcess, seconds: float) -
     end = time.monotonic() + seconds
     running.watch(lambda: time.monotonic() >= end and metadata.exists())
     asked = sandbox.asked()
+    began = time.perf_counter()
+    home.run("status", "--json")
+    status_s = time.perf_counter() - began
     running.kill()
     how = f"in {seconds:g} s and {asked['total']} calls, {asked['cdn']['total']:,} images asked for"
     return [
         Row(what="start of `images --fast` to its first call", value=first - running.began,
             unit="s", at_most=2, how="by the sandbox's log"),
+        Row(what="`furnisync status` beside that run", value=status_s, unit="s", at_most=1,
+            how="every listing waits for batch: the most that there is to count"),
         Row(what="memory of that run at its peak", value=running.peak_mb, unit="MB", at_most=300,
             how=f"{how}; the metadata file written meanwhile"),
     ]  # fmt: skip
