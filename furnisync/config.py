@@ -27,7 +27,7 @@ from furnisync.errors import ConfigError
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=10**15)]
 
 ImageSize = Literal["75x75", "170x135", "570xN", "794xN", "1140xN", "1588xN", "fullxfull"]
 SIZES: tuple[ImageSize, ...] = (
@@ -36,6 +36,7 @@ SIZES: tuple[ImageSize, ...] = (
 """The CDN's sizes, smallest first."""
 
 Mode = Literal["slow", "fast"]
+BuyerIds = Literal["keep", "hash", "drop"]
 
 _ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[!-~]*)?")
 
@@ -87,6 +88,8 @@ class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reviews_days: Positive = 14.0
     reviews_quiet_days: Positive = 84.0
     reviews_share_percent: Percent = 30.0
+    buyer_user_id: BuyerIds = "keep"
+    retention_days: NotNegative = 0.0
     shop_fields: tuple[str, ...] | None = None
     listing_fields: tuple[str, ...] | None = None
     review_fields: tuple[str, ...] | None = None
@@ -100,6 +103,18 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connections: Count = 40
 
 
+class NoticeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is told what a person should know (`[notices]`); without urls nobody is."""
+
+    urls: tuple[str, ...] = ()
+    weekly_digest: bool = False
+
+    def __repr__(self) -> str:
+        return f"NoticeSettings({len(self.urls)} urls, hidden)"  # they hold passwords and tokens
+
+    __str__ = __repr__
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything in `furnisync.toml`."""
 
@@ -108,6 +123,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     crawl: CrawlSettings = CrawlSettings()
     data: DataSettings = DataSettings()
     api: ApiSettings = ApiSettings()
+    notices: NoticeSettings = NoticeSettings()
 
 
 class ApiKey(msgspec.Struct, frozen=True):
@@ -197,6 +213,16 @@ class HomeFiles(msgspec.Struct, frozen=True):
         """`furnisync.toml`."""
         return self.home / "furnisync.toml"
 
+    @property
+    def notices(self) -> Path:
+        """What was told and when."""
+        return self._named(".notices", ".json")
+
+    @property
+    def buyer_key(self) -> Path:
+        """The random key that buyers' ids are hashed with, the same for test and production."""
+        return self.home / ".buyer_key"
+
     def lock(self, job: str) -> Path:
         """The lock file of a job."""
         return self._named(f".{job}", ".lock")
@@ -230,6 +256,12 @@ def _dotenv(folder: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read ({error}): it must be UTF-8 text.") from error
     return {name: value for name, value in found.items() if value is not None}
+
+
+def exposed_secrets(home: Path) -> list[Path]:
+    """The `.env` files that we read and that others on this machine can read too."""
+    found = {folder / ".env" for folder in (Path.cwd(), home)}
+    return sorted(path for path in found if path.is_file() and path.stat().st_mode & 0o077)
 
 
 def _check_home(home: Path) -> None:
@@ -292,10 +324,11 @@ def read_settings(path: Path) -> Settings:
         ConfigError: no TOML, an unknown name, a value out of its range; names file and setting.
     """
     if not path.exists():
+        path.touch(0o600)  # `urls` of [notices] may hold passwords
         path.write_text(files("furnisync").joinpath("furnisync.toml").read_text("utf-8"), "utf-8")
     try:
         return msgspec.toml.decode(path.read_bytes(), type=Settings)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (ValueError, OSError) as error:
         raise ConfigError(
             f"{path} is not right: {error}. Mend that line or delete it for the default."
         ) from error

@@ -10,11 +10,13 @@ import re
 __all__ = ["plain"]
 
 # C0 and C1 controls, line and paragraph separators, marks and overrides of direction.
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNSAFE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def plain(text: str, keep: str = "") -> str:
-    """The text with whatever a terminal or a log would obey written out, as `\\x1b`.
+    r"""The text with whatever a terminal or a log would obey written out, as `\x1b`.
 
     Args:
         text: from anywhere.

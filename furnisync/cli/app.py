@@ -15,11 +15,13 @@ from furnisync.cli.data_views import print_data_status
 from furnisync.cli.import_commands import import_data
 from furnisync.cli.logs import start_logging
 from furnisync.cli.plan_command import show_plan
+from furnisync.cli.purge_command import run_purge
 from furnisync.cli.remote_commands import remote_app
 from furnisync.cli.run_data import run_data_sync
 from furnisync.cli.run_images import run_image_sync
 from furnisync.cli.service_commands import service_app
 from furnisync.cli.summary import print_status
+from furnisync.cli.verify_command import run_verify
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, Mode, read_environment, read_settings
 from furnisync.data.sync import DataRun
@@ -197,6 +199,44 @@ def demo(
 app.command("import")(import_data)
 app.command()(backup)
 app.command()(restore)
+
+
+@app.command()
+def verify(
+    *,
+    sha256: Annotated[
+        bool, typer.Option("--sha256", help="Read every file and compare its sha256.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Fetch anew what is missing, truncated or changed.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    test: TestFlag = False,
+) -> None:
+    """Hold image files, catalogue and history against each other; while a sync runs too."""
+    raise typer.Exit(run_verify(sha256=sha256, repair=repair, as_json=as_json, test=test))
+
+
+@app.command()
+def purge(
+    *,
+    older_than: Annotated[
+        float | None, typer.Option("--older-than", min=0, metavar="DAYS", help="What is older.")
+    ] = None,
+    listing: Annotated[
+        int | None, typer.Option("--listing", min=1, metavar="ID", help="All of a listing.")
+    ] = None,
+    shop: Annotated[
+        int | None, typer.Option("--shop", min=1, metavar="ID", help="All of a shop.")
+    ] = None,
+    buyer: Annotated[
+        int | None, typer.Option("--buyer", min=1, metavar="ID", help="All reviews of a buyer.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would go.")] = False,
+    test: TestFlag = False,
+) -> None:
+    """Take data out of history, catalogue and image folder for good; no sync brings it back."""
+    run_purge(older_than, listing, shop, buyer, dry_run=dry_run, test=test)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 
 import msgspec
@@ -17,6 +17,7 @@ from furnisync.errors import UserError
 from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
 from furnisync.history import due
+from furnisync.history.buyers import read_buyers
 from furnisync.history.schema import open_history, open_history_reader
 from furnisync.history.selection import Selection
 from furnisync.instance import single_instance
@@ -24,6 +25,7 @@ from furnisync.instance import single_instance
 log = logging.getLogger("furnisync.data")
 
 Show = Callable[[DataStatus], None]
+Upkeep = Callable[[Writer], Awaitable[None]]
 
 LOOK_AGAIN_S = 600.0
 """How often `--continuous` looks for shops that became due or that image sync found."""
@@ -54,13 +56,15 @@ class DataSync:
         run: DataRun,
         clock: Clock,
         show: Show,
+        upkeep: Upkeep | None = None,
     ) -> None:
-        """Make a run; `show` gets a picture of it about once a second."""
+        """Make a run; `show` gets a picture of it about once a second, `upkeep` each round."""
         self._environment = environment
         self._settings = settings
         self._run = run
         self._clock = clock
         self._show = show
+        self._upkeep = upkeep
         self._files = HomeFiles(environment.home, run.test)
         self._source = ShopSource(self._files)
         self._stopping = asyncio.Event()
@@ -80,7 +84,12 @@ class DataSync:
             UserError: wrong input or surroundings.
         """
         data = self._settings.data
-        selection = Selection.of(data.shop_fields, data.listing_fields, data.review_fields)
+        selection = Selection.of(
+            data.shop_fields,
+            data.listing_fields,
+            data.review_fields,
+            read_buyers(self._files.buyer_key, data.buyer_user_id),
+        )
         self._environment.require_key()
         shops = self._source.shops()
         with single_instance(self._files.lock("data"), "data sync"):
@@ -134,6 +143,8 @@ class DataSync:
         """Round after round; without `continuous` until nothing is due, whether nothing failed."""
         await writer.run(due.forget_waits)
         while True:
+            if self._upkeep is not None:
+                await self._upkeep(writer)
             cut_short = await self._run_round(client, writer, selection)
             if self._run.continuous and not cut_short:
                 await asyncio.sleep(LOOK_AGAIN_S)

@@ -7,10 +7,13 @@ watermark are one transaction. Edits are ignored: the first form of a review sta
 
 import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from furnisync.history.buyers import FIELD as BUYER
+from furnisync.history.buyers import Buyers
 from furnisync.history.fields import Object, Oddity, as_id
+from furnisync.history.purge import purged_ids
 from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_oddities, insert_rows
 from furnisync.history.walk import ReviewAsk, plan_next
@@ -148,35 +151,60 @@ def append_reviews(
 
     What was stored at `twins_before_s` or later is no twin: one walk shows no review twice.
     """
-    converter = selection.review
+    at = int(now_s)
+    dated = ((at, {"shop_id": shop_id, **review}) for review in results)
+    return append_dated(connection, selection, dated, twins_before_s)
+
+
+def append_dated(
+    connection: sqlite3.Connection,
+    selection: Selection,
+    reviews: Iterable[tuple[int, Object]],
+    twins_before_s: float = math.inf,
+) -> int:
+    """Append reviews, each with its snapshot time, that are not known; returns how many.
+
+    Buyers' ids become here what the settings want; reviews of a purged buyer are passed over.
+    """
+    converter, buyers = selection.review, selection.buyers
+    purged = purged_ids(connection, "buyer")
     new = 0
-    for review in results:
-        if has_twin(connection, {"shop_id": shop_id, **review}, twins_before_s):
+    for snapshot, review in reviews:
+        buyer = as_id(review.get(BUYER))
+        if purged and buyer is not None and buyers.hashed(buyer) in purged:
+            continue
+        if has_twin(connection, review, buyers, twins_before_s):
             continue
         oddities: list[Oddity] = []
-        row = [int(now_s), *converter.values({"shop_id": shop_id, **review}, oddities)]
+        row = [snapshot, *converter.values(buyers.apply(review), oddities)]
         if insert_rows(connection, "reviews", converter.columns, [row]):
             new += 1
-            found = [(as_id(review.get("transaction_id")), oddities)]
-            append_oddities(connection, "reviews", int(now_s), found)
+            key = as_id(review.get("transaction_id"))
+            append_oddities(connection, "reviews", snapshot, [(key, oddities)])
     return new
 
 
-def has_twin(connection: sqlite3.Connection, review: Object, before_s: float = math.inf) -> bool:
+def has_twin(
+    connection: sqlite3.Connection, review: Object, buyers: Buyers, before_s: float = math.inf
+) -> bool:
     """Whether a review was stored before some time under the other kind of identity.
 
     An older tool did not keep transaction ids. What it kept and what Etsy sends are the same review
-    where shop, listing, buyer and second agree; the text may have been edited since.
+    where shop, listing, buyer and second agree; the text may have been edited since, and the
+    buyer's id be stored in another form.
     """
+    buyer, stored = as_id(review.get(BUYER)), as_id(buyers.apply(review).get(BUYER))
+    forms = (stored,) if buyer is None else (stored, *buyers.forms(buyer))
+    same_buyer = " OR ".join(["buyer_user_id IS ?"] * len(forms))
     other = "IS NULL" if as_id(review.get("transaction_id")) is not None else "IS NOT NULL"
     row = connection.execute(
         "SELECT 1 FROM reviews WHERE shop_id IS ? AND create_timestamp IS ? AND listing_id IS ?"
-        f" AND buyer_user_id IS ? AND snapshot_timestamp < ? AND transaction_id {other}",
+        f" AND ({same_buyer}) AND snapshot_timestamp < ? AND transaction_id {other}",
         (
             as_id(review.get("shop_id")),
             as_id(_created(review)),
             as_id(review.get("listing_id")),
-            as_id(review.get("buyer_user_id")),
+            *forms,
             before_s,
         ),
     ).fetchone()

@@ -10,6 +10,7 @@
 | `sync_state`       | where the sync of a shop stands           | shop_id                        |
 | `oddities`         | what did not fit its column, as JSON      |                                |
 | `stored_columns`   | a column that the settings brought        | table_name, column_name        |
+| `purged`           | what was purged by its id and stays out   | kind, id                       |
 | `work_*`           | what was fetched and waits for the rest   |                                |
 
 All times are unix seconds, UTC. Rows of the first five are only ever added by a sync. The dynamic
@@ -23,6 +24,7 @@ from typing import Final
 
 from furnisync.database import Migration, open_database, open_reader, transaction
 from furnisync.errors import DatabaseUnusable
+from furnisync.history.purge import PURGED
 from furnisync.history.selection import Selection
 
 APPLICATION_ID: Final = 0x46524E48  # "FRNH"
@@ -174,7 +176,7 @@ CREATE TABLE api_fields (
 CREATE TABLE drift (at INTEGER NOT NULL, message TEXT NOT NULL) STRICT;
 """
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_SNAPSHOTS + _STATE + _WORK, _DRIFT)
+MIGRATIONS: Final[tuple[Migration, ...]] = (_SNAPSHOTS + _STATE + _WORK, _DRIFT, PURGED)
 
 FIXED_COLUMNS: Final = {
     "shops": ("shop_id", "snapshot_timestamp"),

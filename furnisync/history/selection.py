@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Final
 
 from furnisync.errors import ConfigError
+from furnisync.history.buyers import KEEP, Buyers
 from furnisync.history.fields import (
     LISTING_FIELDS,
     REVIEW_FIELDS,
@@ -20,11 +21,16 @@ KEYS: Final = {"shops": ("shop_id",), "listings": ("listing_id", "shop_id"), "re
 
 @dataclass(frozen=True)
 class Selection:
-    """The stored fields of the three kinds of objects; what a rule needs is always among them."""
+    """The stored fields of the three kinds of objects; what a rule needs is always among them.
+
+    Attributes:
+        buyers: what becomes of buyers' ids before a review is stored.
+    """
 
     shops: tuple[Field, ...]
     listings: tuple[Field, ...]
     reviews: tuple[Field, ...]
+    buyers: Buyers = KEEP
 
     @classmethod
     def of(
@@ -32,6 +38,7 @@ class Selection:
         shops: Iterable[str] | None = None,
         listings: Iterable[str] | None = None,
         reviews: Iterable[str] | None = None,
+        buyers: Buyers = KEEP,
     ) -> "Selection":
         """Select by the API's names; None takes the fields that the user asked for.
 
@@ -42,6 +49,7 @@ class Selection:
             _select("shops", SHOP_FIELDS, shops),
             _select("listings", LISTING_FIELDS, listings),
             _select("reviews", REVIEW_FIELDS, reviews),
+            buyers,
         )
 
     @cached_property

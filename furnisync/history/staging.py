@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from furnisync.history.fields import Object, Oddity, Value, as_id, as_json
+from furnisync.history.purge import purged_ids
 from furnisync.history.selection import Selection
 
 BATCH_SIZE: Final = 100
@@ -346,18 +347,19 @@ def stage_batch(
 ) -> list[int]:
     """Stage an answer of batch; ids that were asked for and are not in it are gone.
 
-    Listings that nobody waits for (any more) are passed over. A shop that rides along in a listing
-    is staged where its sync has none yet.
+    Listings that nobody waits for (any more) are passed over, and so is what was purged. A shop
+    that rides along in a listing is staged where its sync has none yet.
 
     Returns:
         The shops whose listings are now all here.
     """
     answers: dict[int, Object] = {}
+    purged = purged_ids(connection, "listing")
     for listing in listings:
         listing_id = as_id(listing.get("listing_id"))
         if listing_id is None:
             _keep_unkeyed(connection, listing, now_s)
-        else:
+        elif listing_id not in purged:
             answers.setdefault(listing_id, listing)
     touched = []
     for target, waiting in _waiting(connection, claim).items():

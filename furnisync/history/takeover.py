@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from furnisync.history.fields import Converter, Object, Oddity, Value, as_id
-from furnisync.history.reviews import has_twin
+from furnisync.history.reviews import append_dated
 from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_oddities, insert_rows
 
@@ -125,18 +125,7 @@ def take_reviews(
     Returns:
         how many were new.
     """
-    converter = selection.review
-    new = 0
-    for snapshot, review in reviews:
-        if has_twin(connection, review):
-            continue
-        oddities: list[Oddity] = []
-        row = [snapshot, *converter.values(review, oddities)]
-        if insert_rows(connection, "reviews", converter.columns, [row]):
-            new += 1
-            key = as_id(review.get("transaction_id"))
-            append_oddities(connection, "reviews", snapshot, [(key, oddities)])
-    return new
+    return append_dated(connection, selection, reviews)
 
 
 def take_shop_states(connection: sqlite3.Connection, states: Iterable[OldShopState]) -> int:

@@ -148,6 +148,19 @@ class FolderStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def remove(self, name: str) -> bool:
+        """Take a file away, for good; whether there was one.
+
+        Raises:
+            ValueError: a name that leads out of the root.
+            OSError: it cannot be removed.
+        """
+        try:
+            self._path(name).unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
     def _path(self, name: str) -> Path:
         parts = PurePosixPath(name).parts
         if not parts or parts[0] == "/" or ".." in parts or "\0" in name:

@@ -7,6 +7,7 @@ Discovery (asyncio) --rows--> catalogue <--rows-- DownloadWorker (a thread)
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 
 import msgspec
@@ -32,6 +33,8 @@ from furnisync.images.store import FolderStore
 from furnisync.instance import single_instance
 
 log = logging.getLogger("furnisync.images")
+
+Upkeep = Callable[[Writer], Awaitable[None]]
 
 RETRY_ROUND_S = 600.0
 """What could not be done in a round of slow mode is tried again after this."""
@@ -64,13 +67,15 @@ class ImageSync:
         run: ImageRun,
         clock: Clock,
         show: Show,
+        upkeep: Upkeep | None = None,
     ) -> None:
-        """Make a run; `show` gets a picture of it about once a second."""
+        """Make a run; `show` gets a picture of it about once a second, `upkeep` each round."""
         self._environment = environment
         self._settings = settings
         self._run = run
         self._clock = clock
         self._show = show
+        self._upkeep = upkeep
         self._files = HomeFiles(environment.home, run.test)
         self._stopping = asyncio.Event()
 
@@ -228,6 +233,8 @@ class ImageSync:
         begin: asyncio.Task[None],
     ) -> bool:
         while True:
+            if self._upkeep is not None:
+                await self._upkeep(writer)
             complete = await self._round(discovery)
             if self._run.ends:
                 await begin

@@ -76,6 +76,7 @@ class OldHistory:
             more(selection.shops, "shops", "shops_dynamic"),
             more(selection.listings, "listings", "listings_dynamic"),
             more(selection.reviews, "reviews"),
+            selection.buyers,
         )
 
     # -- snapshots -----------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from furnisync.catalog.takeover import take_shops
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles, ImageSize, Settings
 from furnisync.errors import ConfigError, UserError
+from furnisync.history.buyers import read_buyers
 from furnisync.history.fields import Object
 from furnisync.history.schema import WAL_PAGES, open_history
 from furnisync.history.selection import Selection
@@ -241,7 +242,12 @@ class Takeover:
             reason = "a column that is none of the fields of Etsy's API"
             self._report.leave_out("columns left behind", database.path.name, column, reason)
         selection = old.widened(
-            Selection.of(data.shop_fields, data.listing_fields, data.review_fields)
+            Selection.of(
+                data.shop_fields,
+                data.listing_fields,
+                data.review_fields,
+                read_buyers(self._files.buyer_key, data.buyer_user_id),
+            )
         )
         # Even a rehearsal would add columns: it fills an empty history instead.
         path = scratch / "history.db" if self._choices.dry else self._files.history

@@ -1,0 +1,81 @@
+"""`retention_days`: what a run purges by itself, once a day, through its own writer.
+
+A listing goes only if a complete pass since has not seen it either: what was merely not looked at
+yet is not old.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import time
+
+from furnisync.catalog import purge as catalog_rows
+from furnisync.clock import Clock
+from furnisync.config import HomeFiles
+from furnisync.database import Writer
+from furnisync.history import purge as history_rows
+from furnisync.history.staging import drop_sync
+from furnisync.images.store import FolderStore
+from furnisync.ops.purge import DAY_S, FIRST, remove_files
+
+log = logging.getLogger("furnisync")
+
+
+class Retention:
+    """Purges by age while a sync runs, in small transactions."""
+
+    def __init__(self, files: HomeFiles, days: float, clock: Clock) -> None:
+        """Make it for a run; `days` 0 keeps everything."""
+        self._files = files
+        self._days = days
+        self._clock = clock
+        self._done_mono = float("-inf")
+
+    def _before(self) -> int | None:
+        """The time before which things are too old; None where nothing is to be done now."""
+        if not self._days or time.monotonic() - self._done_mono < DAY_S:
+            return None
+        self._done_mono = time.monotonic()
+        return int(self._clock.now() - self._days * DAY_S)
+
+    async def purge_catalog(self, writer: Writer) -> None:
+        """For image sync: listings with their images and files."""
+        before = self._before()
+        if before is None:
+            return
+        before = min(before, await writer.run(catalog_rows.last_complete_start))
+        reach = catalog_rows.Reach("age", before, resting=True)
+        store = FolderStore(self._files.images)
+        listings, after = 0, FIRST
+        while ids := await writer.run(catalog_rows.listings_page, reach, after):
+            images = await writer.run(catalog_rows.images_of, ids)
+            await asyncio.to_thread(remove_files, store, images)
+            listings += await writer.run(catalog_rows.delete_listings, ids)
+            after = ids[-1]
+        if listings:
+            log.info(
+                "retention_days: %d listings and their images purged, not shown for %g days",
+                listings,
+                self._days,
+            )
+
+    async def purge_history(self, writer: Writer) -> None:
+        """For data sync: rows of the history."""
+        before = self._before()
+        if before is None:
+            return
+        reach = history_rows.Reach("age", (before,))
+
+        def drop_old(connection: sqlite3.Connection) -> None:
+            for sync_id in history_rows.open_syncs_of(connection, reach):
+                drop_sync(connection, sync_id)
+
+        await writer.run(drop_old)
+        rows = 0
+        for part in history_rows.parts_of(reach):
+            after: int | None = FIRST
+            while after is not None:
+                number, after = await writer.run(history_rows.delete_page, reach, part, after)
+                rows += number
+        if rows:
+            log.info("retention_days: %d rows older than %g days purged", rows, self._days)
