@@ -33,7 +33,7 @@ class ShopSource:
             DatabaseUnusable: the catalogue cannot be used.
         """
         files = self._files
-        if files.catalog.exists():
+        if self._has_catalog():
             shops = self._in_catalog()
         elif files.metadata.exists():
             shops = [(shop_id, len(ids)) for shop_id, ids in self._in_metadata().items()]
@@ -60,12 +60,16 @@ class ShopSource:
 
     @property
     def _path(self) -> Path:
-        catalog = self._files.catalog
-        return catalog if catalog.exists() else self._files.metadata
+        return self._files.catalog if self._has_catalog() else self._files.metadata
+
+    def _has_catalog(self) -> bool:
+        """Whether image sync has more than just begun to make one."""
+        path = self._files.catalog
+        return path.exists() and path.stat().st_size > 0
 
     def listings_of(self, shop_id: int, *, active: bool = True) -> list[int]:
         """Furniture listings of a shop: those that are active, or those that have ended."""
-        if self._files.catalog.exists():
+        if self._has_catalog():
             rows = self._ask_catalog(
                 "SELECT listing_id, 0 FROM listings WHERE shop_id = ? AND (state = 'active') IS ?",
                 shop_id,
@@ -81,8 +85,6 @@ class ShopSource:
     def _ask_catalog(self, sql: str, *values: int) -> list[tuple[int, int]]:
         path = self._files.catalog
         with closing(read_catalog(path)) as catalog:
-            if catalog.execute("PRAGMA user_version").fetchone()[0] == 0:
-                return []  # image sync has only just begun
             try:
                 return [(row[0], row[1]) for row in catalog.execute(sql, values)]
             except sqlite3.DatabaseError as error:

@@ -84,7 +84,6 @@ def test_data_sync_begins_before_image_sync_has_found_anything(tmp_path):
     """A catalogue that is just being made is none yet: one sentence, and later it works."""
     with small_sandbox() as sandbox:
         home = Home(tmp_path / "home", sandbox)
-        sqlite3.connect(home.path / "catalog.db").close()
         (home.path / "catalog.db").touch()
         ended = home.start("--fast").wait()
         assert ended.status == 2, ended.out
