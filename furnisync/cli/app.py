@@ -14,6 +14,7 @@ from furnisync.cli.coverage_command import show_coverage
 from furnisync.cli.data_views import print_data_status
 from furnisync.cli.import_commands import import_data
 from furnisync.cli.logs import start_logging
+from furnisync.cli.notice_commands import notices_app
 from furnisync.cli.plan_command import show_plan
 from furnisync.cli.purge_command import run_purge
 from furnisync.cli.remote_commands import remote_app
@@ -43,6 +44,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(service_app)
+app.add_typer(notices_app)
 app.add_typer(remote_app)
 
 TestFlag = Annotated[

@@ -4,12 +4,14 @@ import asyncio
 
 from furnisync.cli.console import make_console
 from furnisync.cli.data_views import make_data_view, print_data_status
-from furnisync.cli.run_images import EXIT_INCOMPLETE, tell_terms_once
+from furnisync.cli.run_images import EXIT_INCOMPLETE, tell_terms_once, warn_of_exposed_secrets
 from furnisync.cli.signals import run_until_signal
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, read_environment, read_settings
 from furnisync.data.sync import DataRun, DataSync
-from furnisync.data_status import read_data_status
+from furnisync.data_status import DataStatus, read_data_status
+from furnisync.ops.notices_watch import Watch
+from furnisync.ops.purge_retention import Retention
 
 
 def run_data_sync(run: DataRun) -> int:
@@ -27,9 +29,16 @@ def run_data_sync(run: DataRun) -> int:
     environment.require_key()
     console = make_console()
     tell_terms_once(console, environment, files.history)
+    warn_of_exposed_secrets(environment)
     clock = SystemClock()
-    with make_data_view(console) as view:
-        sync = DataSync(environment, settings, run, clock, view.show)
+    upkeep = Retention(files, settings.data.retention_days, clock).purge_history
+    with make_data_view(console) as view, Watch("data", files, settings, clock) as watch:
+
+        def show(status: DataStatus) -> None:
+            view.show(status)
+            watch.look()
+
+        sync = DataSync(environment, settings, run, clock, show, upkeep)
         stopped, complete = asyncio.run(run_until_signal(sync))
     print_data_status(console, read_data_status(files, settings.data, clock), files)
     if stopped:

@@ -1,6 +1,7 @@
 """Runs image sync for a command line: signals, view, summary, exit status."""
 
 import asyncio
+import logging
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,9 +13,19 @@ from furnisync.cli.summary import print_status
 from furnisync.cli.terms import print_terms
 from furnisync.cli.views import make_view
 from furnisync.clock import SystemClock
-from furnisync.config import Environment, HomeFiles, read_environment, read_settings
+from furnisync.config import (
+    Environment,
+    HomeFiles,
+    exposed_secrets,
+    read_environment,
+    read_settings,
+)
 from furnisync.images.sync import ImageRun, ImageSync
-from furnisync.status import read_status
+from furnisync.ops.notices_watch import Watch
+from furnisync.ops.purge_retention import Retention
+from furnisync.status import Status, read_status
+
+log = logging.getLogger("furnisync")
 
 EXIT_INCOMPLETE = 1
 
@@ -34,9 +45,16 @@ def run_image_sync(run: ImageRun) -> int:
     environment.require_key()
     console = make_console()
     tell_terms_once(console, environment, files.catalog)
+    warn_of_exposed_secrets(environment)
     clock = SystemClock()
-    with make_view(console) as view:
-        sync = ImageSync(environment, settings, run, clock, view.show)
+    upkeep = Retention(files, settings.data.retention_days, clock).purge_catalog
+    with make_view(console) as view, Watch("images", files, settings, clock) as watch:
+
+        def show(status: Status) -> None:
+            view.show(status)
+            watch.look()
+
+        sync = ImageSync(environment, settings, run, clock, show, upkeep)
         stopped, complete = asyncio.run(run_until_signal(sync))
     print_status(console, read_status(files, clock), files)
     if stopped:
@@ -49,6 +67,12 @@ def run_image_sync(run: ImageRun) -> int:
         )
         return EXIT_INCOMPLETE
     return 0
+
+
+def warn_of_exposed_secrets(environment: Environment) -> None:
+    """Say so where others on this machine can read the key."""
+    for path in exposed_secrets(environment.home):
+        log.warning("%s can be read by others on this machine: run `chmod 600 %s`", path, path)
 
 
 def tell_terms_once(console: Console, environment: Environment, made_by_runs: Path) -> None:

@@ -1,0 +1,285 @@
+"""Notices reach a real server, each once a day, and never hurt what they are about."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import msgspec
+import pytest
+from kept_world import DAY, NOW, KeptHome
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
+from sync_world import Home, small_sandbox
+
+from furnisync.config import ImageSettings, NoticeSettings, QuotaSettings, Settings
+from furnisync.errors import DatabaseUnusable, KeyRefused
+from furnisync.etsy.quota import Answer, Ledger
+from furnisync.instance import single_instance
+from furnisync.ops import conditions
+from furnisync.ops.backup import LastBackup, _note
+from furnisync.ops.notices import Memory, Notifier, deliver, remembering, tell_at_once
+from furnisync.ops.notices_watch import Watch
+
+
+class Listener:
+    """A service that takes notices; `refuse` makes it answer 500."""
+
+    def __init__(self):
+        self.got: list[dict[str, str]] = []
+        self.refuse = False
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"]))
+                outer.got.append(json.loads(body))
+                self.send_response(500 if outer.refuse else 200)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"json://user:hunter2@127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def heads(self):
+        return [one["title"].partition(": ")[2] for one in self.got]
+
+
+@pytest.fixture
+def listener():
+    found = Listener()
+    yield found
+    found.server.shutdown()
+    found.server.server_close()
+
+
+@pytest.fixture
+def home(tmp_path):
+    return KeptHome(tmp_path / "home").make()
+
+
+def settings_for(listener, **images):
+    return Settings(
+        images=ImageSettings(**{"min_free_mb": 0.0, **images}),
+        notices=NoticeSettings((listener.url,)),
+    )
+
+
+def notifier(home, listener, **images):
+    return Notifier(home.files, settings_for(listener, **images), home.clock)
+
+
+def kinds(found):
+    return [one.kind for one, _ in found]
+
+
+def test_nothing_wrong_nothing_told(home, listener):
+    assert notifier(home, listener).look() == []
+    assert listener.got == []
+
+
+def test_each_notice_at_most_once_a_day(home, listener):
+    low = notifier(home, listener, min_free_mb=1e12)
+    for hours in (0, 1, 23.9):
+        home.clock.at = NOW + hours * 3600
+        assert kinds(low.look()) == ["disk-low"]
+        assert listener.heads() == ["the disk is almost full"]
+    home.clock.at = NOW + DAY
+    low.look()
+    assert len(listener.got) == 2
+    assert "free in" in listener.got[0]["message"]
+    assert home.files.notices.stat().st_size < 1000
+
+
+def test_what_cannot_be_delivered_is_logged_and_tried_in_an_hour(home, listener, caplog):
+    listener.refuse = True
+    low = notifier(home, listener, min_free_mb=1e12)
+    low.look()
+    assert "could not be delivered" in caplog.text
+    assert "hunter2" not in caplog.text
+    home.clock.at += 1800
+    low.look()
+    assert len(listener.got) == 1
+    listener.refuse = False
+    home.clock.at += 1801
+    low.look()
+    home.clock.at += 7200
+    low.look()
+    assert len(listener.got) == 2
+
+
+def test_marked_as_told_before_it_is_sent(home, listener, monkeypatch):
+    """A crash while sending costs a notice for a day, not one at each restart."""
+
+    def crash(*_, **__):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr("furnisync.ops.notices.deliver", crash)
+        with pytest.raises(SystemExit):
+            notifier(home, listener, min_free_mb=1e12).look()
+    notifier(home, listener, min_free_mb=1e12).look()
+    assert listener.got == []
+
+
+def test_a_damaged_memory_is_begun_anew(home, listener):
+    home.files.notices.write_text('{"told": ')
+    assert kinds(notifier(home, listener, min_free_mb=1e12).look()) == ["disk-low"]
+    assert msgspec.json.decode(home.files.notices.read_bytes(), type=Memory).told
+
+
+def test_backup_failed(home, listener):
+    _note(home.files, LastBackup(NOW, "/there", ok=False, why="The backup to /there failed."))
+    tell_at_once(home.files, settings_for(listener), home.clock)
+    assert listener.got[0]["message"] == "The backup to /there failed."
+    _note(home.files, LastBackup(NOW, "/there", ok=True))
+    assert notifier(home, listener).look() == []
+
+
+def test_certificate_incomplete_for_a_week(home, listener):
+    home.change("INSERT INTO passes VALUES (1, 'p', ?, NULL, NULL)", NOW - 6 * DAY)
+    look = notifier(home, listener)
+    assert look.look() == []
+    home.clock.at = NOW + 1.1 * DAY
+    assert kinds(look.look()) == ["certificate-incomplete"]
+    home.change("UPDATE passes SET finished_at = ?, complete = 1", NOW)
+    assert look.look() == []
+
+
+def told_quota(home, *answers):
+    with closing(
+        Ledger(home.files.quota, "key", "images", "fast", QuotaSettings(), home.clock)
+    ) as ledger:
+        for answer in answers:
+            number = ledger._try_grant("batch")
+            ledger._flights[number] = ("batch", None)
+            ledger.settle("batch", answer)
+            home.clock.at += 5
+
+
+def test_quota_cut_is_told_once_as_it_happened(home, listener):
+    full = Answer(200, 150, 149, 100_000, 99_000)
+    told_quota(home, full, Answer(200, 5, 4, 5_000, 4_990))
+    look = notifier(home, listener)
+    assert kinds(look.look()) == ["quota-cut"]
+    assert "lowered the limit per" in listener.got[0]["message"]
+    home.clock.at += DAY - 60
+    look.look()
+    home.clock.at += 120
+    look.look()
+    assert len(listener.got) == 1
+
+
+def test_quota_spent_by_others_is_told(home, listener):
+    told_quota(home, Answer(200, 150, 149, 5_000, 0))
+    found = notifier(home, listener).look()
+    assert kinds(found) == ["quota-spent"]
+    assert "only 1 of 5,000" in found[0][0].message
+
+
+def watch(home, listener):
+    return Watch("images", home.files, settings_for(listener), home.clock)
+
+
+def beats(home):
+    with remembering(home.files) as memory:
+        return memory.life.beats
+
+
+def test_a_clean_end_is_no_crash_and_a_dead_sync_is(home, listener):
+    with watch(home, listener) as one:
+        one.look()
+    assert beats(home) == {}
+    dying = watch(home, listener)
+    dying.look()
+    dying._thread.join()
+    found = notifier(home, listener).look()  # its lock is free, and it said no goodbye
+    assert kinds(found) == ["sync-crashed"]
+    assert f"pid {os.getpid()}" in found[0][0].message
+
+
+@pytest.mark.parametrize(
+    ("error", "head", "words"),
+    [
+        (KeyRefused("Etsy refused the API key"), "the API key was refused", "refused the API key"),
+        (DatabaseUnusable("catalog.db is damaged"), "a sync has ended", "catalog.db is damaged"),
+        (ZeroDivisionError("secret"), "a sync has ended", "ZeroDivisionError"),
+    ],
+)
+def test_an_error_that_ends_a_sync_is_told_at_once(home, listener, error, head, words):
+    with pytest.raises(type(error)), watch(home, listener):
+        raise error
+    assert listener.heads() == [head]
+    assert words in listener.got[0]["message"]
+
+
+def test_a_sync_that_hangs_or_gets_nothing_is_stalled(home, listener, monkeypatch):
+    look = notifier(home, listener)
+    monkeypatch.setattr(conditions, "SILENT_S", 10**9)
+    home.change("UPDATE listings SET batch_due = 1 WHERE listing_id = 1001")
+    with single_instance(home.files.lock("images"), "image sync"):
+        with remembering(home.files) as memory:
+            memory.life.beats["images"] = conditions.Beat(home.clock.now(), 77)
+        assert look.look() == []
+        home.clock.at += 1.9 * 3600
+        assert look.look() == []
+        home.clock.at += 600
+        found = look.look()
+        assert kinds(found) == ["sync-stalled"]
+        assert "got nothing for 2 hours" in found[0][0].message
+        home.change("UPDATE listings SET batch_due = NULL")  # it got on
+        assert look.look() == []
+        monkeypatch.setattr(conditions, "SILENT_S", 900)
+        home.clock.at += 3600
+        assert "no sign of life" in look.look()[0][0].message
+
+
+def test_weekly_digest(home, listener):
+    settings = msgspec.structs.replace(
+        settings_for(listener), notices=NoticeSettings((listener.url,), weekly_digest=True)
+    )
+    look = Notifier(home.files, settings, home.clock)
+    for days in (0, 6.9, 7, 8, 14):
+        home.clock.at = NOW + days * DAY
+        look.look()
+    assert listener.heads() == ["the week", "the week"]
+    assert "4 listings of 2 shops, 8 images" in listener.got[0]["message"]
+    assert listener.got[0]["type"] == "info"
+
+
+def test_unknown_addresses_and_odd_words(listener):
+    done = deliver(["nosuch://x", "json://127.0.0.1:9", listener.url], "t\n\x1b[2J", "b\x07\nb")
+    assert [one.delivered for one in done] == [False, False, True]
+    assert all("hunter2" not in one.where for one in done)
+    assert listener.got[0]["message"] == "b\\x07\nb"
+    assert "\x1b" not in listener.got[0]["title"]
+
+
+def test_real_syncs_tell_a_refused_key_and_a_kill(tmp_path, listener):
+    with small_sandbox(shops=3, listings=6) as sandbox:
+        home = Home(tmp_path / "home", sandbox, notices={"urls": [listener.url]})
+        home.env = {"ETSY_SHARED_SECRET": "wrong"}
+        assert home.sync("--fast").status == 2
+        assert listener.heads() == ["the API key was refused"]
+        home.env = {}
+        run = home.start("--slow")
+        run.until(lambda: b'"beats":{"images"' in (home.path / ".notices.json").read_bytes()
+                  and home.number("SELECT count(*) FROM listings"))  # fmt: skip
+        run.signal(signal.SIGKILL)
+        run.process.wait()
+        ended = home.run("notices", "check")
+        assert ended.status == 0, ended.out
+        assert "ended without a word" in ended.out
+        assert listener.heads() == ["the API key was refused", "a sync has ended"]
+        ended = home.run("notices", "test")
+        assert ended.status == 0, ended.out
+        assert "hunter2" not in ended.out
