@@ -29,6 +29,7 @@ INDEX_LAG_S = 600
 LOOKED_AT = "looked_at"
 SWEEP_SINCE = "sweep_since"
 """Set with the end of a pass over several intervals, until what changed meanwhile was read."""
+SWEEPS_MOST = 4
 
 Moment = Literal["created", "updated"]
 Outcome = Literal["reached", "beyond", "failed"]
@@ -87,12 +88,22 @@ class Looker:
         """After a pass over several intervals: read what changed while it ran.
 
         A listing whose price moved from an interval that was still to be read into one that had
-        been read was in neither; it is among the changed.
+        been read was in neither; it is among the changed. One that changes again between two pages
+        of the look jumps from the later to the earlier: therefore it is done twice, and again
+        while it finds what was not known.
         """
-        since = await self._writer.run(get_meta, SWEEP_SINCE)
-        if since is None:
+        told = await self._writer.run(get_meta, SWEEP_SINCE)
+        if told is None:
             return "reached"
-        _, outcome = await self._walk("updated", int(since))
+        since = int(told)
+        outcome: Outcome = "reached"
+        for again in range(SWEEPS_MOST):
+            before = await self._writer.run(_count_listings)
+            walk, outcome = await self._walk("updated", since)
+            found = await self._writer.run(_count_listings) - before
+            if outcome != "reached" or (again and not found):
+                break
+            since = walk.began
         if outcome == "beyond":
             log.warning(
                 "more has changed during the pass than can be looked at; a listing that changed"

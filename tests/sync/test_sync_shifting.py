@@ -103,7 +103,7 @@ def test_interval_over_the_reach_is_cut_and_the_plan_keeps_it(tmp_path):
 def test_price_that_more_listings_have_than_a_query_shows(tmp_path):
     world = {"listings": 14_500, "giant_price": 13_000, "shops": 300, "images_mean": 1}
     with small_sandbox(**world) as sandbox:
-        home = Home(tmp_path / "home", sandbox, images={"which": "primary"})
+        home = Home(tmp_path / "home", sandbox)
         ended = home.sync("--fast", timeout_s=280)
         assert ended.status == 0, ended.out
         check_complete(home)
