@@ -11,6 +11,7 @@
 import errno
 import hashlib
 import os
+import stat
 import threading
 from pathlib import Path
 from typing import Final, Literal
@@ -136,9 +137,34 @@ class Adopter:
         """
         if self._adopt != "move" or file.offset is not None or self.own_name(file) == name:
             return False
-        if os.path.realpath(file.path) != file.path or self._store.stat(name) is None:
+        return self._is_second_name(file.path, name) and (
+            hashlib.sha256(self._read(file)).digest() == sha256
+        )
+
+    def forget_old_name(self, path: str, name: str) -> bool:
+        """Remove the old name of a file that the store holds under `name`; whether it is gone.
+
+        Nothing is removed by a rehearsal, and nothing that might be the only name of the file.
+        """
+        if self._dry or not self._is_second_name(path, name):
             return False
-        return hashlib.sha256(self._read(file)).digest() == sha256
+        Path(path).unlink()
+        return True
+
+    def _is_second_name(self, path: str, name: str) -> bool:
+        """Whether the store's file would still be there without the one at `path`.
+
+        A symbolic link or a second mount may lead from the store to the very file that is to move.
+        """
+        final = os.path.realpath(f"{self._root}/{name}")
+        try:
+            old, new = os.lstat(path), os.stat(final)  # noqa: PTH116 - hot path, str only
+        except FileNotFoundError:
+            return False
+        if stat.S_ISLNK(old.st_mode) or os.path.realpath(path) == final:
+            return False
+        same = (old.st_dev, old.st_ino) == (new.st_dev, new.st_ino)
+        return old.st_nlink > 1 if same else old.st_size == new.st_size
 
     def _read(self, file: OldFile) -> bytes:
         try:

@@ -11,7 +11,6 @@ import itertools
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -59,7 +58,7 @@ class _Task(msgspec.Struct):
     adopted: Adopted | None = None
     refused: list[tuple[OldFile, str]] = []
     doubles: list[OldFile] = []
-    moved: list[str] = []
+    moved: list[tuple[str, str]] = []
 
 
 class ImageTakeover:
@@ -132,8 +131,9 @@ class ImageTakeover:
                 look_at_sizes_again(self._connection)
 
         self._attempt(self._connection, commit)
-        for path in itertools.chain.from_iterable(task.moved for task in tasks):
-            Path(path).unlink(missing_ok=True)
+        for path, name in itertools.chain.from_iterable(task.moved for task in tasks):
+            if self._adopter.forget_old_name(path, name):
+                self._report.count("files moved")
         self._files.mark_used([file for group in files.values() for file in group])
         self._count(tasks, new=len({one.listing_id for one in listings} - old), all_of=len(ids))
 
@@ -182,9 +182,9 @@ class ImageTakeover:
                     task.adopted = self._adopter.adopt(file, task.image.image_id)
                     held, sha256 = task.adopted.file, task.adopted.sha256
                     if task.adopted.moved_from is not None:
-                        task.moved.append(task.adopted.moved_from)
+                        task.moved.append((task.adopted.moved_from, held))
                 elif self._adopter.is_moved(file, held, sha256):
-                    task.moved.append(file.path)
+                    task.moved.append((file.path, held))
                 elif not self._adopter.is_held(file, held):
                     task.doubles.append(file)
             except Refused as refused:
@@ -238,7 +238,6 @@ class ImageTakeover:
             for file in task.doubles:
                 reason = f"image {task.image.image_id} is here already"
                 report.leave_out("files not needed", file.path, file.path, reason)
-            report.count("files moved", len(task.moved))
             report.count(_kind(task))
 
 

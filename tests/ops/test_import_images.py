@@ -127,6 +127,34 @@ def test_a_rehearsal_writes_nothing(old, home):
         assert line.split() in [other.split() for other in real.splitlines()]
 
 
+def test_a_rehearsal_of_moving_removes_nothing_that_is_linked(old, home):
+    mixed(old)
+    home.take(old.path)
+    before = old.contents()
+    home.take(old.path, "--adopt", "move", "--dry-run")
+    assert old.contents() == before
+    assert "5  files moved" in home.take(old.path, "--adopt", "move")
+    assert home.check_files() == 5
+
+
+@pytest.mark.parametrize("inside", ["old", "101"])
+def test_the_only_name_of_a_file_is_never_removed(old, home, inside):
+    """A symbolic link leads from the image folder to the very files that are to move."""
+    old.metadata({"101": 5001})
+    old.image("101_5001.jpg", picture(1))
+    (home.path / "images").mkdir()
+    (home.path / "images" / inside).symlink_to(old.images)
+    home.take("--metadata", old.path / "image_metadata.json", "--images", home.path / "images")
+    home.take(old.path, "--adopt", "move")
+    assert (old.images / "101_5001.jpg").exists()
+    assert home.check_files() == 1
+    fresh = NewHome(home.path.parent / "fresh")
+    (fresh.path / "images").mkdir()
+    (fresh.path / "images" / inside).symlink_to(old.images)
+    fresh.take(old.path, "--adopt", "move")
+    assert fresh.check_files() == 1
+
+
 def test_in_the_home_itself_files_stay_where_they_lie(home):
     old = OldFolder(home.path)
     mixed(old)
