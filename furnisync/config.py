@@ -48,7 +48,7 @@ class QuotaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fast_per_second: Positive = 90.0
     images_share_percent: Percent = 60.0
     reserve_percent: Percent = 1.0
-    spread_s: Positive = 3600.0
+    spread_s: Positive = 21_600.0
 
 
 class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -86,7 +86,8 @@ class Collector:
         self._finished: deque[int] = deque()
         self._in_hand: set[int] = set()
         self._walking: set[int] = set()
-        self._deferred = 0.0
+        self._shop_calls = 0
+        self._review_calls = 0
         self._open = 0
         self._running = 0
         self._ended = 0
@@ -183,12 +184,13 @@ class Collector:
         return await first() or await second()
 
     def _shops_turn(self) -> bool:
-        """Reviews get their share of the calls while shops are waiting too."""
-        self._deferred += self._settings.reviews_share_percent / 100
-        if self._deferred >= 1:
-            self._deferred -= 1
-            return False
-        return True
+        """Reviews get their share of the calls while shops are waiting too.
+
+        Calls are counted, not turns: where image sync knows a shop's listings, to begin and to
+        finish it costs none.
+        """
+        calls = self._shop_calls + self._review_calls + 1
+        return self._review_calls >= calls * self._settings.reviews_share_percent / 100
 
     async def _shop_call(self) -> Call | None:
         if self._finished:
@@ -245,6 +247,7 @@ class Collector:
         if not self._due_reviews:
             return None
         shop_id = self._due_reviews.popleft()
+        self._review_calls += 1
         return lambda: self._read_reviews(shop_id)
 
     # -- the calls -----------------------------------------------------------------------------
@@ -276,6 +279,7 @@ class Collector:
         sync = await self._writer.run(staging.shop_sync, shop_id)
         position = sync.list_offset or 0
         ask = ask_at(position)
+        self._shop_calls += 1
         try:
             page = await self._client.shop_listings_active(
                 shop_id, offset=ask.offset, sort_order=ask.sort_order
@@ -330,6 +334,7 @@ class Collector:
         self._finished.extend(ready)
 
     async def _fetch_batch(self, ids: Sequence[int]) -> WholePage:
+        self._shop_calls += 1
         try:
             return await self._client.whole_listings(ids)
         except NotFound:
@@ -352,6 +357,7 @@ class Collector:
         """Append a shop of which everything is here; ask for the shop itself if it did not come."""
         sync = await self._writer.run(staging.shop_sync, shop_id)
         if sync.wants_shop:
+            self._shop_calls += 1
             try:
                 shop = await self._client.shop(shop_id)
             except NotFound:

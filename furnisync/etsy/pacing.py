@@ -115,7 +115,11 @@ def reserve(key: Key, settings: QuotaSettings) -> int:
 
 
 def program_rate(key: Key, program: Program, facts: Facts, now: Moment) -> float:
-    """Calls a second that a program may make when it is alone; 0 where the day is spent."""
+    """Calls a second that a program may make when it is alone; 0 where the day is spent.
+
+    Slow mode spreads, for what it spends in a burst comes free in a burst a day later; but never
+    thinner than would use the whole day.
+    """
     settings = program.settings
     rate = key_rate(key, settings, now)
     left = remaining_now(key, facts, now)
@@ -125,7 +129,8 @@ def program_rate(key: Key, program: Program, facts: Facts, now: Moment) -> float
     if program.mode == "slow":
         rate = min(rate, settings.slow_per_second)
         if spare is not None:
-            rate = min(rate, spare / settings.spread_s)
+            even = (key.limit_per_day or 0) / DAY_S
+            rate = min(rate, max(spare / settings.spread_s, even))
     return rate
 
 

@@ -61,7 +61,7 @@ class BatchReader:
             while True:
                 arrived.clear()
                 last_round = finished.is_set()
-                running |= await self._start_due(BATCHES_AT_ONCE - len(running), last_round)
+                await self._start_due(running, last_round)
                 if not running and last_round:
                     return
                 events = (arrived,) if last_round else (arrived, finished)
@@ -71,9 +71,8 @@ class BatchReader:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _start_due(self, room: int, also_partial: bool) -> set[asyncio.Task[None]]:  # noqa: FBT001
-        started: set[asyncio.Task[None]] = set()
-        while len(started) < room:
+    async def _start_due(self, running: set[asyncio.Task[None]], also_partial: bool) -> None:  # noqa: FBT001
+        while len(running) < BATCHES_AT_ONCE:
             ids = await self._writer.run(
                 listings.claim_batch,
                 int(self._clock.now()),
@@ -82,10 +81,9 @@ class BatchReader:
                 self._scope,
             )
             if not ids or (len(ids) < PAGE_LIMIT and not also_partial):
-                break
+                return
             self._in_flight.update(ids)
-            started.add(asyncio.create_task(self._read_batch(ids)))
-        return started
+            running.add(asyncio.create_task(self._read_batch(ids)))
 
     async def _read_batch(self, ids: list[int]) -> None:
         try:

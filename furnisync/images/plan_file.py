@@ -61,7 +61,12 @@ def load_plan(path: Path, tree: Tree | None, dropped: Collection[int] = frozense
         path.write_bytes(files("furnisync.images").joinpath(TEMPLATE).read_bytes())
     entries = _entries(path)
     taxonomies = tuple(_entry(path, place, entry) for place, entry in enumerate(entries, start=1))
+    named = ", ".join(str(one.id) for one in taxonomies)
     taxonomies = tuple(one for one in taxonomies if one.id not in dropped)
+    if not taxonomies:
+        raise ConfigError(
+            f"{path}: Etsy has dropped what it names (taxonomy {named}): name another, such as 967."
+        )
     ids = [one.id for one in taxonomies]
     for one in taxonomies:
         if ids.count(one.id) > 1:

@@ -138,7 +138,7 @@ def test_unknown_limits_allow_five_a_second() -> None:
 def test_slow_mode_paces_and_spreads() -> None:
     program = Program("slow", QuotaSettings(slow_per_second=1.0, spread_s=3600.0))
     key = known_key(limit_per_day=5000)
-    for remaining, rate in ((None, 1.0), (5000, 1.0), (1850, 0.5), (51, 1 / 3600), (50, 0.0)):
+    for remaining, rate in ((None, 1.0), (5000, 1.0), (1850, 0.5), (51, 5000 / 86_400), (50, 0.0)):
         key.remaining = remaining
         assert program_rate(key, program, Facts(), NOW) == pytest.approx(rate)
 
