@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := venv
 BIN := $(VENV)/bin
 
-.PHONY: setup docs demo test test-slow check bench lock clean
+.PHONY: setup docs demo test test-slow check audit bench lock clean
 
 setup: $(VENV)/.installed
 
@@ -29,6 +29,15 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Known weaknesses of what we depend on, where the index of them can be reached.
+audit:
+	$(PYTHON) -m venv .audit-venv
+	@if .audit-venv/bin/pip install --quiet pip-audit \
+	    && $(PYTHON) -c 'import urllib.request as u; u.urlopen("https://pypi.org/pypi/pip/json", timeout=10)' 2>/dev/null; \
+	  then .audit-venv/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip; \
+	  else echo "audit skipped: the index of known weaknesses cannot be reached from here"; fi
+	rm -rf .audit-venv
 
 bench: setup
 	$(BIN)/python -m bench

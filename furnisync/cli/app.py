@@ -12,6 +12,7 @@ from furnisync.cli.backup_commands import backup, restore
 from furnisync.cli.console import make_console
 from furnisync.cli.coverage_command import show_coverage
 from furnisync.cli.data_views import print_data_status
+from furnisync.cli.doctor_command import run_doctor
 from furnisync.cli.import_commands import import_data
 from furnisync.cli.logs import start_logging
 from furnisync.cli.notice_commands import notices_app
@@ -201,6 +202,16 @@ def demo(
 app.command("import")(import_data)
 app.command()(backup)
 app.command()(restore)
+
+
+@app.command()
+def doctor(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    test: TestFlag = False,
+) -> None:
+    """Look at key, quota, clock, disk, permissions, versions, locks, databases; say what to do."""
+    raise typer.Exit(run_doctor(as_json=as_json, test=test))
 
 
 @app.command()

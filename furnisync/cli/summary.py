@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from furnisync.cli.views import quota_line
 from furnisync.cli.words import clock_time, duration, size
@@ -20,7 +19,7 @@ def print_status(console: Console, status: Status, files: HomeFiles) -> None:
     table.add_column(style="dim", justify="right")
     table.add_column(overflow="fold")
     for name, value in _facts(status, files):
-        table.add_row(name, Text(value))
+        table.add_row(name, value)
     console.print(table)
     if status.quota is not None and status.quota.usage:
         print_usage(console, status.quota)
@@ -94,7 +93,7 @@ def print_troubles(console: Console, status: Status) -> None:
     table.add_column("number", justify="right")
     table.add_column("reason", overflow="fold")
     for trouble in status.troubles:
-        table.add_row(trouble.what, f"{trouble.number:,}", Text(trouble.reason))
+        table.add_row(trouble.what, f"{trouble.number:,}", trouble.reason)
     console.print(table)
 
 

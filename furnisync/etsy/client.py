@@ -7,6 +7,7 @@ transport, which is also where a test may put its own. The key is in one header 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeVar
 
@@ -102,6 +103,8 @@ class EtsyClient:
             transport=transport,
             follow_redirects=False,
         )
+        self.clock_behind_s: float | None = None
+        """By how much our clock is behind the API's, as the newest answer's Date told it."""
         self._failures_in_a_row = 0
         self._probing = asyncio.Lock()
         self._in_flight = 0
@@ -294,7 +297,9 @@ class EtsyClient:
                 request = self._http.build_request("GET", path, params=dict(query))
                 response = await self._http.send(request, stream=True)
                 try:
-                    answer = read_answer(response.status_code, response.headers, self._clock.now())
+                    now = self._clock.now()
+                    answer = read_answer(response.status_code, response.headers, now)
+                    self.clock_behind_s = read_clock(response.headers.get("date"), now)
                     body = await _read_body(response)
                 finally:
                     await response.aclose()
@@ -372,6 +377,14 @@ def _taxonomy(body: bytes) -> Page[TaxonomyNode]:
     if not page.items:
         raise ApiUnavailable("the taxonomy came empty")
     return page
+
+
+def read_clock(date: str | None, now: float) -> float | None:
+    """By how many seconds `now` is behind a Date header; None where it tells nothing."""
+    try:
+        return None if date is None else parsedate_to_datetime(date).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
 
 
 async def _read_body(response: httpx2.Response) -> bytes:
