@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from kept_world import NOW, KeptHome, picture
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
+from sync_world import Home, small_sandbox
 
 from furnisync.catalog.queue import Fetched, record_fetched
 from furnisync.catalog.schema import open_catalog
@@ -176,3 +182,25 @@ def test_pages_of_rows_and_files_are_all_looked_at(home, monkeypatch):
         path.unlink()
     (home.files.images / "x.txt").write_text("")
     assert verify(home).numbers == {"missing": 8, "extra": 1}
+
+
+def test_real_processes_beside_a_sync_and_after_damage(tmp_path):
+    with small_sandbox(shops=5, listings=80) as sandbox:
+        home = Home(tmp_path / "home", sandbox, images={"slow_per_second": 100.0})
+        run = home.start("--slow")
+        run.until(lambda: home.number("SELECT count(*) FROM images WHERE status = 'done'") > 10)
+        beside = home.run("verify", "--sha256", "--json")
+        assert beside.status == 0, beside.out
+        found = json.loads(beside.out.splitlines()[-1])
+        assert (found["numbers"], found["wrong"], found["images"] > 10) == ({}, 0, True)
+        refused = home.run("verify", "--repair")
+        assert (refused.status, "already runs" in refused.out) == (2, True)
+        run.process.terminate()
+        run.wait()
+        home.sync("--fast")
+        next(iter(home.files().values())).write_bytes(b"damaged")
+        told = home.run("verify")
+        assert (told.status, "truncated" in told.out) == (1, True)
+        assert home.run("verify", "--repair").status == 0
+        home.sync("--fast")
+        assert home.run("verify", "--sha256").status == 0
