@@ -33,10 +33,17 @@ API_FAULTS = {
     "missing items": {"do": "missing_items"},
     "no rate headers": {"do": "no_rate_headers"},
 }
-HARMLESS = {"every field null": {"do": "null_fields"}}
+ALIKE = {"502", "429 without headers", "slow", "results null", "reset"}
+"""Much like others: with the slow tests."""
 
 
-@pytest.mark.parametrize("fault", API_FAULTS.values(), ids=API_FAULTS.keys())
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, id=name, marks=[pytest.mark.slow] if name in ALIKE else [])
+        for name, fault in API_FAULTS.items()
+    ],
+)
 def test_fault_of_the_api_that_passes(bent_home, bent, fault):
     bent.set_faults([{"where": "api", "every": 3, **fault}])
     ended = bent_home.sync("--fast")
