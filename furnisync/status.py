@@ -45,6 +45,7 @@ class PassStatus(msgspec.Struct, frozen=True):
     intervals_failed: int
     pages_read: int
     pages_left: int
+    listings_counted: int
     unreached: int
 
 
@@ -109,7 +110,10 @@ def read_status_from(connection: sqlite3.Connection, files: HomeFiles, clock: Cl
     ).fetchone()[0]
     current = _read_pass(connection)
     quota = read_state(files.quota, None, clock)
-    calls_left = -(-waiting // LIMIT) + (current.pages_left if current else 0)
+    calls_left = -(-waiting // LIMIT)
+    if current is not None and current.finished_at is None:
+        unknown = max(0, current.listings_counted - counters.get("listings.active", 0))
+        calls_left += current.pages_left - (-unknown // LIMIT)
     pid = holder(files.lock("images"))
     return Status(
         home=str(files.home),
@@ -148,16 +152,19 @@ def _read_pass(connection: sqlite3.Connection) -> PassStatus | None:
             (newest.pass_id,),
         ).fetchall()
     )
-    pages = connection.execute(
-        "SELECT count(*) FROM intervals JOIN pages USING (interval_id) WHERE pass_id = ?",
+    pages, useful = connection.execute(
+        "SELECT count(*), coalesce(sum(state <> 'split'), 0) FROM intervals"
+        " JOIN pages USING (interval_id) WHERE pass_id = ?",
         (newest.pass_id,),
-    ).fetchone()[0]
-    expected, read = connection.execute(
-        "SELECT coalesce(sum(max(1, (intervals.count + ?1 - 1) / ?1)), 0), coalesce(sum("
-        " (SELECT count(*) FROM pages WHERE pages.interval_id = intervals.interval_id)), 0)"
-        " FROM intervals WHERE pass_id = ?2 AND state = 'pending'",
+    ).fetchone()
+    # Of pieces that were cut the lengths are not known yet: that of the whole is.
+    counted, expected = connection.execute(
+        "SELECT coalesce(sum(count), 0), coalesce(sum(max(1, (count + ?1 - 1) / ?1)), 0)"
+        " FROM intervals WHERE pass_id = ?2 AND parent IS NULL",
         (STRIDE, newest.pass_id),
     ).fetchone()
+    waiting = states.get("pending", 0) + states.get("failed", 0)
+    left = max(waiting, expected - useful) if waiting else 0
     return PassStatus(
         started_at=newest.started_at,
         finished_at=newest.finished_at,
@@ -166,7 +173,8 @@ def _read_pass(connection: sqlite3.Connection) -> PassStatus | None:
         intervals_done=states.get("done", 0),
         intervals_failed=states.get("failed", 0),
         pages_read=pages,
-        pages_left=max(0, expected - read) if newest.finished_at is None else 0,
+        pages_left=left if newest.finished_at is None else 0,
+        listings_counted=counted,
         unreached=crawl.out_of_reach(connection, newest.pass_id),
     )
 

@@ -94,7 +94,8 @@ class Collector:
         self._until = math.inf
         self._choosing = asyncio.Lock()
         self._progress = asyncio.Condition()
-        self._watch = drift.FieldWatch()
+        self.watch = drift.FieldWatch()
+        """May be replaced before `run` by that of an earlier round."""
         self.collected = Collected()
         self.cut_short = False
 
@@ -114,7 +115,7 @@ class Collector:
             for _ in range(workers):
                 group.create_task(self._work())
         for change in await self._writer.run(
-            drift.record_drift, self._watch, self._selection, self._clock.now()
+            drift.record_drift, self.watch, self._selection, self._clock.now()
         ):
             log.warning("%s", change)
         return self.collected
@@ -324,9 +325,9 @@ class Collector:
             came = {as_id(one.get("listing_id")) for one in page.results}
             claim, rest = claim.split(came)
             await self._leave(rest, doubt.reason)
-        self._watch.look("listings", page.results)
+        self.watch.look("listings", page.results)
         shops = (one.get("shop") for one in page.results)
-        self._watch.look("shops", [shop for shop in shops if isinstance(shop, dict)][:1])
+        self.watch.look("shops", [shop for shop in shops if isinstance(shop, dict)])
         ready = await self._writer.run(
             staging.stage_batch, self._selection, claim, page.results, now_s=self._clock.now()
         )
@@ -408,7 +409,7 @@ class Collector:
         if doubt is not None and not doubt.usable:
             await self._fail_reviews(shop_id, doubt.reason)
             return
-        self._watch.look("reviews", page.results)
+        self.watch.look("reviews", page.results)
         appended = await self._writer.run(
             reviews.append_review_page,
             self._selection,

@@ -18,6 +18,7 @@ from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
 from furnisync.history import due
 from furnisync.history.buyers import read_buyers
+from furnisync.history.drift import FieldWatch
 from furnisync.history.schema import open_history, open_history_reader
 from furnisync.history.selection import Selection
 from furnisync.instance import single_instance
@@ -67,6 +68,7 @@ class DataSync:
         self._upkeep = upkeep
         self._files = HomeFiles(environment.home, run.test)
         self._source = ShopSource(self._files)
+        self._watch = FieldWatch()
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -167,6 +169,7 @@ class DataSync:
             lag.due, lag.under_way,
         )  # fmt: skip
         collector = self._collector(client, writer, selection)
+        collector.watch = self._watch  # one round may be too small to tell anything
         try:
             collected = await collector.run(self._workers(), self._clock.monotonic() + ROUND_S)
         except BaseExceptionGroup as errors:

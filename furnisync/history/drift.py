@@ -14,7 +14,7 @@ from furnisync.history.selection import Selection
 Kind = Literal["shops", "listings", "reviews"]
 
 WEEK_S: Final = 7 * 86_400
-LOOKED_AT_OF_AN_ANSWER: Final = 5
+LOOKED_AT_OF_AN_ANSWER: Final = 20
 ENOUGH: Final = 100
 """With fewer objects seen, a field's absence says nothing: many may be absent now and then."""
 
@@ -29,7 +29,10 @@ _JSON_TYPES: Final = {
 
 
 class FieldWatch:
-    """Which fields the objects of a run bore, and of which JSON types; null says no type."""
+    """Which fields the objects of a run bore, and of which JSON types; null says no type.
+
+    It gathers until there is enough to compare.
+    """
 
     def __init__(self) -> None:
         self.number: dict[Kind, int] = {}
@@ -45,21 +48,28 @@ class FieldWatch:
                 if value is not None:
                     types.add(_JSON_TYPES.get(type(value), type(value).__name__))
 
+    def take(self) -> dict[Kind, dict[str, set[str]]]:
+        """The kinds of which enough was seen; they are gathered anew from here on."""
+        kinds = [kind for kind, number in self.number.items() if number >= ENOUGH]
+        for kind in kinds:
+            del self.number[kind]
+        return {kind: self.types.pop(kind) for kind in kinds}
+
 
 def record_drift(
     connection: sqlite3.Connection, watch: FieldWatch, selection: Selection, now_s: float
 ) -> list[str]:
-    """Compare a run's objects with what is remembered, where the last comparison is a week old.
+    """Compare what was seen with what is remembered, where the last comparison is a week old.
 
     Returns:
         what has changed, in words; each change is told once.
     """
     told: list[str] = []
-    for kind, fields in watch.types.items():
+    for kind, fields in watch.take().items():
         last = connection.execute(
             "SELECT max(compared) FROM api_fields WHERE kind = ?", (kind,)
         ).fetchone()[0]
-        if watch.number.get(kind, 0) < ENOUGH or (last is not None and now_s - last < WEEK_S):
+        if last is not None and now_s - last < WEEK_S:
             continue
         known = _load(connection, kind)
         told += _new_and_changed(kind, fields, known)

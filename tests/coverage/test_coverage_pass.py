@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -90,7 +91,7 @@ def test_the_certificate_agrees_with_the_truth_line_by_line(passed):
     seen = home.ids("SELECT listing_id FROM listings WHERE pass_id = ?", certificate["pass_id"])
     lines = certificate["intervals"]
     assert sum(line["count"] > 12_100 for line in lines) == 1
-    for line, following in zip(lines, lines[1:], strict=False):
+    for line, following in itertools.pairwise(lines):
         assert line["high"] == following["low"]
     assert lines[0]["low"] is None
     assert lines[-1]["high"] is None

@@ -1,4 +1,4 @@
-"""The crawl plan: cut where listings lie, merged where they have gone, cheap, and kept in its file."""
+"""The crawl plan: cut where listings lie, merged where they have gone, cheap, kept in its file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import random
+from bisect import bisect_left, bisect_right
 from contextlib import closing
 
 import pytest
@@ -198,7 +199,7 @@ def test_cuts_lie_inside_and_between_cents(prices, bounds, count):
     st.sets(st.integers(0, 59), max_size=10),
 )
 def test_merging_keeps_ends_and_never_makes_one_too_long(numbers, uncounted):
-    breaks = tuple(float(one) for one in range(len(numbers))) + (HIGHEST,)
+    breaks = (*map(float, range(len(numbers))), HIGHEST)
     ends = [
         (low or None, None if high == HIGHEST else high) for low, high in itertools.pairwise(breaks)
     ]
@@ -250,8 +251,8 @@ class PriceList:
     ):
         assert (offset, sort_on, sort_order) == (0, "created", "asc")
         self.asked += 1
-        low = 0 if min_price is None else bisect(self.only, min_price, right=False)
-        high = len(self.only) if max_price is None else bisect(self.only, max_price, right=True)
+        low = 0 if min_price is None else bisect_left(self.only, min_price)
+        high = len(self.only) if max_price is None else bisect_right(self.only, max_price)
         oldest = sorted((place, price) for price, place in self.ordered[low:high])[:100]
         items = [
             Listing(
@@ -263,12 +264,6 @@ class PriceList:
             for place, price in oldest
         ]
         return Page(high - low, items, [], len(items))
-
-
-def bisect(values, value, *, right):
-    from bisect import bisect_left, bisect_right
-
-    return (bisect_right if right else bisect_left)(values, value)
 
 
 @pytest.mark.slow
@@ -284,9 +279,9 @@ def test_planning_600_000_listings_costs_little(tmp_path, seed):
         passes = PassReader(reader, writer, clock, tree, tmp_path / "plan.json")
         current = asyncio.run(passes.plan_ahead(plan))
         pending = writer.submit(crawl.pending_intervals, current.pass_id).result()
-        counts = writer.submit(
-            crawl.interval_counts, current.pass_id, read_whole=False
-        ).result()[967]
+        counts = writer.submit(crawl.interval_counts, current.pass_id, read_whole=False).result()[
+            967
+        ]
     assert len(counts) == len(pending)
     assert max(counts.values()) <= REACH
     assert sum(counts.values()) == number
