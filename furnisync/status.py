@@ -8,7 +8,7 @@ from contextlib import closing
 
 import msgspec
 
-from furnisync.catalog import crawl
+from furnisync.catalog import crawl, giants
 from furnisync.catalog.crawl import LIMIT, STRIDE
 from furnisync.catalog.schema import get_meta, read_catalog
 from furnisync.clock import Clock
@@ -175,7 +175,7 @@ def _read_pass(connection: sqlite3.Connection) -> PassStatus | None:
         pages_read=pages,
         pages_left=left if newest.finished_at is None else 0,
         listings_counted=counted,
-        unreached=crawl.out_of_reach(connection, newest.pass_id),
+        unreached=giants.out_of_reach(connection, newest.pass_id),
     )
 
 

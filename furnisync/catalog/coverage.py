@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from furnisync.catalog import crawl
+from furnisync.catalog import crawl, giants
 
 Verdict = Literal["complete", "partly out of reach", "failed", "not read yet"]
 
@@ -85,9 +85,9 @@ SELECT intervals.taxonomy_id, taxonomy.name, low, high, count, done_at, state, r
     found IS NOT NULL AS counted, proven
 FROM intervals LEFT JOIN taxonomy USING (taxonomy_id)
 WHERE pass_id = ? AND part = 'whole'
-    AND (state <> 'split' OR {crawl.IS_GIANT.format("intervals")})
+    AND (state <> 'split' OR {giants.IS_GIANT.format("intervals")})
     AND NOT EXISTS (SELECT 1 FROM intervals AS above
-        WHERE above.interval_id = intervals.parent AND {crawl.IS_GIANT.format("above")})
+        WHERE above.interval_id = intervals.parent AND {giants.IS_GIANT.format("above")})
 ORDER BY intervals.taxonomy_id, coalesce(low, -1), coalesce(high, 1e18)
 """
 

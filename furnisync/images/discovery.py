@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from furnisync.catalog import crawl, listings, taxonomy
+from furnisync.catalog import crawl, giants, listings, taxonomy
 from furnisync.catalog.schema import add_event, get_meta, set_meta
 from furnisync.clock import Clock
 from furnisync.config import Settings
@@ -247,7 +247,7 @@ class Discovery:
 
     def _count_reached(self, connection: sqlite3.Connection, tree: Tree) -> None:
         done = crawl.last_complete_pass(connection)
-        if done is not None and crawl.out_of_reach(connection, done.pass_id):
+        if done is not None and giants.out_of_reach(connection, done.pass_id):
             count_reached(connection, tree, done)
 
     def _cycle_began(self) -> float:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from furnisync.catalog import crawl, listings
-from furnisync.catalog.crawl import LIMIT, Bounds, Giant, Interval, Order, Part, PassRow
+from furnisync.catalog.crawl import LIMIT, Bounds, Interval, Order, Part, PassRow
+from furnisync.catalog.giants import Giant, add_found, count_giants
 from furnisync.etsy.taxonomy import Tree
 from furnisync.images.walk import REACH
 
@@ -48,7 +49,7 @@ def widen(connection: sqlite3.Connection, tree: Tree, pass_id: int) -> bool:
     if crawl.count_unread(connection, pass_id):
         return False
     widened = False
-    for giant in crawl.count_giants(connection, pass_id):
+    for giant in count_giants(connection, pass_id):
         step = _next_step(giant, _children(tree, giant.interval))
         if giant.out_of_reach and step is not None:
             _take(connection, tree, giant, step)
@@ -76,11 +77,11 @@ def count_reached(connection: sqlite3.Connection, tree: Tree, current: PassRow) 
         found = listings.take_into_pass(
             connection, current.pass_id, current.started_at, *_where(tree, giant.interval)
         )
-        crawl.add_found(connection, giant.interval.interval_id, found)
+        add_found(connection, giant.interval.interval_id, found)
 
 
 def _lacking(connection: sqlite3.Connection, pass_id: int) -> list[Giant]:
-    giants = crawl.count_giants(connection, pass_id)
+    giants = count_giants(connection, pass_id)
     return [one for one in giants if one.out_of_reach and not one.inner]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from furnisync.catalog import crawl, listings
+from furnisync.catalog import crawl, giants, listings
 from furnisync.catalog.crawl import Bounds, Interval, PassRow
 from furnisync.catalog.schema import set_meta
 from furnisync.clock import Clock
@@ -214,7 +214,7 @@ def _last_counts(
     done = crawl.last_complete_pass(connection)
     if done is None or crawl.open_pass(connection) is not None:
         return False, {}
-    return True, crawl.interval_counts(connection, done.pass_id, read_whole=True)
+    return True, giants.interval_counts(connection, done.pass_id, read_whole=True)
 
 
 def _covers_all(plan: CrawlPlan) -> bool:

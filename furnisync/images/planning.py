@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack, closing
 
 import msgspec
 
-from furnisync.catalog import crawl
+from furnisync.catalog import crawl, giants
 from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.clock import Clock
 from furnisync.config import Environment, HomeFiles, Settings
@@ -100,7 +100,7 @@ def _newest_counts(files: HomeFiles) -> dict[int, dict[tuple[float | None, float
         return (
             {}
             if newest is None
-            else crawl.interval_counts(catalog, newest.pass_id, read_whole=False)
+            else giants.interval_counts(catalog, newest.pass_id, read_whole=False)
         )
 
 

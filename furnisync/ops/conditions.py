@@ -20,7 +20,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from furnisync.catalog import crawl
+from furnisync.catalog import crawl, giants
 from furnisync.catalog.schema import read_catalog
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles, Settings
@@ -247,7 +247,7 @@ def _about_certificate(files: HomeFiles, now: float) -> Iterator[Condition]:
                 "SELECT min(started_at) FROM passes WHERE pass_id > ?",
                 (0 if complete is None else complete.pass_id,),
             ).fetchone()[0]
-            unseen = 0 if since is not None else crawl.out_of_reach(catalog, newest.pass_id)
+            unseen = 0 if since is not None else giants.out_of_reach(catalog, newest.pass_id)
     except (DatabaseUnusable, sqlite3.DatabaseError):
         return
     if since is not None and now - since > INCOMPLETE_S:

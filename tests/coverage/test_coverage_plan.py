@@ -14,7 +14,7 @@ from coverage_world import DAY_S, FREE, SMALL, TINY_IMAGES, Home, calls, calls_o
 from hypothesis import given
 from hypothesis import strategies as st
 
-from furnisync.catalog import crawl
+from furnisync.catalog import crawl, giants
 from furnisync.catalog.schema import open_catalog
 from furnisync.clock import SystemClock
 from furnisync.database import Writer
@@ -279,7 +279,7 @@ def test_planning_600_000_listings_costs_little(tmp_path, seed):
         passes = PassReader(reader, writer, clock, tree, tmp_path / "plan.json")
         current = asyncio.run(passes.plan_ahead(plan))
         pending = writer.submit(crawl.pending_intervals, current.pass_id).result()
-        counts = writer.submit(crawl.interval_counts, current.pass_id, read_whole=False).result()[
+        counts = writer.submit(giants.interval_counts, current.pass_id, read_whole=False).result()[
             967
         ]
     assert len(counts) == len(pending)
