@@ -36,16 +36,12 @@ import msgspec
 
 from bench.rows import Row
 from furnisync.database import transaction
+from furnisync.history.arrivals import stage_batch
+from furnisync.history.claims import Claims
 from furnisync.history.schema import open_history, stored_columns
 from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_shop_sync
-from furnisync.history.staging import (
-    Claims,
-    begin_shop_sync,
-    finished_syncs,
-    stage_batch,
-    stage_list_page,
-)
+from furnisync.history.staging import begin_shop_sync, finished_syncs, stage_list_page
 
 Object = dict[str, Any]
 Values = tuple[Any, ...]

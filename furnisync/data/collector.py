@@ -26,7 +26,7 @@ from furnisync.database import Writer
 from furnisync.errors import NotFound, Terminal, Transient, UserError
 from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.objects import WholePage
-from furnisync.history import drift, due, reviews, snapshots, staging
+from furnisync.history import arrivals, claims, drift, due, reviews, snapshots, staging
 from furnisync.history.fields import as_id
 from furnisync.history.selection import Selection
 
@@ -79,7 +79,7 @@ class Collector:
         self._top = top
         self._source = source
         self._furniture_only = furniture_only
-        self._claims = staging.Claims()
+        self._claims = claims.Claims()
         self._due_shops: deque[int] = deque()
         self._due_reviews: deque[int] = deque()
         self._lists: deque[int] = deque()
@@ -310,7 +310,7 @@ class Collector:
 
         self._sort_in(await self._writer.run(stage))
 
-    async def _read_batch(self, claim: staging.Claim) -> None:
+    async def _read_batch(self, claim: claims.Claim) -> None:
         try:
             page, doubt = await ask_until_believed(
                 lambda: self._fetch_batch(claim.ids), doubt_listings
@@ -329,7 +329,7 @@ class Collector:
         shops = (one.get("shop") for one in page.results)
         self.watch.look("shops", [shop for shop in shops if isinstance(shop, dict)])
         ready = await self._writer.run(
-            staging.stage_batch, self._selection, claim, page.results, now_s=self._clock.now()
+            arrivals.stage_batch, self._selection, claim, page.results, now_s=self._clock.now()
         )
         self._claims.give_back(claim)
         self._finished.extend(ready)
@@ -341,13 +341,13 @@ class Collector:
         except NotFound:
             return WholePage(0, [])
 
-    async def _leave(self, claim: staging.Claim, reason: str) -> None:
+    async def _leave(self, claim: claims.Claim, reason: str) -> None:
         """Leave a batch that failed for good to the next round: it is not given back."""
         self.collected.failed += 1
         log.warning("a batch of %d listings waits: %s", len(claim.ids), reason)
 
         def mark(connection: sqlite3.Connection) -> None:
-            for shop_id in staging.shops_of(connection, claim):
+            for shop_id in claims.shops_of(connection, claim):
                 snapshots.mark_sync_failed(
                     connection, shop_id, reason, self._clock.now(), retry_s=RETRY_S
                 )
@@ -369,7 +369,7 @@ class Collector:
             except (Transient, Terminal) as error:
                 await self._fail(shop_id, str(error))
                 return
-            await self._writer.run(staging.stage_shop, self._selection, shop_id, shop)
+            await self._writer.run(arrivals.stage_shop, self._selection, shop_id, shop)
         appended = await self._writer.run(snapshots.append_shop_sync, shop_id)
         missed = (sync.told or 0) - appended.active
         if missed > 0 and (sync.told or 0) > REACH:

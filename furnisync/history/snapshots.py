@@ -21,16 +21,9 @@ from typing import Final
 
 import msgspec
 
+from furnisync.history.arrivals import StagedPage, StagedShop
 from furnisync.history.fields import Oddity, Value
-from furnisync.history.staging import (
-    GONE,
-    LIVE_LISTINGS,
-    ShopSync,
-    StagedPage,
-    StagedShop,
-    drop_sync,
-    shop_sync,
-)
+from furnisync.history.staging import GONE, LIVE_LISTINGS, ShopSync, drop_sync, shop_sync
 
 GONE_STATE: Final = "gone"
 DAY_S: Final = 86400

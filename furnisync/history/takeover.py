@@ -40,7 +40,7 @@ class OldShopState:
     """How far the older tool was with a shop, in unix seconds; None where it is not told.
 
     Attributes:
-        signals: of its newest values, as `staging.review_signals` tells them.
+        signals: of its newest values, as `arrivals.review_signals` tells them.
         walked: its reviews were collected then.
         watermark: all reviews up to that second were collected; None: there was none.
     """

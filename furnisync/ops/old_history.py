@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any, Final
 
+from furnisync.history.arrivals import review_signals
 from furnisync.history.fields import (
     LISTING_FIELDS,
     REVIEW_FIELDS,
@@ -23,7 +24,6 @@ from furnisync.history.fields import (
     as_json,
 )
 from furnisync.history.selection import Selection
-from furnisync.history.staging import review_signals
 from furnisync.history.takeover import Kind, OldShopState, OldSnapshots
 from furnisync.ops.old_database import Complain, Naming, OldDatabase, Row, as_time
 

@@ -4,16 +4,12 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from furnisync.history.arrivals import stage_batch, stage_shop
+from furnisync.history.claims import Claims
 from furnisync.history.schema import open_history
 from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_shop_sync
-from furnisync.history.staging import (
-    Claims,
-    begin_shop_sync,
-    stage_batch,
-    stage_list_page,
-    stage_shop,
-)
+from furnisync.history.staging import begin_shop_sync, stage_list_page
 
 DAY = 86_400
 T0 = 1_780_000_000

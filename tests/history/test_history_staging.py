@@ -13,19 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from furnisync.database import Writer, transaction
+from furnisync.history.arrivals import stage_batch, stage_shop
+from furnisync.history.claims import Claims
 from furnisync.history.schema import open_history
 from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_shop_sync
 from furnisync.history.staging import (
-    Claims,
     begin_shop_sync,
     finished_syncs,
     open_syncs,
     shop_sync,
-    stage_batch,
     stage_ids,
     stage_list_page,
-    stage_shop,
 )
 
 HERE = Path(__file__).parent

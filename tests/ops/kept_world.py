@@ -17,7 +17,7 @@ from furnisync.catalog.queue import Fetched, add_images, record_fetched
 from furnisync.catalog.schema import open_catalog
 from furnisync.config import DataSettings, HomeFiles
 from furnisync.database import transaction
-from furnisync.history import reviews, snapshots, staging
+from furnisync.history import arrivals, claims, reviews, snapshots, staging
 from furnisync.history.buyers import read_buyers
 from furnisync.history.schema import open_history
 from furnisync.history.selection import Selection
@@ -128,7 +128,7 @@ class KeptHome:
         now: int,
     ) -> None:
         staging.begin_shop_sync(history, shop_id, now, ids=ids)
-        claim = staging.Claims().take(history)
+        claim = claims.Claims().take(history)
         assert claim is not None
         shop = {"shop_id": shop_id, "listing_active_count": len(ids)}
         answers = [
@@ -141,8 +141,8 @@ class KeptHome:
             }
             for one in ids
         ]
-        staging.stage_batch(history, selection, claim, answers, now_s=now)
-        staging.stage_shop(history, selection, shop_id, shop)
+        arrivals.stage_batch(history, selection, claim, answers, now_s=now)
+        arrivals.stage_shop(history, selection, shop_id, shop)
         snapshots.append_shop_sync(history, shop_id)
         told = [
             {

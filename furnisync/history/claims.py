@@ -1,0 +1,75 @@
+"""Which staged listings are being asked for, so that no two calls ask for the same."""
+
+import sqlite3
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Final
+
+from furnisync.history.fields import as_json
+
+BATCH_SIZE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Listings to ask batch for in one call.
+
+    Attributes:
+        ids: for the call, none twice.
+        staged: where they belong: (sync_id, listing_id).
+    """
+
+    ids: tuple[int, ...]
+    staged: tuple[tuple[int, int], ...]
+
+    def split(self, ids: Container[int | None]) -> "tuple[Claim, Claim]":
+        """The part that is about these ids, and the rest."""
+        here = tuple(pair for pair in self.staged if pair[1] in ids)
+        rest = tuple(pair for pair in self.staged if pair[1] not in ids)
+        return _claim(here), _claim(rest)
+
+
+def _claim(staged: tuple[tuple[int, int], ...]) -> Claim:
+    return Claim(tuple(dict.fromkeys(listing_id for _, listing_id in staged)), staged)
+
+
+class Claims:
+    """Which staged ids are being asked for; a killed process forgets it, and they are free again.
+
+    `take` runs where the writer runs. A claim is given back after its answer was committed, and
+    after its call failed.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[tuple[int, int]] = set()
+
+    def take(
+        self, connection: sqlite3.Connection, limit: int = BATCH_SIZE, *, full_only: bool = False
+    ) -> Claim | None:
+        """Take up to `limit` staged ids, of any shops, oldest sync first; None where none wait.
+
+        With `full_only` also None while fewer than `limit` wait: more may come to fill the call.
+        """
+        rows = connection.execute(
+            "SELECT sync_id, listing_id FROM work_ids WHERE status = 0"
+            " ORDER BY sync_id, listing_id LIMIT ?",
+            (limit + len(self._taken),),
+        )
+        free = [pair for row in rows if (pair := (row[0], row[1])) not in self._taken][:limit]
+        if not free or (full_only and len(free) < limit):
+            return None
+        self._taken.update(free)
+        return _claim(tuple(free))
+
+    def give_back(self, claim: Claim) -> None:
+        """The claim's answer is committed, or its call failed."""
+        self._taken.difference_update(claim.staged)
+
+
+def shops_of(connection: sqlite3.Connection, claim: Claim) -> list[int]:
+    """The shops whose syncs wait for a claim."""
+    rows = connection.execute(
+        "SELECT shop_id FROM work_shops WHERE sync_id IN (SELECT value FROM json_each(?))",
+        (as_json(list({sync_id for sync_id, _ in claim.staged})),),
+    )
+    return [row[0] for row in rows]
