@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from furnisync.catalog import crawl, giants
+from furnisync.catalog.schema import get_meta
 
 Verdict = Literal["complete", "partly out of reach", "failed", "not read yet"]
 
@@ -63,6 +64,8 @@ class Coverage(msgspec.Struct, frozen=True):
     listings_found: int
     listings_counted: int
     out_of_reach: int
+    swept: bool
+    """What changed while it ran was looked at afterwards, or did not need to be."""
 
     def total(self) -> str:
         """The whole in a line."""
@@ -73,6 +76,8 @@ class Coverage(msgspec.Struct, frozen=True):
         )
         if self.out_of_reach:
             words += f"; {self.out_of_reach:,} out of reach of any query"
+        if not self.swept:
+            words += "; what changed meanwhile is still to be looked at"
         return ("Complete: " if self.complete else "NOT complete: ") + words
 
 
@@ -101,16 +106,20 @@ def read_coverage(connection: sqlite3.Connection) -> Coverage | None:
     found = connection.execute(
         "SELECT count(*) FROM listings WHERE pass_id = ?", (newest.pass_id,)
     ).fetchone()[0]
+    swept = get_meta(connection, crawl.SWEEP_SINCE) is None
     out_of_reach = sum(one.short for one in intervals if one.verdict == "partly out of reach")
     return Coverage(
         pass_id=newest.pass_id,
         started_at=newest.started_at,
         finished_at=newest.finished_at,
-        complete=bool(newest.complete) and all(one.verdict == "complete" for one in intervals),
+        complete=bool(newest.complete)
+        and swept
+        and all(one.verdict == "complete" for one in intervals),
         intervals=intervals,
         listings_found=found,
         listings_counted=sum(one.count or 0 for one in intervals),
         out_of_reach=out_of_reach,
+        swept=swept,
     )
 
 

@@ -10,6 +10,8 @@ import msgspec
 Part = Literal["whole", "oldest", "newest"]
 Order = Literal["created", "updated", "score"]
 
+SWEEP_SINCE = "sweep_since"
+"""Set with the end of a pass over several intervals, until what changed meanwhile was read."""
 LIMIT = 100
 """Listings of a page."""
 STRIDE = LIMIT - 2

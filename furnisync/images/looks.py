@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from furnisync.catalog import crawl, listings
-from furnisync.catalog.crawl import LIMIT, STRIDE
+from furnisync.catalog.crawl import LIMIT, STRIDE, SWEEP_SINCE
 from furnisync.catalog.schema import get_meta, set_meta
 from furnisync.clock import Clock
 from furnisync.database import Writer
@@ -27,8 +27,6 @@ log = logging.getLogger("furnisync.discover")
 INDEX_LAG_S = 600
 """A listing may enter the search index this long after it was created or changed."""
 LOOKED_AT = "looked_at"
-SWEEP_SINCE = "sweep_since"
-"""Set with the end of a pass over several intervals, until what changed meanwhile was read."""
 SWEEPS_MOST = 4
 
 Moment = Literal["created", "updated"]

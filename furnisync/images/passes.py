@@ -15,15 +15,14 @@ from pathlib import Path
 import msgspec
 
 from furnisync.catalog import crawl, giants, listings
-from furnisync.catalog.crawl import Bounds, Interval, PassRow
+from furnisync.catalog.crawl import SWEEP_SINCE, Bounds, Interval, PassRow
 from furnisync.catalog.schema import set_meta
 from furnisync.clock import Clock
 from furnisync.database import Writer
-from furnisync.errors import ConfigError
+from furnisync.errors import ApiUnavailable, ConfigError
 from furnisync.etsy.taxonomy import Tree
 from furnisync.images.cuts import HIGHEST, cut, merge
 from furnisync.images.giants import make_shops_due, named, split_giant, widen
-from furnisync.images.looks import SWEEP_SINCE
 from furnisync.images.plan_file import CrawlPlan, save_cuts, save_merged, without_covered
 from furnisync.images.reading import ListReader, Reading
 
@@ -79,6 +78,9 @@ class PassReader:
         """Begin a pass, or go on with it, only as far as to know that each interval is in reach.
 
         What it asks for are first pages, which the pass needs anyway.
+
+        Raises:
+            ApiUnavailable: some did not come.
         """
         current = await self._writer.run(self._open_or_begin, await self._merge(plan))
         while True:
@@ -90,6 +92,8 @@ class PassReader:
                 if reading.ended == "over_reach"
             ]
             if not over:
+                if failed := [one.reason for one in readings if one.ended == "failed"]:
+                    raise ApiUnavailable(f"{len(failed)} first pages: {failed[0]}")
                 return current
             for interval, reading in over:
                 await self._cut(interval, reading)

@@ -16,7 +16,7 @@ from furnisync.errors import ApiUnavailable
 from furnisync.etsy.objects import Listing, Page
 from furnisync.etsy.taxonomy import Node, Tree
 from furnisync.images import looks
-from furnisync.images.looks import LOOKED_AT, SWEEP_SINCE, Looker
+from furnisync.images.looks import LOOKED_AT, Looker
 from furnisync.sandbox.process import SandboxProcess
 
 
@@ -281,10 +281,10 @@ def test_a_sweep_is_done_once(desk):
     new = fill(shelf, clock, 6)
     assert look(desk, "sweep") == "reached"
     assert not shelf.asked
-    writer.submit(set_meta, SWEEP_SINCE, str(int(clock.at) - 3600)).result()
+    writer.submit(set_meta, crawl.SWEEP_SINCE, str(int(clock.at) - 3600)).result()
     assert look(desk, "sweep") == "reached"
     assert new <= shelf.seen
-    assert meta(desk, SWEEP_SINCE) is None
+    assert meta(desk, crawl.SWEEP_SINCE) is None
 
 
 def test_known_ground_is_the_later_of_look_and_pass(desk):
