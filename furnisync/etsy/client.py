@@ -45,6 +45,8 @@ PAGE_LIMIT = 100
 OFFSET_CAP = 12_000
 """The largest offset that Etsy serves."""
 
+PING = "openapi-ping"
+
 MAX_BODY_BYTES = 64_000_000
 MAX_429_IN_A_ROW = 20
 OUTAGE_AFTER = 5
@@ -106,6 +108,7 @@ class EtsyClient:
         self.clock_behind_s: float | None = None
         """By how much our clock is behind the API's, as the newest answer's Date told it."""
         self._failures_in_a_row = 0
+        self._answered = False
         self._probing = asyncio.Lock()
         self._in_flight = 0
         self._draining = False
@@ -235,7 +238,7 @@ class EtsyClient:
 
     async def ping(self) -> None:
         """`ping`: the cheapest way to see whether the key works and what is left."""
-        await self._get("openapi-ping", {}, "probe", bytes)
+        await self._get(PING, {}, "probe", bytes)
 
     async def _get(self, path: str, query: Query, purpose: str, decode: Callable[[bytes], T]) -> T:
         """Fetch and decode; a body that `decode` finds malformed is asked for again.
@@ -267,7 +270,19 @@ class EtsyClient:
                     return await self._send(path, query, purpose)
             except RateLimited as error:
                 limited = error
+            except KeyRefused as error:
+                if path == PING or not self._answered or not await self._key_works():
+                    raise
+                raise BadRequest(f"{path}: refused to this key, which works else") from error
         raise limited
+
+    async def _key_works(self) -> bool:
+        """Ask once: a single shop that is refused must not end a run of months."""
+        try:
+            await self._send(PING, {}, "probe")
+        except KeyRefused:
+            return False
+        return True
 
     async def _wait_out_outage(self) -> None:
         beyond = self._failures_in_a_row - OUTAGE_AFTER
@@ -313,6 +328,7 @@ class EtsyClient:
             self._quota.settle(purpose, answer)
         self._raise_for_status(path, answer, body)
         self._failures_in_a_row = 0
+        self._answered = True
         return body
 
     def _raise_for_status(self, path: str, answer: Answer, body: bytes) -> None:

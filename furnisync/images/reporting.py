@@ -99,6 +99,7 @@ class Reporter:
         if in_haste and self._metadata_will_take_s() > HASTE_S:
             log.info("%s is left as last written: it takes long", self._files.metadata.name)
         else:
+            self._metadata_version = None  # counters can stay equal where urls or ranks changed
             self._write_metadata()
 
     def _metadata_will_take_s(self) -> float:

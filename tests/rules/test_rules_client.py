@@ -188,6 +188,36 @@ def test_what_would_end_the_same_is_not_tried_again(status, error):
     assert len(world.requests) == 1 == len(world.ledger.settled)
 
 
+REFUSED = {"error": "You may not see this."}
+
+
+def test_one_shop_that_is_refused_is_not_the_key_refused():
+    world = World(said(200, EMPTY), said(403, REFUSED), said(200, {"application_id": 1}))
+
+    async def work(client):
+        await client.listings_batch([1])
+        with pytest.raises(BadRequest, match="shops/7/listings/active: refused to this key"):
+            await client.shop_listings_active(7)
+
+    world.ask(work)
+    assert [request.url.path.rpartition("/")[2] for request in world.requests] == [
+        "batch", "active", "openapi-ping",
+    ]  # fmt: skip
+    assert len(world.ledger.granted) == 3 == len(world.ledger.settled)
+
+
+def test_a_key_that_is_withdrawn_is_told_after_one_more_call():
+    world = World(said(200, EMPTY), said(403, REFUSED))
+
+    async def work(client):
+        await client.listings_batch([1])
+        await client.listings_batch([1])
+
+    with pytest.raises(KeyRefused):
+        world.ask(work)
+    assert len(world.requests) == 3
+
+
 def test_429_waits_in_the_ledger_and_is_no_failure():
     refusals = [said(429, {"error": "slow down"}, **{"retry-after": "7"})] * 6
     world = World(*refusals, said(200, EMPTY), attempts=1)
