@@ -271,7 +271,8 @@ class EtsyClient:
             except RateLimited as error:
                 limited = error
             except KeyRefused as error:
-                if path == PING or not self._answered or not await self._key_works():
+                of_one_shop = path.startswith("shops/")
+                if not of_one_shop or not self._answered or not await self._key_works():
                     raise
                 raise BadRequest(f"{path}: refused to this key, which works else") from error
         raise limited

@@ -58,6 +58,7 @@ def put_key(box: Box, sandbox: SandboxProcess) -> None:
     )
 
 
+@pytest.mark.slow
 def test_setup_update_and_services(served_box, sandbox):
     box = served_box
     # Without a key there all is laid out but the services, and it says so.
@@ -126,6 +127,7 @@ def test_code_that_arrived_in_part_changes_nothing(box):
     assert not (there(box) / ".furnisync-update").exists()
 
 
+@pytest.mark.slow
 def test_an_environment_that_broke_off_is_made_again(box):
     broken, words = box.remote_broken("make", "setup", "--dir", FOLDER)
     assert broken == 2
@@ -195,6 +197,7 @@ def count(path: Path, table: str) -> int:
         return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 
+@pytest.mark.slow
 def test_pull_brings_whole_copies_and_goes_on_after_a_break(full_box, tmp_path):
     box = full_box
     to = tmp_path / "pulled"

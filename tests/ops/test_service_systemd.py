@@ -21,6 +21,8 @@ from service_world import (
 
 from furnisync.sandbox.process import SandboxProcess
 
+pytestmark = pytest.mark.slow  # a real systemd takes its time to start, stop and restart
+
 FAST_RESTART = "[Service]\nRestartSec=1\n"
 
 

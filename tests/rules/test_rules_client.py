@@ -211,11 +211,23 @@ def test_a_key_that_is_withdrawn_is_told_after_one_more_call():
 
     async def work(client):
         await client.listings_batch([1])
-        await client.listings_batch([1])
+        await client.shop_listings_active(7)
 
     with pytest.raises(KeyRefused):
         world.ask(work)
     assert len(world.requests) == 3
+
+
+def test_a_batch_that_is_refused_is_the_key_refused():
+    world = World(said(200, EMPTY), said(403, REFUSED), said(200, {"application_id": 1}))
+
+    async def work(client):
+        await client.listings_batch([1])
+        await client.listings_batch([1])
+
+    with pytest.raises(KeyRefused):
+        world.ask(work)
+    assert len(world.requests) == 2
 
 
 def test_429_waits_in_the_ledger_and_is_no_failure():
