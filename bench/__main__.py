@@ -14,6 +14,7 @@
 | panel         | a panel against DuckDB and Polars                               | 1              |
 | sandbox       | how fast the sandbox itself is                                  | 1              |
 | churn         | listings found while the lists shift                            | 1              |
+| month         | a simulated month at 5,000 calls a day: ages, new listings      | 5              |
 
 Read ratios, not times: medians of several rounds, taken in turns. Other work on the machine
 falsifies rates and starts most; the first line says how busy it was. `--quick` only shows that all
@@ -45,6 +46,7 @@ BENCHES = (
     "panel",
     "sandbox",
     "churn",
+    "month",
 )
 
 
