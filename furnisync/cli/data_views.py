@@ -8,11 +8,10 @@ from typing import Self
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from furnisync.cli.summary import print_events
-from furnisync.cli.views import LINE_EVERY_S, quota_line
+from furnisync.cli.views import LINE_EVERY_S, make_bars, quota_line
 from furnisync.cli.words import clock_time
 from furnisync.config import HomeFiles
 from furnisync.data_status import DataStatus, count_rows
@@ -54,13 +53,7 @@ class DataTerminalView:
     """Bars that stay at the bottom of a terminal."""
 
     def __init__(self, console: Console) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}", justify="right"),
-            BarColumn(bar_width=32),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", style="dim"),
-            console=console,
-        )
+        self._bars = make_bars(console)
         self._shops = self._bars.add_task("shops synced", total=None, note="")
         self._reviews = self._bars.add_task("reviews up to date", total=None, note="")
         self._live = Live(console=console, refresh_per_second=4, transient=True)

@@ -36,6 +36,17 @@ class View(Protocol):
         ...
 
 
+def make_bars(console: Console) -> Progress:
+    """Bars with how many of how many, and a field `note` behind."""
+    return Progress(
+        TextColumn("{task.description}", justify="right"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+        console=console,
+    )
+
+
 class LineView:
     """One useful line a minute, for log files."""
 
@@ -59,13 +70,7 @@ class TerminalView:
     """Bars that stay at the bottom of a terminal."""
 
     def __init__(self, console: Console) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}", justify="right"),
-            BarColumn(bar_width=32),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", style="dim"),
-            console=console,
-        )
+        self._bars = make_bars(console)
         self._pages = self._bars.add_task("pages", total=None, note="")
         self._listings = self._bars.add_task("listings with images", total=None, note="")
         self._images = self._bars.add_task("images", total=None, note="")
