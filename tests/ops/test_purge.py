@@ -109,9 +109,7 @@ def test_a_buyer_goes_in_every_form(tmp_path, policy):
     left = home.rows("SELECT count(*) FROM reviews", history=True)[0][0]
     home.append_history(NOW + DAY)  # each listing has a new review by the same buyer
     assert home.rows("SELECT count(*) FROM reviews", history=True) == [(left + 4 - mine,)]
-    assert b"501" not in b"".join(
-        str(row).encode() for row in home.rows("SELECT id FROM purged", history=True)
-    )
+    assert (501,) not in home.rows("SELECT id FROM purged", history=True)
 
 
 def test_a_hash_is_the_same_for_all_runs_of_a_home_and_of_no_other(tmp_path):

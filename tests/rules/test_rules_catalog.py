@@ -369,7 +369,7 @@ class Catalogue(RuleBasedStateMachine):
         self.connection = open_catalog(Path(self.folder.name) / "catalog.db")
         self.connection.execute("PRAGMA synchronous = OFF")
         self.now = NOW
-        self.size = "570xN"
+        self.size, self.which = "570xN", "all"
 
     def teardown(self):
         self.connection.close()
@@ -387,15 +387,14 @@ class Catalogue(RuleBasedStateMachine):
         listing_id=ids,
         state=st.sampled_from(["active", "sold_out", None]),
         images=st.lists(st.integers(1, 4), unique=True),
-        which=which,
         url=st.sampled_from("ab"),
     )
-    def batch_tells(self, listing_id, state, images, which, url):
+    def batch_tells(self, listing_id, state, images, url):
         rows = [ImageRow(image, rank, url) for rank, image in enumerate(images, start=1)]
         listings.want_batch(self.connection, [listing_id], self.now)
         one = Batched(listing_id, 1, 967, state, 5.0, 1, rows)
         listings.record_batch(self.connection, [one], self.now, self.now + DAY)
-        queue.add_images(self.connection, listing_id, rows, which, self.now)
+        queue.add_images(self.connection, listing_id, rows, self.which, self.now)
 
     @rule(listing_id=ids, broken=st.sampled_from([None, "broken"]))
     def batch_leaves_out(self, listing_id, broken):
@@ -411,7 +410,7 @@ class Catalogue(RuleBasedStateMachine):
 
     @rule(size=st.sampled_from(SIZES), which=which)
     def settings_change(self, size, which):
-        self.size = size
+        self.size, self.which = size, which
         larger_than = SIZES[: SIZES.index(size)]
         queue.apply_wanted(self.connection, size, which, larger_than, self.now)
         if which == "all":
