@@ -9,7 +9,8 @@ import msgspec
 
 from furnisync.clock import Clock
 from furnisync.config import Environment, HomeFiles, Mode, Settings
-from furnisync.data.collector import Collected, Collector
+from furnisync.data.collector import Collector
+from furnisync.data.round import Collected, Round
 from furnisync.data.source import ShopSource
 from furnisync.data_status import DataStatus, cadence_of, read_data_status_from
 from furnisync.database import Writer, read_in_thread
@@ -68,7 +69,7 @@ class DataSync:
         self._upkeep = upkeep
         self._files = HomeFiles(environment.home, run.test)
         self._source = ShopSource(self._files)
-        self._watch = FieldWatch()
+        self._watch = FieldWatch()  # for all rounds: one may be too small to tell anything
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -169,7 +170,6 @@ class DataSync:
             lag.due, lag.under_way,
         )  # fmt: skip
         collector = self._collector(client, writer, selection)
-        collector.watch = self._watch  # one round may be too small to tell anything
         try:
             collected = await collector.run(self._workers(), self._clock.monotonic() + ROUND_S)
         except BaseExceptionGroup as errors:
@@ -178,7 +178,7 @@ class DataSync:
         return collector.cut_short
 
     def _collector(self, client: EtsyClient, writer: Writer, selection: Selection) -> Collector:
-        return Collector(
+        this = Round(
             client,
             writer,
             self._clock,
@@ -186,9 +186,10 @@ class DataSync:
             selection,
             cadence_of(self._settings.data),
             top=self._run.top,
-            source=self._source,
-            furniture_only=self._run.furniture_only,
+            watch=self._watch,
         )
+        run = self._run
+        return Collector(this, source=self._source, furniture_only=run.furniture_only)
 
     def _workers(self) -> int:
         return self._settings.api.connections if self._run.mode == "fast" else SLOW_WORKERS

@@ -35,6 +35,21 @@ class ReviewPage:
 
 
 @dataclass(frozen=True, slots=True)
+class ReviewTrouble:
+    """How the last tries of a shop's reviews went.
+
+    Attributes:
+        failures: in a row, without a page between them.
+        reason: of the last one.
+        unsent: so many reviews are missing where the answers count them and never send them.
+    """
+
+    failures: int
+    reason: str | None
+    unsent: int
+
+
+@dataclass(frozen=True, slots=True)
 class AppendedReviews:
     """What a page has brought.
 
@@ -72,6 +87,15 @@ def _present_ask(connection: sqlite3.Connection, shop_id: int) -> ReviewAsk:
     return ReviewAsk(row[0], row[1], row[2])
 
 
+def review_trouble(connection: sqlite3.Connection, shop_id: int) -> ReviewTrouble:
+    """What has gone wrong with a shop whose reviews are being walked over."""
+    row = connection.execute(
+        "SELECT reviews_failures, reviews_reason, reviews_unsent FROM sync_state WHERE shop_id = ?",
+        (shop_id,),
+    ).fetchone()
+    return ReviewTrouble(*row)
+
+
 def append_review_page(
     connection: sqlite3.Connection,
     selection: Selection,
@@ -79,6 +103,7 @@ def append_review_page(
     page: ReviewPage,
     *,
     now_s: float,
+    unsent: int = 0,
 ) -> AppendedReviews:
     """Append what is new of a page and take the walk one step on.
 
@@ -88,6 +113,7 @@ def append_review_page(
         shop_id: the shop that was asked.
         page: what came.
         now_s: unix time, the rows' `snapshot_timestamp`.
+        unsent: so many reviews of this page Etsy counts and, believed at last, does not send.
 
     Raises:
         LookupError: no walk is under way.
@@ -108,6 +134,7 @@ def append_review_page(
         """UPDATE sync_state SET
             walk_newest = nullif(max(ifnull(walk_newest, -1), ifnull(:newest, -1)), -1),
             reviews_out_of_reach = reviews_out_of_reach + :out_of_reach,
+            reviews_unsent = max(reviews_unsent, :unsent),
             walk_max_created = :max_created, walk_offset = :offset,
             reviews_failures = 0, reviews_reason = NULL, reviews_not_before = NULL
         WHERE shop_id = :shop_id""",
@@ -115,6 +142,7 @@ def append_review_page(
             "shop_id": shop_id,
             "newest": newest,
             "out_of_reach": step.out_of_reach,
+            "unsent": unsent,
             "max_created": step.next_ask.max_created if step.next_ask else None,
             "offset": step.next_ask.offset if step.next_ask else None,
         },

@@ -176,7 +176,10 @@ CREATE TABLE api_fields (
 CREATE TABLE drift (at INTEGER NOT NULL, message TEXT NOT NULL) STRICT;
 """
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_SNAPSHOTS + _STATE + _WORK, _DRIFT, PURGED)
+# Most reviews that a page of the shop lacked for good, though the answer counted them.
+_UNSENT: Final = "ALTER TABLE sync_state ADD COLUMN reviews_unsent INTEGER NOT NULL DEFAULT 0"
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (_SNAPSHOTS + _STATE + _WORK, _DRIFT, PURGED, _UNSENT)
 
 FIXED_COLUMNS: Final = {
     "shops": ("shop_id", "snapshot_timestamp"),

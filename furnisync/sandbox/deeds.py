@@ -60,6 +60,7 @@ def _damage(rule: Rule, answer: Answer) -> Answer:
     """Return the answer with its list made wrong in the way of the rule."""
     items = list(answer.results)
     count = answer.count
+    single = answer.single
     if rule.do == "count_off":
         count = max(0, round(count * float(rule.details.get("factor", 1.0))))
         count = max(0, count + int(rule.details.get("by", 0)))
@@ -72,7 +73,8 @@ def _damage(rule: Rule, answer: Answer) -> Answer:
         items[0] = _with(items[0], {"listing_id": "not-a-number", "tags": 7, "price": [1]})
     elif rule.do == "null_fields":
         items = [_emptied(item) for item in items]
-    return Answer(items, count, answer.single)
+        single = None if single is None else _emptied(single)
+    return Answer(items, count, single)
 
 
 def spoil(rule: Rule, answer: Answer) -> bytes:

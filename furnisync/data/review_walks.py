@@ -1,0 +1,108 @@
+"""Walks over the reviews of due shops, a page a call."""
+
+import logging
+from collections import deque
+
+from furnisync.data.answers import Doubt, ask_until_believed, doubt_reviews
+from furnisync.data.round import RETRY_S, Call, Round
+from furnisync.errors import NotFound, Terminal, Transient, UserError
+from furnisync.etsy.objects import WholePage
+from furnisync.history import due, reviews
+from furnisync.history.snapshots import DAY_S
+from furnisync.history.walk import ReviewAsk
+
+log = logging.getLogger("furnisync.data")
+
+REFILL = 100
+BELIEVED_AFTER = 2
+"""Failures for the same reason after which Etsy is taken at its word."""
+
+
+class ReviewWalks:
+    """The shops whose reviews are being read."""
+
+    def __init__(self, this: Round) -> None:
+        self._round = this
+        self._due: deque[int] = deque()
+        self._walking: set[int] = set()
+        self.calls = 0
+
+    async def next_call(self) -> Call | None:
+        """The next page of a walk; None where no reviews are due."""
+        if not self._due:
+            found = await self._round.writer.run(
+                due.due_reviews,
+                self._round.clock.now(),
+                self._round.cadence,
+                limit=REFILL + len(self._walking),
+                top=self._round.top,
+            )
+            self._due.extend(one.shop_id for one in found if one.shop_id not in self._walking)
+            self._walking.update(self._due)
+        if not self._due:
+            return None
+        shop_id = self._due.popleft()
+        return lambda: self._read_page(shop_id)
+
+    async def _read_page(self, shop_id: int) -> None:
+        """One page of a shop's reviews; the rest of the walk queues up again."""
+        this = self._round
+        ask = await this.writer.run(reviews.next_review_ask, shop_id, this.clock.now())
+        trouble = await this.writer.run(reviews.review_trouble, shop_id)
+        try:
+            page, doubt = await ask_until_believed(
+                lambda: self._fetch(shop_id, ask),
+                lambda page: doubt_reviews(page, ask, unsent=trouble.unsent),
+            )
+        except UserError:
+            raise
+        except NotFound:
+            # The shop is gone, or its reviews are hidden: its next sync tells.
+            wait_s = this.settings.sync_days * DAY_S
+            await this.writer.run(reviews.postpone_reviews, shop_id, this.clock.now() + wait_s)
+            self._walking.discard(shop_id)
+            return
+        except (Transient, Terminal) as error:
+            await self._fail(shop_id, str(error))
+            return
+        if doubt is not None and not (doubt.usable or _lasts(doubt, trouble)):
+            await self._fail(shop_id, doubt.reason)
+            return
+        this.watch.look("reviews", page.results)
+        appended = await this.writer.run(
+            reviews.append_review_page,
+            this.selection,
+            shop_id,
+            reviews.ReviewPage(ask, page.results, page.count),
+            now_s=this.clock.now(),
+            unsent=0 if doubt is None else doubt.missing,
+        )
+        this.collected.reviews += appended.new
+        if appended.next_ask is None:
+            self._walking.discard(shop_id)
+        else:
+            self._due.appendleft(shop_id)
+
+    async def _fetch(self, shop_id: int, ask: ReviewAsk) -> WholePage:
+        self.calls += 1
+        return await self._round.client.shop_reviews(
+            shop_id,
+            min_created=ask.min_created,
+            max_created=ask.max_created,
+            limit=ask.limit,
+            offset=ask.offset,
+        )
+
+    async def _fail(self, shop_id: int, reason: str) -> None:
+        log.warning("reviews of shop %d wait: %s", shop_id, reason)
+        now_s = self._round.clock.now()
+        await self._round.writer.run(
+            reviews.mark_reviews_failed, shop_id, reason, now_s, retry_s=RETRY_S
+        )
+        self._walking.discard(shop_id)
+        self._round.collected.failed += 1
+
+
+def _lasts(doubt: Doubt, trouble: reviews.ReviewTrouble) -> bool:
+    """Whether the same was wrong before, in earlier tries of this walk."""
+    return trouble.failures >= BELIEVED_AFTER and trouble.reason == doubt.reason

@@ -1,0 +1,139 @@
+"""Answers that are well formed and false: asked again, and believed only where they stay so."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from data_world import (
+    REVIEW_CALL,
+    SHOP_CALL,
+    Home,
+    calls_of,
+    content,
+    no_calls,
+    seed_catalog,
+    small_sandbox,
+)
+
+from furnisync.data.answers import (
+    TRIES,
+    ask_until_believed,
+    doubt_listings,
+    doubt_reviews,
+    doubt_shop,
+)
+from furnisync.etsy.objects import WholePage
+from furnisync.history.walk import ReviewAsk
+
+ASK = ReviewAsk()
+
+
+def review(number, **changes):
+    return {"transaction_id": number, "listing_id": 1, "rating": 5, "review": "", **changes}
+
+
+def reviews(count, *, told=None):
+    return WholePage(count if told is None else told, [review(n) for n in range(count)])
+
+
+BARE = WholePage(2, [review(1), review(2, rating=None, review=None)])
+SHORT = reviews(3, told=5)
+TWICE = WholePage(2, [review(1), review(1)])
+GOOD = reviews(5)
+
+
+def ask_of(*answers):
+    """Ask for answers that come one after another; the page, its doubt, how many were asked."""
+    waiting = list(answers)
+
+    async def ask():
+        return waiting.pop(0)
+
+    page, doubt = asyncio.run(ask_until_believed(ask, lambda page: doubt_reviews(page, ASK)))
+    return page, doubt, len(answers) - len(waiting)
+
+
+def test_what_leaves_no_doubt_is_asked_once():
+    assert ask_of(GOOD, SHORT) == (GOOD, None, 1)
+
+
+@pytest.mark.parametrize("odd", [BARE, SHORT, TWICE])
+def test_what_is_doubtful_is_asked_again(odd):
+    assert ask_of(odd, odd, GOOD) == (GOOD, None, 3)
+
+
+def test_fields_that_never_come_are_done_without():
+    page, doubt, asked = ask_of(BARE, BARE, BARE)
+    assert (page, asked) == (BARE, TRIES)
+    assert doubt.usable
+
+
+def test_answers_that_are_odd_each_in_its_way_tell_nothing():
+    _, doubt, _ = ask_of(SHORT, TWICE, BARE)
+    assert not doubt.usable
+
+
+def test_a_review_without_text_and_buyer_is_no_doubt():
+    assert doubt_reviews(WholePage(1, [review(1, review=None)]), ASK) is None
+    assert doubt_reviews(WholePage(1, [review(1, rating=None)]), ASK) is None
+
+
+def test_what_is_known_to_be_counted_and_not_sent_is_no_doubt():
+    assert doubt_reviews(SHORT, ASK, unsent=2) is None
+    assert doubt_reviews(SHORT, ASK, unsent=1).missing == 2
+    assert doubt_reviews(reviews(3, told=103), ReviewAsk(offset=100)) is None
+
+
+def test_a_shop_without_its_fields_is_doubted_wherever_it_comes():
+    shop = {"shop_id": 7, "url": None, "listing_active_count": None}
+    assert doubt_shop(shop).usable
+    assert doubt_shop({**shop, "create_date": 1}) is None
+    listing = {"listing_id": 1, "title": "Table", "shop": shop}
+    assert doubt_listings(WholePage(1, [listing])).usable
+    assert doubt_listings(WholePage(1, [{**listing, "shop": None}])) is None
+
+
+@pytest.fixture(scope="module")
+def world():
+    with small_sandbox(shops=12, listings=150, reviews_mean=30, giant_reviews=230) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def home(world, tmp_path):
+    home = Home(tmp_path / "home", world)
+    seed_catalog(home, world)
+    yield home
+    world.set_faults([])
+
+
+def test_reviews_that_are_counted_and_never_sent_are_done_without_at_last(world, home):
+    """Twice the walk waits with its reason; then Etsy is taken at its word, and stays so."""
+    world.set_faults([{"call": REVIEW_CALL, "do": "missing_items"}])
+    for _ in range(2):
+        ended = home.start("--fast").wait()
+        assert ended.status == 1, ended.out
+        assert "fewer reviews came than the answer counts" in ended.out
+        assert home.number("SELECT count(*) FROM reviews") == 0
+    assert not home.rows("SELECT 1 FROM sync_state WHERE reviews_watermark NOT NULL")
+    home.sync()
+    kept = home.number("SELECT count(*) FROM reviews")
+    assert kept >= 200
+    giant = home.rows("SELECT max(reviews_unsent), max(reviews_watermark) FROM sync_state")
+    assert giant[0][0] >= 10
+    with no_calls(world):
+        home.sync()
+    assert home.number("SELECT count(*) FROM reviews") == kept
+
+
+def test_a_shop_that_came_without_its_fields_once_is_whole(world, home, tmp_path):
+    """Also the shops that no listing brought."""
+    undisturbed = Home(tmp_path / "undisturbed", world)
+    seed_catalog(undisturbed, world)
+    undisturbed.sync()
+    assert calls_of(world)[SHOP_CALL] > 0
+    world.set_faults([{"call": SHOP_CALL, "do": "null_fields", "nth": [1, 3]}])
+    home.sync()
+    assert world.asked()["faults"][0]["done"] > 0
+    assert content(home) == content(undisturbed)
