@@ -1,16 +1,17 @@
 """How many rows a second the history writes, against a bare `executemany` of the same rows.
 
-Both sides write into a database that `open_history` made (same tables, pragmas, indexes), on the
+All sides write into a database that `open_history` made (same tables, pragmas, indexes), on the
 same disk, and end with the same rows in `shops`, `shops_dynamic`, `listings`, `listings_dynamic`.
 The bare sides commit once a shop, the least that "a shop's rows appear together" allows, and so
 do the appends alone; ours as a whole commits once for every answer of the API (list pages and
-batches), since a spent call is never lost.
+batches), since a spent call is never lost. Each begins with an empty log and ends when all its rows
+are in the main file.
 
 | side           | begins with                   | does                                            |
 | -------------- | ----------------------------- | ----------------------------------------------- |
 | bare           | JSON objects, decoded         | a tuple of `get`s an object, `executemany`      |
 | bare, ready    | tuples of SQL values          | `executemany`, nothing else                     |
-| ours           | JSON objects, decoded         | stages every answer as the collector must, with |
+| ours           | JSON objects, decoded         | takes every answer as the collector must, with  |
 |                |                               | all checks; appends complete shops by the rules |
 | ours, appends  | complete shops in the staging | `append_shop_sync` alone                        |
 
@@ -36,11 +37,11 @@ import msgspec
 
 from bench.rows import Row
 from furnisync.database import transaction
-from furnisync.history.arrivals import stage_batch
-from furnisync.history.claims import Claims
+from furnisync.history.arrivals import sort_batch, stage_arrival
+from furnisync.history.claims import Claim, Claims
 from furnisync.history.schema import open_history, stored_columns
 from furnisync.history.selection import Selection
-from furnisync.history.snapshots import append_shop_sync
+from furnisync.history.snapshots import append_shop_sync, take_batch
 from furnisync.history.staging import begin_shop_sync, finished_syncs, stage_list_page
 
 Object = dict[str, Any]
@@ -111,10 +112,27 @@ def make_shops(count: int) -> list[list[Object]]:
     return made
 
 
-def collect(
-    connection: sqlite3.Connection, selection: Selection, shops: Shops, now: int, *, append: bool
+def stage_all(
+    connection: sqlite3.Connection,
+    selection: Selection,
+    claim: Claim,
+    answer: list[Object],
+    *,
+    now_s: float,
 ) -> None:
-    """Play the collector; without `append` all shops are left complete in the staging."""
+    """`take_batch`, but what an answer completes is left in the staging too."""
+    for arrival in sort_batch(connection, selection, claim, answer, now_s=now_s):
+        stage_arrival(connection, selection, arrival)
+
+
+def collect(
+    connection: sqlite3.Connection,
+    selection: Selection,
+    shops: Shops,
+    now: int,
+    take: Callable[..., object],
+) -> None:
+    """Play the collector; `take` is what becomes of an answer."""
     everything = {item["listing_id"]: item for listings in shops for item in listings}
     claims = Claims()
     for listings in [*shops, None]:
@@ -127,9 +145,7 @@ def collect(
         while claim := claims.take(connection, full_only=listings is not None):
             answer = [everything[i] for i in claim.ids]
             with transaction(connection):
-                done = stage_batch(connection, selection, claim, answer, now_s=now)
-                for complete in done if append else ():
-                    append_shop_sync(connection, complete)
+                take(connection, selection, claim, answer, now_s=now)
             claims.give_back(claim)
 
 
@@ -212,24 +228,31 @@ def compare(folder: Path, shops: Shops, round_no: int) -> dict[str, float]:
                 ready.write(rows)
 
         def ours(now: int = now) -> None:
-            collect(sides["c"], selection, shops, now, append=True)
+            collect(sides["c"], selection, shops, now, take_batch)
 
         def ours_appends() -> None:
             append_all(sides["d"])
 
-        collect(sides["d"], selection, shops, now, append=False)
-        jobs: list[tuple[str, Callable[[], None]]] = [
-            ("bare", bare), ("bare, ready", bare_ready), ("ours", ours),
-            ("ours, appends", ours_appends),
+        collect(sides["d"], selection, shops, now, stage_all)
+        jobs: list[tuple[str, str, Callable[[], None]]] = [
+            ("bare", "a", bare), ("bare, ready", "b", bare_ready), ("ours", "c", ours),
+            ("ours, appends", "d", ours_appends),
         ]  # fmt: skip
-        for label, job in jobs[round_no % 4 :] + jobs[: round_no % 4]:
+        for label, side, job in jobs[round_no % 4 :] + jobs[: round_no % 4]:
+            empty_log(sides[side])
             began = time.perf_counter()
             job()
+            empty_log(sides[side])
             found[f"{name}, {label}"] = count / (time.perf_counter() - began)
     check(sides)
     for connection in sides.values():
         connection.close()
     return found
+
+
+def empty_log(connection: sqlite3.Connection) -> None:
+    """Bring all that was committed into the main file: each side begins and ends so."""
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def check(sides: dict[str, sqlite3.Connection]) -> None:

@@ -178,11 +178,13 @@ class ShopSyncs:
         this.watch.look("listings", page.results)
         shops = (one.get("shop") for one in page.results)
         this.watch.look("shops", [shop for shop in shops if isinstance(shop, dict)])
-        ready = await this.writer.run(
-            arrivals.stage_batch, this.selection, claim, page.results, now_s=this.clock.now()
+        taken = await this.writer.run(
+            snapshots.take_batch, this.selection, claim, page.results, now_s=this.clock.now()
         )
         self._claims.give_back(claim)
-        self._finished.extend(ready)
+        self._finished.extend(taken.wants_shop)
+        for shop_id, appended in taken.appended.items():
+            self._end(shop_id, appended)
 
     async def _fetch_batch(self, ids: Sequence[int]) -> WholePage:
         self.calls += 1
@@ -219,16 +221,17 @@ class ShopSyncs:
                 await self._fail(shop_id, str(error))
                 return
             await this.writer.run(arrivals.stage_shop, this.selection, shop_id, shop)
-        appended = await this.writer.run(snapshots.append_shop_sync, shop_id)
-        missed = (sync.told or 0) - appended.active
-        if missed > 0 and (sync.told or 0) > REACH:
+        self._end(shop_id, await this.writer.run(snapshots.append_shop_sync, shop_id))
+
+    def _end(self, shop_id: int, appended: snapshots.Appended) -> None:
+        if appended.told > REACH and appended.told > appended.active:
             log.warning(
                 "shop %d: %s of its %s active listings are out of the search's reach",
-                shop_id, f"{missed:,}", f"{sync.told:,}",
+                shop_id, f"{appended.told - appended.active:,}", f"{appended.told:,}",
             )  # fmt: skip
         self._close(shop_id)
-        this.collected.shops += 1
-        this.collected.listings += appended.listing_dynamic
+        self._round.collected.shops += 1
+        self._round.collected.listings += appended.listing_dynamic
 
     async def _fetch_shop(self, shop_id: int) -> dict[str, Any]:
         self.calls += 1

@@ -1,7 +1,7 @@
 """What an answer brought of staged shops: listings as rows to be, shops, and what is gone."""
 
 import sqlite3
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -43,21 +43,39 @@ class StagedShop(msgspec.Struct, array_like=True):
     oddities: list[Oddity]
 
 
-def stage_batch(
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What an answer of batch brought for one sync.
+
+    Attributes:
+        here: ids that came.
+        gone: ids that were asked for and are not in the answer.
+        page: what came as rows to be; None where nothing came.
+        shop: the shop object, where it rode along and the sync has none yet.
+        completes: with it the sync has all that it waits for.
+    """
+
+    sync_id: int
+    shop_id: int
+    here: tuple[int, ...]
+    gone: tuple[int, ...]
+    page: StagedPage | None
+    shop: Object | None
+    completes: bool
+
+
+def sort_batch(
     connection: sqlite3.Connection,
     selection: Selection,
     claim: Claim,
     listings: Iterable[Object],
     *,
     now_s: float,
-) -> list[int]:
-    """Stage an answer of batch; ids that were asked for and are not in it are gone.
+) -> list[Arrival]:
+    """Sort an answer of batch by the syncs that wait for it; nothing is staged yet.
 
-    Listings that nobody waits for (any more) are passed over, and so is what was purged. A shop
-    that rides along in a listing is staged where its sync has none yet.
-
-    Returns:
-        The shops whose listings are now all here.
+    Listings that nobody waits for (any more) are passed over, and so is what was purged. What has
+    no id at all is kept among the oddities.
     """
     answers: dict[int, Object] = {}
     purged = purged_ids(connection, "listing")
@@ -67,25 +85,44 @@ def stage_batch(
             _keep_unkeyed(connection, listing, now_s)
         elif listing_id not in purged:
             answers.setdefault(listing_id, listing)
-    touched = []
-    for target, waiting in _waiting(connection, claim).items():
-        _mark_answered(connection, target, waiting, answers)
-        if arrived := [(i, answers[i]) for i in waiting if i in answers]:
-            _stage_listings(connection, selection, target, arrived)
-            _stage_riding_shop(connection, selection, target, arrived)
-        touched.append(target.shop_id)
-    states = [shop_sync(connection, shop_id) for shop_id in touched]
-    return [state.shop_id for state in states if state.complete or state.wants_shop]
+    return [
+        _arrival(connection, selection, target, waiting, answers)
+        for target, waiting in _waiting(connection, claim).items()
+    ]
+
+
+def stage_arrival(
+    connection: sqlite3.Connection, selection: Selection, arrival: Arrival
+) -> ShopSync:
+    """Stage what came, until the rest of the sync is here too."""
+    for status, ids in ((HERE, arrival.here), (GONE, arrival.gone)):
+        if ids:
+            connection.execute(
+                "UPDATE work_ids SET status = ? WHERE sync_id = ?"
+                " AND listing_id IN (SELECT value FROM json_each(?))",
+                (status, arrival.sync_id, as_json(ids)),
+            )
+    add_open(connection, arrival.sync_id, -len(arrival.here) - len(arrival.gone))
+    if arrival.page is not None:
+        connection.execute(
+            "INSERT INTO work_pages (sync_id, body) VALUES (?, ?)",
+            (arrival.sync_id, msgspec.msgpack.encode(arrival.page)),
+        )
+    if arrival.shop is not None:
+        stage_shop(connection, selection, arrival.shop_id, arrival.shop)
+    return shop_sync(connection, arrival.shop_id)
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """The sync for which an answer is staged."""
+    """The sync for which an answer came."""
 
     sync_id: int
     shop_id: int
     snapshot: int
     static_after: int
+    list_read: bool
+    open_ids: int
     has_shop: bool
 
 
@@ -96,8 +133,8 @@ def _waiting(connection: sqlite3.Connection, claim: Claim) -> dict[_Target, list
     found = {}
     for sync_id, ids in by_sync.items():
         row = connection.execute(
-            "SELECT sync_id, shop_id, snapshot_timestamp, static_after, shop IS NOT NULL"
-            " FROM work_shops WHERE sync_id = ?",
+            "SELECT sync_id, shop_id, snapshot_timestamp, static_after, list_offset IS NULL,"
+            " open_ids, shop IS NOT NULL FROM work_shops WHERE sync_id = ?",
             (sync_id,),
         ).fetchone()
         if row is None:  # the shop has gone meanwhile
@@ -107,32 +144,38 @@ def _waiting(connection: sqlite3.Connection, claim: Claim) -> dict[_Target, list
             " AND listing_id IN (SELECT value FROM json_each(?))",
             (sync_id, as_json(ids)),
         )
-        target = _Target(row[0], row[1], row[2], row[3], bool(row[4]))
-        found[target] = [listing_id for (listing_id,) in still]
+        found[_Target(*row)] = [listing_id for (listing_id,) in still]
     return found
 
 
-def _mark_answered(
-    connection: sqlite3.Connection, target: _Target, waiting: list[int], answers: Container[int]
-) -> None:
-    here = [listing_id for listing_id in waiting if listing_id in answers]
-    gone = [listing_id for listing_id in waiting if listing_id not in answers]
-    for status, ids in ((HERE, here), (GONE, gone)):
-        if ids:
-            connection.execute(
-                "UPDATE work_ids SET status = ? WHERE sync_id = ?"
-                " AND listing_id IN (SELECT value FROM json_each(?))",
-                (status, target.sync_id, as_json(ids)),
-            )
-    add_open(connection, target.sync_id, -len(waiting))
-
-
-def _stage_listings(
+def _arrival(
     connection: sqlite3.Connection,
     selection: Selection,
     target: _Target,
-    arrived: list[tuple[int, Object]],
-) -> None:
+    waiting: Sequence[int],
+    answers: Mapping[int, Object],
+) -> Arrival:
+    here = tuple(listing_id for listing_id in waiting if listing_id in answers)
+    shop = None if target.has_shop else _riding_shop(target, (answers[one] for one in here))
+    return Arrival(
+        target.sync_id,
+        target.shop_id,
+        here,
+        tuple(listing_id for listing_id in waiting if listing_id not in answers),
+        _page(connection, selection, target, [(i, answers[i]) for i in here]) if here else None,
+        shop,
+        completes=bool(target.list_read)
+        and target.open_ids == len(waiting)
+        and (bool(target.has_shop) or shop is not None),
+    )
+
+
+def _page(
+    connection: sqlite3.Connection,
+    selection: Selection,
+    target: _Target,
+    arrived: Sequence[tuple[int, Object]],
+) -> StagedPage:
     recent = _with_recent_static(connection, target, [listing_id for listing_id, _ in arrived])
     static, dynamic = selection.listing_static, selection.listing_dynamic
     state_at = 2 + dynamic.columns.index("state")
@@ -150,10 +193,7 @@ def _stage_listings(
             page.static.append([listing_id, target.snapshot, shop_id, *values])
         if odd:
             page.oddities.append((listing_id, odd))
-    connection.execute(
-        "INSERT INTO work_pages (sync_id, body) VALUES (?, ?)",
-        (target.sync_id, msgspec.msgpack.encode(page)),
-    )
+    return page
 
 
 def _with_recent_static(
@@ -167,19 +207,16 @@ def _with_recent_static(
     return {row[0] for row in rows}
 
 
-def _stage_riding_shop(
-    connection: sqlite3.Connection,
-    selection: Selection,
-    target: _Target,
-    arrived: list[tuple[int, Object]],
-) -> None:
-    if target.has_shop:
-        return
-    for _, listing in arrived:
-        shop = listing.get("shop")
-        if isinstance(shop, dict) and as_id(shop.get("shop_id")) == target.shop_id:
-            stage_shop(connection, selection, target.shop_id, shop)
-            return
+def _riding_shop(target: _Target, listings: Iterable[Object]) -> Object | None:
+    shops = (listing.get("shop") for listing in listings)
+    return next(
+        (
+            shop
+            for shop in shops
+            if isinstance(shop, dict) and as_id(shop.get("shop_id")) == target.shop_id
+        ),
+        None,
+    )
 
 
 def stage_shop(

@@ -17,12 +17,22 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Final
 
 import msgspec
 
-from furnisync.history.arrivals import StagedPage, StagedShop
-from furnisync.history.fields import Oddity, Value
+from furnisync.history.arrivals import (
+    Arrival,
+    StagedPage,
+    StagedShop,
+    sort_batch,
+    stage_arrival,
+    stage_shop,
+)
+from furnisync.history.claims import Claim
+from furnisync.history.fields import Object, Oddity, Value
+from furnisync.history.selection import Selection
 from furnisync.history.staging import GONE, LIVE_LISTINGS, ShopSync, drop_sync, shop_sync
 
 GONE_STATE: Final = "gone"
@@ -36,9 +46,11 @@ class Appended:
     """How many rows a shop's sync has brought.
 
     Attributes:
+        told: active listings, as the shop's list counted them.
         vanished: listings that were in the list, never recorded, and unknown to batch.
     """
 
+    told: int = 0
     shop_static: int = 0
     listing_static: int = 0
     listing_dynamic: int = 0
@@ -56,6 +68,41 @@ class SyncIncomplete(ValueError):
     """A sync is to be appended though a part of it has not arrived: a fault of the caller."""
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of an answer of batch.
+
+    Attributes:
+        appended: shops whose sync is over, with the rows that it brought.
+        wants_shop: shops of which only the shop object is missing.
+    """
+
+    appended: dict[int, Appended]
+    wants_shop: list[int]
+
+
+def take_batch(
+    connection: sqlite3.Connection,
+    selection: Selection,
+    claim: Claim,
+    listings: Iterable[Object],
+    *,
+    now_s: float,
+) -> Taken:
+    """Append the shops that an answer of batch completes, stage what came of the others.
+
+    To be called inside one transaction. Ids that were asked for and did not come are gone.
+    """
+    taken = Taken({}, [])
+    for arrival in sort_batch(connection, selection, claim, listings, now_s=now_s):
+        if arrival.completes:
+            appended = _append_with(connection, selection, arrival)
+            taken.appended[arrival.shop_id] = appended
+        elif stage_arrival(connection, selection, arrival).wants_shop:
+            taken.wants_shop.append(arrival.shop_id)
+    return taken
+
+
 def append_shop_sync(connection: sqlite3.Connection, shop_id: int) -> Appended:
     """Append the staged shop and listings, move `sync_state`, empty the staging.
 
@@ -68,14 +115,36 @@ def append_shop_sync(connection: sqlite3.Connection, shop_id: int) -> Appended:
     sync = shop_sync(connection, shop_id)
     if not sync.complete:
         raise SyncIncomplete(f"the sync of shop {shop_id} is not complete: {sync}")
-    appended = Appended()
+    return _append(connection, sync, (), ())
+
+
+def _append_with(
+    connection: sqlite3.Connection, selection: Selection, arrival: Arrival
+) -> Appended:
+    """Append a shop with the last answer that it waited for, which needs no staging then."""
+    if arrival.shop is not None:
+        stage_shop(connection, selection, arrival.shop_id, arrival.shop)
+    pages = () if arrival.page is None else (arrival.page,)
+    return _append(connection, shop_sync(connection, arrival.shop_id), pages, arrival.gone)
+
+
+def _append(
+    connection: sqlite3.Connection,
+    sync: ShopSync,
+    last_pages: Iterable[StagedPage],
+    last_gone: Iterable[int],
+) -> Appended:
+    appended = Appended(told=sync.told or 0)
     sync_id, static_after, shop = connection.execute(
-        "SELECT sync_id, static_after, shop FROM work_shops WHERE shop_id = ?", (shop_id,)
+        "SELECT sync_id, static_after, shop FROM work_shops WHERE shop_id = ?", (sync.shop_id,)
     ).fetchone()
+    snapshot = sync.snapshot_timestamp
     _append_shop(connection, sync, static_after, _SHOP.decode(shop), appended)
-    for page in _pages(connection, sync_id):
-        _append_page(connection, sync.snapshot_timestamp, page, appended)
-    _append_gone(connection, sync_id, sync.snapshot_timestamp, appended)
+    for page in chain(_pages(connection, sync_id), last_pages):
+        _append_page(connection, snapshot, page, appended)
+    _append_gone(
+        connection, chain(_staged_gone(connection, sync_id), last_gone), snapshot, appended
+    )
     _mark_synced(connection, sync, appended)
     drop_sync(connection, sync_id)
     return appended
@@ -147,14 +216,18 @@ def _last_state(connection: sqlite3.Connection, listing_id: int) -> object:
     return _NEVER if row is None else row[0]
 
 
-def _append_gone(
-    connection: sqlite3.Connection, sync_id: int, snapshot: int, appended: Appended
-) -> None:
-    """A last row for what batch has no more; none for what was never recorded."""
+def _staged_gone(connection: sqlite3.Connection, sync_id: int) -> Iterator[int]:
     rows = connection.execute(
         f"SELECT listing_id FROM work_ids WHERE sync_id = ? AND status = {GONE}", (sync_id,)
     )
-    for (listing_id,) in rows:
+    return (listing_id for (listing_id,) in rows)
+
+
+def _append_gone(
+    connection: sqlite3.Connection, ids: Iterable[int], snapshot: int, appended: Appended
+) -> None:
+    """A last row for what batch has no more; none for what was never recorded."""
+    for listing_id in ids:
         state = _last_state(connection, listing_id)
         if state is _NEVER:
             appended.vanished += 1

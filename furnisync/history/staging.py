@@ -1,8 +1,8 @@
 """What was fetched of a shop and waits for the rest, in the `work_` tables of the same file.
 
-    begin_shop_sync ──> stage_list_page ... ──> Claims.take ──> stage_batch ... ──> append_shop_sync
-          │              (ids of the list)      (100 ids         (listings, their    (when it is
-          └─ ids known: no list pages            of any shops)    shops, the gone)    complete)
+    begin_shop_sync ──> stage_list_page ... ──> Claims.take ──> take_batch ... ──> rows
+          │              (ids of the list)      (100 ids         (listings, shops, the gone: staged,
+          └─ ids known: no list pages            of any shops)    or appended once all is here)
 
 All functions run inside the caller's transaction. A call's answer is staged in the same transaction
 that moves the progress, so a killed run asks again only for what was in flight.

@@ -4,7 +4,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from furnisync.history.arrivals import stage_batch, stage_shop
+from furnisync.history.arrivals import sort_batch, stage_arrival, stage_shop
 from furnisync.history.claims import Claims
 from furnisync.history.schema import open_history
 from furnisync.history.selection import Selection
@@ -90,6 +90,13 @@ def listing(listing_id, shop_id, **changes):
         "views": 7,
         **changes,
     }
+
+
+def stage_batch(connection, selection, claim, listings, *, now_s):
+    """Stage an answer, also what it completes; returns the shops whose listings are all here."""
+    arrivals = sort_batch(connection, selection, claim, listings, now_s=now_s)
+    states = [stage_arrival(connection, selection, arrival) for arrival in arrivals]
+    return [state.shop_id for state in states if state.complete or state.wants_shop]
 
 
 def sync(connection, selection, shop_id, listings, now, *, known=None, **shop_changes):

@@ -2,11 +2,10 @@ import sqlite3
 import time
 
 import pytest
-from history_world import DAY, T0, listing, rows, shop, sync
+from history_world import DAY, T0, listing, rows, shop, stage_batch, sync
 
 from furnisync.errors import DatabaseUnusable
 from furnisync.history import schema
-from furnisync.history.arrivals import stage_batch
 from furnisync.history.claims import Claims
 from furnisync.history.fields import LISTING_FIELDS, REVIEW_FIELDS, SHOP_FIELDS
 from furnisync.history.schema import open_history, open_history_reader, stored_columns

@@ -8,12 +8,12 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from history_world import DAY, T0, listing, new_history, rows, shop
+from history_world import DAY, T0, listing, new_history, rows, shop, stage_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from furnisync.database import Writer, transaction
-from furnisync.history.arrivals import stage_batch, stage_shop
+from furnisync.history.arrivals import stage_shop
 from furnisync.history.claims import Claims
 from furnisync.history.schema import open_history
 from furnisync.history.selection import Selection

@@ -17,7 +17,7 @@ from furnisync.catalog.queue import Fetched, add_images, record_fetched
 from furnisync.catalog.schema import open_catalog
 from furnisync.config import DataSettings, HomeFiles
 from furnisync.database import transaction
-from furnisync.history import arrivals, claims, reviews, snapshots, staging
+from furnisync.history import claims, reviews, snapshots, staging
 from furnisync.history.buyers import read_buyers
 from furnisync.history.schema import open_history
 from furnisync.history.selection import Selection
@@ -141,9 +141,7 @@ class KeptHome:
             }
             for one in ids
         ]
-        arrivals.stage_batch(history, selection, claim, answers, now_s=now)
-        arrivals.stage_shop(history, selection, shop_id, shop)
-        snapshots.append_shop_sync(history, shop_id)
+        snapshots.take_batch(history, selection, claim, answers, now_s=now)
         told = [
             {
                 "transaction_id": one + now,
