@@ -6,7 +6,7 @@ can bring it back, whichever code path it comes by. What was purged for its age 
 
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -101,6 +101,30 @@ def remember_purged(
     )
 
 
+def purged_among(
+    connection: sqlite3.Connection, shop_of: Mapping[int, int | None]
+) -> frozenset[int]:
+    """Those of some listings that were purged, by themselves or with their shop.
+
+    Args:
+        connection: a catalogue's.
+        shop_of: the shop of each listing, None where it is not known.
+    """
+    listings = _purged(connection, "listing", shop_of)
+    shops = _purged(connection, "shop", {shop for shop in shop_of.values() if shop is not None})
+    return frozenset(one for one, shop in shop_of.items() if one in listings or shop in shops)
+
+
+def _purged(
+    connection: sqlite3.Connection, kind: Literal["listing", "shop"], ids: Iterable[int]
+) -> set[int]:
+    rows = connection.execute(
+        "SELECT id FROM purged WHERE kind = ? AND id IN (SELECT value FROM json_each(?))",
+        (kind, json.dumps(list(ids))),
+    )
+    return {row[0] for row in rows}
+
+
 def listings_page(connection: sqlite3.Connection, reach: Reach, after: int) -> list[int]:
     """Up to `PAGE` listings that are meant, by id, from `after` on (exclusive)."""
     rows = connection.execute(
@@ -128,14 +152,12 @@ def delete_listings(connection: sqlite3.Connection, listing_ids: Sequence[int]) 
         how many listings had a row.
     """
     ids = json.dumps(list(listing_ids))
-    connection.execute("PRAGMA secure_delete = ON")  # overwritten, not only forgotten
     connection.execute(
         "DELETE FROM images WHERE listing_id IN (SELECT value FROM json_each(?))", (ids,)
     )
     deleted = connection.execute(
         "DELETE FROM listings WHERE listing_id IN (SELECT value FROM json_each(?))", (ids,)
     ).rowcount
-    connection.execute("PRAGMA secure_delete = OFF")
     return deleted
 
 

@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from furnisync.catalog.purge import purged_among
 from furnisync.catalog.queue import Which
 from furnisync.catalog.takeover import (
     KnownImage,
@@ -114,8 +115,11 @@ class ImageTakeover:
         files = self._files.of(ids)
         known = known_images(self._connection, ids)
         old = known_listings(self._connection, ids)
+        purged = self._purged(chunk, source)
         tasks: list[_Task] = []
         for one in chunk:
+            if one.listing_id in purged:
+                continue
             for reason in one.broken:
                 self._report.leave_out("broken images", source, one.listing_id, reason)
             tasks += self._tasks(one, files.get(one.listing_id, []), known.get(one.listing_id, {}))
@@ -135,7 +139,16 @@ class ImageTakeover:
             if self._adopter.forget_old_name(path, name):
                 self._report.count("files moved")
         self._files.mark_used([file for group in files.values() for file in group])
-        self._count(tasks, new=len({one.listing_id for one in listings} - old), all_of=len(ids))
+        new = {one.listing_id for one in listings} - old - purged
+        self._count(tasks, new=len(new), all_of=len(ids - purged))
+
+    def _purged(self, chunk: list[OldListing], source: str) -> frozenset[int]:
+        """What the user wanted gone: its rows are refused by the catalogue, its files by us."""
+        purged = purged_among(self._connection, {one.listing_id: one.shop_id for one in chunk})
+        for listing_id in sorted(purged):
+            reason = "was purged from this home; its files stay where they lie"
+            self._report.leave_out("listings purged here", source, listing_id, reason)
+        return purged
 
     # -- deciding ------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ Both syncs stand still meanwhile: their locks are held.
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -18,7 +19,8 @@ from furnisync.catalog.purge import ImageFile
 from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.clock import Clock
 from furnisync.config import DataSettings, HomeFiles
-from furnisync.database import transaction
+from furnisync.database import overwrite_free_pages, transaction
+from furnisync.errors import ConfigError
 from furnisync.history import purge as history_rows
 from furnisync.history.buyers import Buyers, read_buyers
 from furnisync.history.schema import open_history, open_history_reader
@@ -64,8 +66,14 @@ def purge_home(
 
     Raises:
         AlreadyRunning: a sync runs.
+        ConfigError: the home holds no data.
         UserError: a database cannot be used.
     """
+    if not files.catalog.exists() and not files.history.exists():
+        raise ConfigError(
+            f"{files.home} holds neither {files.catalog.name} nor {files.history.name}: there is"
+            " nothing to purge. Is FURNISYNC_HOME the right folder?"
+        )
     now = int(clock.now())
     make_key = purge.by == "buyer" and not dry_run
     buyers = read_buyers(files.buyer_key, settings.buyer_user_id, make_key=make_key)
@@ -81,6 +89,11 @@ def purge_home(
             settings.shop_fields, settings.listing_fields, settings.review_fields, buyers
         )
         yield from _purge_history(files, purge, selection, now)
+
+
+def _takes_part(database: Path, purge: Purge) -> bool:
+    """One that is not there yet is made, to remember what shall never come in; age bans nothing."""
+    return database.exists() or purge.by != "age"
 
 
 def catalog_reach(purge: Purge, now: int) -> catalog_rows.Reach | None:
@@ -136,8 +149,10 @@ def _count_catalog(files: HomeFiles, purge: Purge, now: int) -> Iterator[Gone]:
 
 def _purge_catalog(files: HomeFiles, purge: Purge, now: int) -> Iterator[Gone]:
     reach = catalog_reach(purge, now)
-    if reach is None or not files.catalog.exists():
+    if reach is None or not _takes_part(files.catalog, purge):
         return
+    if not files.catalog.exists() and files.metadata.exists():
+        return  # the metadata file tells data sync of the shops, but only without a catalogue
     store = FolderStore(files.images)
     listings = images = removed = 0
     with closing(open_catalog(files.catalog)) as catalog:
@@ -156,7 +171,7 @@ def _purge_catalog(files: HomeFiles, purge: Purge, now: int) -> Iterator[Gone]:
             after = ids[-1]
         with transaction(catalog):
             shops = catalog_rows.delete_shops(catalog, reach)
-        catalog.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        _forget_for_good(catalog)
         if files.metadata.exists():
             write_metadata(catalog, files.metadata, files.images.name)
     yield Gone("disk", "image files", removed)
@@ -180,7 +195,7 @@ def _count_history(files: HomeFiles, purge: Purge, buyers: Buyers, now: int) -> 
 def _purge_history(
     files: HomeFiles, purge: Purge, selection: Selection, now: int
 ) -> Iterator[Gone]:
-    if not files.history.exists():
+    if not _takes_part(files.history, purge):
         return
     buyers = selection.buyers
     reach = history_reach(purge, buyers, now)
@@ -200,8 +215,17 @@ def _purge_history(
                 with transaction(history):
                     number, after = history_rows.delete_page(history, reach, part, after)
                 deleted[part] += number
-        history.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        _forget_for_good(history)
     yield from _by_table(deleted)
+
+
+def _forget_for_good(connection: sqlite3.Connection) -> None:
+    """Leave nothing of what was deleted in the database's files."""
+    more = True
+    while more:
+        with transaction(connection):
+            more = overwrite_free_pages(connection)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _by_table(numbers: dict[history_rows.Part, int]) -> Iterator[Gone]:

@@ -27,6 +27,7 @@ from furnisync.config import HomeFiles, ImageSize, Settings
 from furnisync.errors import ConfigError, UserError
 from furnisync.history.buyers import read_buyers
 from furnisync.history.fields import Object
+from furnisync.history.purge import purged_ids
 from furnisync.history.schema import WAL_PAGES, open_history
 from furnisync.history.selection import Selection
 from furnisync.history.takeover import (
@@ -267,9 +268,11 @@ class Takeover:
         kind: Kind,
     ) -> None:
         done, total = 0, database.count(f"{kind}_dynamic")
+        purged = purged_ids(history, "shop")  # rows of a listing over time do not name its shop
         for chunk in _chunks(old.snapshots(kind)):
 
             def take(chunk: list[OldSnapshots] = chunk) -> None:
+                chunk = [one for one in chunk if one.shop_id not in purged]
                 static, dynamic = take_snapshots(history, selection, kind, chunk)
                 self._report.count(f"rows of {kind}", static)
                 self._report.count(f"rows of {kind}_dynamic", dynamic)
