@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -32,6 +32,7 @@ NO_ROOM = frozenset(
     }
 )
 NO_ROOM_RETRY_S = 5.0
+FREE_PAGES_AT_ONCE = 1000
 
 
 def open_database(
@@ -51,14 +52,18 @@ def open_database(
         DatabaseUnusable: newer version, another program's file, damaged, or not writable.
     """
     with _translated(path):
+        if not path.exists():
+            path.touch(0o600)  # before SQLite does: the log beside it takes the same mode
         connection = _connect(path)
         try:
             _check_owner(connection, path, application_id)
             _check_version(connection, path, len(migrations))
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            # What is deleted inside a page is overwritten; builds of SQLite differ in the default.
+            connection.execute("PRAGMA secure_delete = FAST")
             _migrate(connection, application_id, migrations)
-            path.chmod(0o600)
+            _make_private(path)
         except BaseException:
             connection.close()
             raise
@@ -91,6 +96,13 @@ def open_reader(path: Path, application_id: int, version: int | None = None) -> 
         return connection
 
 
+def _make_private(path: Path) -> None:
+    """What an older version, or a copy, left readable by others is its owner's only."""
+    for ending in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + ending).chmod(0o600)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
@@ -112,6 +124,31 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def overwrite_free_pages(connection: sqlite3.Connection) -> bool:
+    """Overwrite some of the pages that deleted rows have left.
+
+    A free page keeps its old content until it is used again, so each is used once and then freed
+    with zeros in it.
+
+    Args:
+        connection: inside a transaction.
+
+    Returns:
+        whether there is more to do, in a transaction of its own.
+    """
+    connection.execute("CREATE TABLE IF NOT EXISTS overwritten (zeros BLOB)")
+    free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    if free == 0:
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("DROP TABLE overwritten")
+        connection.execute("PRAGMA secure_delete = FAST")
+        return False
+    page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
+    zeros = min(free, FREE_PAGES_AT_ONCE) * page_bytes
+    connection.execute("INSERT INTO overwritten VALUES (zeroblob(?))", (zeros,))
+    return True
 
 
 @contextmanager

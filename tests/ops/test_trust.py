@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
 import sqlite3
@@ -19,6 +20,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
 from sync_world import Home, small_sandbox
 
+from furnisync.catalog.schema import open_catalog, set_meta
 from furnisync.cli.console import PlainConsole
 from furnisync.cli.logs import PlainFormatter
 from furnisync.clock import SystemClock
@@ -207,6 +209,21 @@ def test_the_store_stays_in_its_folder(tmp_path, name):
 def test_files_are_their_owners_only(synced):
     for name in ("catalog.db", "etsy_data.db", "quota.db"):
         assert (synced.path / name).stat().st_mode & 0o077 == 0, name
+
+
+def test_what_sqlite_keeps_beside_a_database_is_its_owners_only_too(tmp_path):
+    """The log holds the newest rows for as long as a sync runs."""
+    before = os.umask(0o022)
+    try:
+        for again in (False, True):
+            path = tmp_path / "catalog.db"
+            with closing(open_catalog(path)) as catalog:
+                set_meta(catalog, "x", str(again))
+                modes = {one.name: one.stat().st_mode & 0o777 for one in tmp_path.iterdir()}
+                assert modes == {f"catalog.db{end}": 0o600 for end in ("", "-wal", "-shm")}
+                path.chmod(0o644)  # a copy that was made by hand
+    finally:
+        os.umask(before)
 
 
 def test_an_env_that_others_can_read_is_warned_about(tmp_path):
