@@ -6,6 +6,7 @@ Each step can be repeated, so that a purge that was broken off is finished by ru
 Both syncs stand still meanwhile: their locks are held.
 """
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from functools import partial
