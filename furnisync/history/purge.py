@@ -160,10 +160,8 @@ def delete_page(
     end = _page_end(connection, part, after)
     if end is None:
         return 0, None
-    connection.execute("PRAGMA secure_delete = ON")  # overwritten, not only forgotten
     bounds = {"after": after, "end": end, "values": as_json(list(reach.values))}
     deleted = connection.execute(f"DELETE FROM {_within(part)}", bounds).rowcount
-    connection.execute("PRAGMA secure_delete = OFF")
     return deleted, end
 
 

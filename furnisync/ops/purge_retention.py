@@ -12,7 +12,7 @@ import time
 from furnisync.catalog import purge as catalog_rows
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles
-from furnisync.database import Writer
+from furnisync.database import Writer, overwrite_free_pages
 from furnisync.history import purge as history_rows
 from furnisync.history.staging import drop_sync
 from furnisync.images.store import FolderStore
@@ -53,6 +53,7 @@ class Retention:
             listings += await writer.run(catalog_rows.delete_listings, ids)
             after = ids[-1]
         if listings:
+            await _forget_for_good(writer)
             log.info(
                 "retention_days: %d listings and their images purged, not shown for %g days",
                 listings,
@@ -78,4 +79,10 @@ class Retention:
                 number, after = await writer.run(history_rows.delete_page, reach, part, after)
                 rows += number
         if rows:
+            await _forget_for_good(writer)
             log.info("retention_days: %d rows older than %g days purged", rows, self._days)
+
+
+async def _forget_for_good(writer: Writer) -> None:
+    while await writer.run(overwrite_free_pages):
+        pass

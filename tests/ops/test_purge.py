@@ -86,8 +86,23 @@ def test_nothing_is_left_in_the_files(home):
     assert needle in home.files.history.read_bytes()
     purge(home, "listing", 1001)
     assert needle not in home.files.history.read_bytes()
+    assert home.rows("SELECT 1 FROM sqlite_schema WHERE name = 'overwritten'", history=True) == []
     wal = home.files.history.with_name(home.files.history.name + "-wal")
     assert not wal.exists() or needle not in wal.read_bytes()
+
+
+def test_what_was_staged_long_ago_is_overwritten_too(home):
+    """The pages that deleted rows have left keep what stood there, until they are used again."""
+    needle = b"Table 1001, as it was staged " * 1000
+    with closing(open_history(home.files.history, home.selection())) as history:
+        for _ in range(3):
+            history.execute("INSERT INTO work_pages (sync_id, body) VALUES (1, ?)", (needle,))
+        history.execute("DELETE FROM work_pages")
+    assert needle[:500] in home.files.history.read_bytes()
+    before = home.files.history.stat().st_size
+    purge(home, "listing", 1001)
+    assert needle[:20] not in home.files.history.read_bytes()
+    assert home.files.history.stat().st_size <= before + 20 * 4096
 
 
 @pytest.mark.parametrize("policy", ["keep", "hash", "drop"])
