@@ -1,5 +1,6 @@
 """`furnisync backup` and `furnisync restore`."""
 
+import logging
 from typing import Annotated, Self
 
 import typer
@@ -8,11 +9,15 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from furnisync.cli.console import make_console
 from furnisync.cli.words import clock_time, size
-from furnisync.clock import SystemClock
-from furnisync.config import HomeFiles, read_environment
+from furnisync.clock import Clock, SystemClock
+from furnisync.config import HomeFiles, read_environment, read_settings
+from furnisync.errors import UserError
 from furnisync.ops.backup import Keep, default_address, make_backup
 from furnisync.ops.backup_set import Manifest
+from furnisync.ops.notices import tell_at_once
 from furnisync.ops.restore import restore_backup
+
+log = logging.getLogger("furnisync")
 
 
 def backup(
@@ -39,12 +44,27 @@ def backup(
     files = HomeFiles(read_environment().home, test)
     console = make_console()
     address = target or default_address(files)
-    with _Bars(console) as bars:
-        made = make_backup(files, address, Keep(keep_days, keep_weeks), SystemClock(), bars.show)
+    clock = SystemClock()
+    try:
+        with _Bars(console) as bars:
+            made = make_backup(files, address, Keep(keep_days, keep_weeks), clock, bars.show)
+    except UserError:
+        _tell_somebody(files, clock)
+        raise
     console.print(f"Backed up to {made.address}:", soft_wrap=True)
     _print_contents(console, made.manifest)
     if made.removed:
         console.print(f"{len(made.removed)} older ones are past their time and were removed.")
+
+
+def _tell_somebody(files: HomeFiles, clock: Clock) -> None:
+    """No sync need run for a failed backup to be told, and nobody reads what cron says."""
+    try:
+        settings = read_settings(files.settings)
+    except UserError as error:
+        log.warning("notices: nobody could be told of the backup: %s", error)
+        return
+    tell_at_once(files, settings, clock)
 
 
 def restore(
