@@ -293,14 +293,13 @@ def run(*, quick: bool) -> list[Row]:
     medians = measure(*(4, 1) if quick else (300, 5))
     rows = []
     for name in ("first", "second"):
-        whole, ready = medians[f"{name}, ours / bare"], medians[f"{name}, ours / bare, ready"]
         rows += [
             Row(what=f"{name} sync: appends by `executemany`", unit="%", at_least=WANTED,
                 value=medians[f"{name}, ours, appends / bare, ready"],
                 how=f"{medians[f'{name}, ours, appends']:,.0f} rows/s out of the staging"),
-            Row(what=f"{name} sync: objects to rows, staged and appended, by a plain script",
-                unit="%", value=whole, at_least=WANTED,
-                how=f"{ready:.0%} of `executemany` of rows that are ready"),
+            Row(what=f"{name} sync: answers to rows, each kept from the call on, by a plain script",
+                unit="%", value=medians[f"{name}, ours / bare"],
+                how=f"{medians[f'{name}, ours']:,.0f} rows/s; 90 calls a second bring 9,000"),
         ]  # fmt: skip
     return rows
 
