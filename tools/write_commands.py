@@ -3,19 +3,18 @@
 Run by `make docs`; `tests/docs` fails where the page is not what this would write.
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import typer.main
 from typer.core import TyperGroup
+from typer.testing import CliRunner
 
 from furnisync.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "commands.md"
+WIDTH = 78
 HEAD = """\
 # Commands
 
@@ -35,10 +34,8 @@ def commands(group: TyperGroup, words: tuple[str, ...] = ()) -> Iterator[tuple[s
 
 def help_of(words: tuple[str, ...]) -> str:
     """What `furnisync WORDS --help` prints."""
-    environment = {**os.environ, "COLUMNS": "100", "TERM": "dumb"}
-    command = [sys.executable, "-m", "furnisync", *words, "--help"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    done = CliRunner().invoke(
+        app, [*words, "--help"], prog_name="furnisync", terminal_width=WIDTH, catch_exceptions=False
     )
     return done.stdout.strip()
 
