@@ -39,7 +39,7 @@ def run_data_sync(run: DataRun) -> int:
             watch.look()
 
         sync = DataSync(environment, settings, run, clock, show, upkeep)
-        stopped, complete = asyncio.run(run_until_signal(sync))
+        stopped, complete = asyncio.run(run_until_signal(sync, watch.expect_end))
     print_data_status(console, read_data_status(files, settings.data, clock), files)
     if stopped:
         console.print("Stopped. The same command goes on from here.")

@@ -55,7 +55,7 @@ def run_image_sync(run: ImageRun) -> int:
             watch.look()
 
         sync = ImageSync(environment, settings, run, clock, show, upkeep)
-        stopped, complete = asyncio.run(run_until_signal(sync))
+        stopped, complete = asyncio.run(run_until_signal(sync, watch.expect_end))
     print_status(console, read_status(files, clock), files)
     if stopped:
         console.print("Stopped. The same command goes on from here.")

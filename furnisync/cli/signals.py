@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Protocol
 
 EXIT_INTERRUPTED = 130
@@ -21,8 +22,12 @@ class Stoppable(Protocol):
         ...
 
 
-async def run_until_signal(sync: Stoppable) -> tuple[bool, bool]:
+async def run_until_signal(sync: Stoppable, on_stop: Callable[[], None]) -> tuple[bool, bool]:
     """Run a sync.
+
+    Args:
+        sync: what runs.
+        on_stop: called once, at the first signal, before anything else can happen.
 
     Returns:
         (whether a signal stopped it, whether all was done).
@@ -35,6 +40,7 @@ async def run_until_signal(sync: Stoppable) -> tuple[bool, bool]:
             sys.stdout.flush()
             os._exit(EXIT_INTERRUPTED)
         stopped = True
+        on_stop()
         sync.stop()
 
     loop = asyncio.get_running_loop()

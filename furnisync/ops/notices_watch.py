@@ -32,16 +32,26 @@ class Watch:
         self._notifier = Notifier(files, settings, clock)
         self._looked_at = float("-inf")
         self._thread: threading.Thread | None = None
+        self._ending = False
 
     def look(self) -> None:
         """Call as often as you like, while the sync runs; returns at once."""
         now = time.monotonic()
-        if not self._notifier.is_on or now - self._looked_at < LOOK_EVERY_S:
+        if not self._notifier.is_on or self._ending or now - self._looked_at < LOOK_EVERY_S:
             return
         if self._thread is not None and self._thread.is_alive():
             return
         self._looked_at = now
         self._start(Beat(self._clock.now(), os.getpid()))
+
+    def expect_end(self) -> None:
+        """The user ends the sync: whatever becomes of the process from now on is no crash.
+
+        Done before it returns, as a second signal or an impatient system may kill it any moment.
+        """
+        self._ending = True
+        if self._notifier.is_on:
+            self._save(None)
 
     def __enter__(self) -> Self:
         return self
@@ -59,6 +69,7 @@ class Watch:
         if not isinstance(error, Exception):
             self._save(None)  # ended by itself or by a signal
             return
+        self._ending = False
         words = str(error) if isinstance(error, FurnisyncError) else f"{type(error).__name__}"
         beat = Beat(self._clock.now(), os.getpid(), words, isinstance(error, KeyRefused))
         self._start(beat).join(LAST_LOOK_S)
@@ -79,7 +90,7 @@ class Watch:
         """Note a sign of life, or a clean end; whether that could be written."""
         try:
             with remembering(self._files) as memory:
-                if beat is None:
+                if beat is None or self._ending:
                     memory.life.beats.pop(self._job, None)
                 else:
                     memory.life.beats[self._job] = beat

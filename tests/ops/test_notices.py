@@ -207,6 +207,29 @@ def test_a_clean_end_is_no_crash_and_a_dead_sync_is(home, listener):
     assert f"pid {os.getpid()}" in found[0][0].message
 
 
+def test_an_end_that_the_user_wanted_is_no_crash_however_it_comes(home, listener, monkeypatch):
+    """A second Ctrl-C, or a system that does not wait, leaves no time for a goodbye."""
+    one = watch(home, listener)
+    one.look()
+    one._thread.join()
+    assert "images" in beats(home)
+    one.expect_end()
+    assert beats(home) == {}
+    monkeypatch.setattr(one, "_looked_at", float("-inf"))
+    one.look()  # while it drains
+    one._run(conditions.Beat(NOW, 1))  # a look that was under way
+    assert beats(home) == {}
+    assert notifier(home, listener).look() == []
+
+
+def test_an_error_while_it_ends_is_told_all_the_same(home, listener):
+    one = watch(home, listener)
+    one.expect_end()
+    with pytest.raises(DatabaseUnusable), one:
+        raise DatabaseUnusable("catalog.db is damaged")
+    assert listener.heads() == ["a sync has ended"]
+
+
 @pytest.mark.parametrize(
     ("error", "head", "words"),
     [
@@ -283,3 +306,51 @@ def test_real_syncs_tell_a_refused_key_and_a_kill(tmp_path, listener):
         ended = home.run("notices", "test")
         assert ended.status == 0, ended.out
         assert "hunter2" not in ended.out
+
+
+@pytest.mark.parametrize("job", ["images", "data"])
+def test_a_second_interrupt_is_not_told_as_a_crash(tmp_path, listener, job):
+    with small_sandbox(shops=3, listings=6) as sandbox:
+        home = Home(tmp_path / "home", sandbox, notices={"urls": [listener.url]})
+        if job == "data":
+            assert home.sync("--fast").status == 0
+        sandbox.set_faults([{"where": "api", "do": "hang"}])
+        run = home.start("--slow", command=("-m", "furnisync", job))
+        memory = home.path / ".notices.json"
+        run.until(lambda: memory.exists() and f'"beats":{{"{job}"'.encode() in memory.read_bytes())
+        run.signal(signal.SIGINT)
+        run.until(lambda: b'"beats":{}' in memory.read_bytes())
+        run.signal(signal.SIGINT)
+        assert run.wait(5).status == 130
+        ended = home.run("notices", "check")
+        assert (ended.status, ended.out) == (0, "Nothing is wrong.\n")
+        assert listener.got == []
+
+
+def test_a_failed_backup_is_told_at_once(home, listener):
+    """By the command itself: no sync runs and nobody reads what cron says."""
+    (home.files.home / "furnisync.toml").write_text(
+        f'images.min_free_mb = 0.0\nnotices.urls = ["{listener.url}"]\n'
+    )
+    in_the_way = home.files.home / "in-the-way"
+    in_the_way.write_text("")
+    ran = Home.__new__(Home)
+    ran.path, ran.sandbox, ran.env, ran._runs = home.files.home, None, {}, 0
+    ended = ran.run("backup", str(in_the_way))
+    assert ended.status == 2
+    assert str(in_the_way) in ended.out
+    assert listener.heads() == ["a backup failed"]
+    assert str(in_the_way) in listener.got[0]["message"]
+    assert ran.run("backup").status == 0
+    assert len(listener.got) == 1
+
+
+def test_settings_that_cannot_be_read_do_not_hide_why_a_backup_failed(home):
+    (home.files.home / "furnisync.toml").write_text("[notices\n")
+    ran = Home.__new__(Home)
+    ran.path, ran.sandbox, ran.env, ran._runs = home.files.home, None, {}, 0
+    home.files.catalog.write_bytes(b"no database at all " * 100)
+    ended = ran.run("backup")
+    assert ended.status == 2
+    assert "nobody could be told" in ended.out
+    assert "catalog.db" in ended.out
