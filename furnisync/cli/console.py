@@ -27,6 +27,11 @@ class PlainConsole(Console):
         return super().render_str(plain(text, keep="\n\t"), **options)
 
 
+def say(words: str) -> None:
+    """Say some lines on standard output at once, unwrapped, so that they can be copied."""
+    make_console().print(words, soft_wrap=True, highlight=False)
+
+
 def make_console(*, stderr: bool = False) -> Console:
     """The console for standard output, or for errors."""
     terminal = (sys.stderr if stderr else sys.stdout).isatty()

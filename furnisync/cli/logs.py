@@ -2,23 +2,31 @@
 
 import logging
 import sys
+from types import TracebackType
 
 from rich.console import Console
 from rich.logging import RichHandler
 
 from furnisync.plain import plain
 
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+"""As the library gives it."""
+
 LINE = "%(asctime)s %(levelname)s %(message)s"
 TIME = "%Y-%m-%d %H:%M:%S"
 
 
 class PlainFormatter(logging.Formatter):
-    """A message is one line and nothing to obey, whatever an answer said; tracebacks stay."""
+    """A message is one line and nothing to obey, whatever an answer said; so is a traceback's."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- the library's name
         """The line without its traceback."""
         record.message = plain(record.message)
         return super().formatMessage(record)
+
+    def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 -- the library's name
+        """The traceback in its lines, with what an error quotes from outside."""
+        return plain(super().formatException(ei), keep="\n")
 
 
 def start_logging(console: Console) -> None:

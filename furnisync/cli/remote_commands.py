@@ -1,13 +1,12 @@
 """`furnisync remote HOST ...`: the same program on another computer, over the user's own ssh."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
-from furnisync.cli.console import make_console
+from furnisync.cli.console import make_console, say
 from furnisync.cli.service_commands import WhichJob
 from furnisync.cli.words import size
 from furnisync.config import read_environment
@@ -61,9 +60,9 @@ def setup(
     """Put the program there, make its environment, install and start the services."""
     host = _host(context, folder)
     _install(host, python)
-    _say("installing the services ...")
+    say("installing the services ...")
     try:
-        _say(host.run("install the services", _furnisync(host, f"service install {which}")).strip())
+        say(host.run("install the services", _furnisync(host, f"service install {which}")).strip())
     except StepFailed as error:
         raise StepFailed(
             f"Code and environment are there, but not the services. {error} Then run"
@@ -78,15 +77,15 @@ def update(context: typer.Context, folder: Folder = DEFAULT_FOLDER, python: Pyth
     host.run("look for furnisync", host.inside("true"))
     _install(host, python)
     script = _furnisync(host, "service restart 2>&1 || echo 'No service was restarted.'")
-    _say(host.run("restart the services", script).strip())
+    say(host.run("restart the services", script).strip())
 
 
 def _install(host: RemoteHost, python: str | None) -> None:
-    _say(f"looking for a Python on {host.name} ...")
+    say(f"looking for a Python on {host.name} ...")
     found = find_python(host, python)
-    _say(f"putting the code into {host.folder} ...")
+    say(f"putting the code into {host.folder} ...")
     put_code(host)
-    _say(f"making the environment with {found} (some minutes the first time) ...")
+    say(f"making the environment with {found} (some minutes the first time) ...")
     make_environment(host, found)
 
 
@@ -127,14 +126,14 @@ def start(
 ) -> None:
     """Start the services there; installs them where they are not."""
     host = _host(context, folder)
-    _say(host.run("start the services", _furnisync(host, f"service install {which}")).strip())
+    say(host.run("start the services", _furnisync(host, f"service install {which}")).strip())
 
 
 @remote_app.command()
 def stop(context: typer.Context, which: WhichJob = "both", folder: Folder = DEFAULT_FOLDER) -> None:
     """End the services there cleanly."""
     host = _host(context, folder)
-    _say(host.run("stop the services", _furnisync(host, f"service stop {which}")).strip())
+    say(host.run("stop the services", _furnisync(host, f"service stop {which}")).strip())
 
 
 @remote_app.command()
@@ -151,7 +150,7 @@ def pull(
     target = to or read_environment().home / "pulled" / host.name
     console = make_console()
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=32), DownloadColumn())
-    _say(f"taking copies on {host.name} ...")
+    say(f"taking copies on {host.name} ...")
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
 
@@ -162,13 +161,8 @@ def pull(
 
         pulled = pull_files(host, target.resolve(), told)
     for path in pulled:
-        _say(f"{path}: {size(path.stat().st_size)}")
+        say(f"{path}: {size(path.stat().st_size)}")
 
 
 def _furnisync(host: RemoteHost, command: str) -> str:
     return host.inside(f"{FURNISYNC} {command}")
-
-
-def _say(words: str) -> None:
-    sys.stdout.write(words + "\n")
-    sys.stdout.flush()

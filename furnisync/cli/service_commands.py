@@ -13,7 +13,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from furnisync.cli.console import make_console
+from furnisync.cli.console import make_console, say
 from furnisync.cli.logs import LINE, TIME, PlainFormatter
 from furnisync.cli.run_data import run_data_sync
 from furnisync.cli.run_images import run_image_sync
@@ -79,7 +79,7 @@ def install(which: WhichJob = "both") -> None:
     for service in services:
         supervisor.install(service)
         state = await_start(supervisor, service.home, service.job)
-        _say(f"{service.job}: installed and running (pid {state.pid}), log {service.log}")
+        say(f"{service.job}: installed and running (pid {state.pid}), log {service.log}")
     for notice in supervisor.notices(services[0]):
         make_console().print(notice, style="yellow", soft_wrap=True)
 
@@ -98,7 +98,7 @@ def _start(supervisor: Supervisor, job: Job) -> None:
     check_free(service, state)
     supervisor.start(job)
     state = await_start(supervisor, home, job)
-    _say(f"{job}: running (pid {state.pid})")
+    say(f"{job}: running (pid {state.pid})")
 
 
 def _installed(supervisor: Supervisor, job: Job) -> tuple[Path, ServiceState]:
@@ -121,11 +121,11 @@ def stop(which: WhichJob = "both") -> None:
     supervisor = find_supervisor()
     for job in _jobs(which):
         if which == "both" and not supervisor.state(job).installed:
-            _say(f"{job}: not installed")
+            say(f"{job}: not installed")
             continue
         _installed(supervisor, job)
         supervisor.stop(job)
-        _say(f"{job}: stopped; it starts again at the next boot, `uninstall` ends it for good")
+        say(f"{job}: stopped; it starts again at the next boot, `uninstall` ends it for good")
 
 
 @service_app.command()
@@ -134,7 +134,7 @@ def restart(which: WhichJob = "both") -> None:
     supervisor = find_supervisor()
     for job in _jobs(which):
         if not supervisor.state(job).running:
-            _say(f"{job}: does not run as a service")
+            say(f"{job}: does not run as a service")
             continue
         supervisor.stop(job)
         _start(supervisor, job)
@@ -146,7 +146,7 @@ def uninstall(which: WhichJob = "both") -> None:
     supervisor = find_supervisor()
     for job in _jobs(which):
         supervisor.uninstall(job)
-        _say(f"{job}: not installed any more")
+        say(f"{job}: not installed any more")
 
 
 @service_app.command()
@@ -274,7 +274,3 @@ def _keep_awake() -> None:
         subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603
     except OSError as error:
         log.warning("the Mac may fall asleep: caffeinate cannot be started (%s)", error)
-
-
-def _say(words: str) -> None:
-    sys.stdout.write(words + "\n")

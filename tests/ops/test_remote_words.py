@@ -59,6 +59,21 @@ def test_a_wrong_host_starts_no_ssh(tmp_path):
     assert not (tmp_path / "started").exists()
 
 
+def test_what_the_other_computer_says_is_shown_and_not_obeyed(tmp_path):
+    (tmp_path / "ssh").write_text(
+        "#!/bin/sh\nprintf 'images: \\033]0;owned\\007 [red]stopped\\n'\n"
+    )
+    (tmp_path / "ssh").chmod(0o755)
+    environment = {**clean_environment(), "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "furnisync", "remote", "box", "stop"],
+        env={**environment, "FURNISYNC_HOME": str(tmp_path)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert ended.stdout == "images: \\x1b]0;owned\\x07 [red]stopped\n"
+    assert ended.returncode == 0
+
+
 @pytest.mark.parametrize(
     ("given_name", "meant"),
     [

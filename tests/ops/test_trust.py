@@ -9,23 +9,29 @@ import re
 import shutil
 import sqlite3
 import struct
+import subprocess
 import sys
 import zlib
-from contextlib import closing
+from contextlib import closing, suppress
 from io import StringIO
 from pathlib import Path
 
 import pytest
+from kept_world import KeptHome
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
-from sync_world import Home, small_sandbox
+from sync_world import ROOT, Home, small_sandbox
 
+from furnisync.catalog.listings import ImageRow, Listed, add_listed
+from furnisync.catalog.queue import add_images
 from furnisync.catalog.schema import open_catalog, set_meta
-from furnisync.cli.console import PlainConsole
+from furnisync.cli.console import PlainConsole, make_console
+from furnisync.cli.data_views import print_collected
 from furnisync.cli.logs import PlainFormatter
 from furnisync.clock import SystemClock
 from furnisync.images.address import refusal
 from furnisync.images.download import DownloadLimits, ImageJob, download_batch
+from furnisync.images.metadata import write_metadata
 from furnisync.images.picture import NotAnImage, inspect_image
 from furnisync.images.store import FolderStore
 from furnisync.plain import plain
@@ -121,6 +127,87 @@ def test_the_console_and_the_log_say_controls_instead_of_obeying():
     line = PlainFormatter("%(levelname)s %(message)s").format(record)
     assert "\n" not in line
     assert not CONTROLS.search(line)
+
+
+def test_an_error_that_quotes_them_is_logged_without_obeying():
+    with pytest.raises(ValueError) as told:
+        int("x")
+    error = (ValueError, ValueError(f"no such shop: {ESCAPES}"), told.tb)
+    record = logging.LogRecord("x", 40, "f", 1, "ended", (), error)
+    lines = PlainFormatter("%(message)s").format(record)
+    assert len(lines.splitlines()) >= 4
+    assert "\\x1b]0;owned" in lines
+    assert not CONTROLS.search(lines)
+
+
+def test_no_command_obeys_what_a_database_holds(synced):
+    """Whatever text is shown anywhere: names of taxonomy nodes, reasons, events, file names."""
+    evil = f"[link=http://evil]x[/link] {ESCAPES}"
+    with closing(sqlite3.connect(synced.path / "catalog.db")) as catalog, catalog:
+        catalog.execute("UPDATE taxonomy SET name = ?", (evil,))
+        catalog.execute("UPDATE intervals SET reason = ?", (evil,))
+        catalog.execute("UPDATE images SET status = 'bad', reason = ? WHERE rank = 1", (evil,))
+        catalog.execute("UPDATE passes SET complete = 0, finished_at = NULL, started_at = 1")
+    with closing(sqlite3.connect(synced.path / "etsy_data.db")) as history, history:
+        history.execute("UPDATE sync_state SET reason = ?, reviews_reason = ?", (evil, evil))
+    for arguments in (
+        ("status",), ("coverage",), ("plan", "--dry-run"), ("verify",), ("doctor",),
+        ("notices", "check"), ("backup",), ("purge", "--shop", "1", "--dry-run"),
+    ):  # fmt: skip
+        ended = synced.run(*arguments)
+        assert "Traceback" not in ended.out, arguments
+        found = CONTROLS.search(ended.out)
+        assert not found, (arguments, ended.out[max(0, found.start() - 100) :][:300])
+    assert "\\x1b]0;owned" in synced.run("status").out
+    for arguments in (("status", "--json"), ("coverage", "--json"), ("verify", "--json")):
+        found = json.loads(synced.run(*arguments).out)  # whole JSON, escaped by its own rules
+        assert found
+
+
+def test_the_metadata_file_is_json_whatever_an_address_holds(tmp_path):
+    url = f'https://i.etsystatic.com/"}},<script>{ESCAPES}</script>'
+    with closing(open_catalog(tmp_path / "catalog.db")) as catalog, catalog:
+        catalog.execute("BEGIN")
+        add_listed(catalog, [Listed(1, 2, 967, 1.0, 1)], 1)
+        add_images(catalog, 1, [ImageRow(3, 1, url)], "all", 1)
+        write_metadata(catalog, tmp_path / "image_metadata.json", "images")
+    raw = (tmp_path / "image_metadata.json").read_text()
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", raw)
+    assert json.loads(raw)["1"]["images"][0]["url"] == url
+
+
+def test_the_demo_shows_titles_and_obeys_none(tmp_path, capsys):
+    home = KeptHome(tmp_path / "home").make()
+    for listing_id, title in zip(
+        (1001, 1002, 2001, 2002), (*TITLES[5:7], *TITLES[2:4]), strict=True
+    ):
+        home.change(
+            "UPDATE listings SET title = ? WHERE listing_id = ?", title, listing_id, history=True
+        )
+    print_collected(make_console(), home.files)
+    shown = capsys.readouterr().out
+    assert "[bold red]owned" in shown
+    assert "\\x1b]0;owned" in shown
+    assert not CONTROLS.search(shown)
+
+
+def test_a_terminal_shows_our_own_styles_only(synced):
+    import pty  # noqa: PLC0415 -- not on every system
+
+    parent, child = pty.openpty()
+    ended = subprocess.Popen(
+        [sys.executable, "-m", "furnisync", "status"],
+        stdout=child, stderr=child, cwd=ROOT, env={**synced.environment(), "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(child)
+    shown = b""
+    with suppress(OSError):  # the terminal is closed at its other end
+        while piece := os.read(parent, 65536):
+            shown += piece
+    os.close(parent)
+    assert ended.wait() == 0
+    assert b"owned" in shown
+    assert not re.search(rb"\x1b(?!\[[0-9;?]*[a-zA-Z])|\x07|\x1b\[2J", shown)
 
 
 def test_plain_leaves_letters_alone():
