@@ -155,10 +155,9 @@ def delete_listings(connection: sqlite3.Connection, listing_ids: Sequence[int]) 
     connection.execute(
         "DELETE FROM images WHERE listing_id IN (SELECT value FROM json_each(?))", (ids,)
     )
-    deleted = connection.execute(
+    return connection.execute(
         "DELETE FROM listings WHERE listing_id IN (SELECT value FROM json_each(?))", (ids,)
     ).rowcount
-    return deleted
 
 
 _SHOPS: Final = {
