@@ -3,8 +3,8 @@
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
 
 from furnisync.data.answers import ask_until_believed, doubt_listings, doubt_shop
 from furnisync.data.list_walk import REACH, ask_at, next_position
@@ -16,6 +16,8 @@ from furnisync.history import arrivals, claims, due, snapshots, staging
 from furnisync.history.fields import as_id
 
 log = logging.getLogger("furnisync.data")
+
+T = TypeVar("T")
 
 OPEN_SYNCS_MAX = 400
 """So many shops may be half here; each holds little, and batches fill up from all of them."""
@@ -130,17 +132,13 @@ class ShopSyncs:
         position = sync.list_offset or 0
         ask = ask_at(position)
         self.calls += 1
-        try:
-            page = await self._round.client.shop_listings_active(
+        page = await self._answer(
+            shop_id,
+            self._round.client.shop_listings_active(
                 shop_id, offset=ask.offset, sort_order=ask.sort_order
-            )
-        except NotFound:
-            await self._end_gone(shop_id)
-            return
-        except UserError:
-            raise
-        except (Transient, Terminal) as error:
-            await self._fail(shop_id, str(error))
+            ),
+        )
+        if page is None:
             return
         ids = [one.listing_id for one in page.items]
 
@@ -210,17 +208,12 @@ class ShopSyncs:
         this = self._round
         sync = await this.writer.run(staging.shop_sync, shop_id)
         if sync.wants_shop:
-            try:
-                shop, _ = await ask_until_believed(lambda: self._fetch_shop(shop_id), doubt_shop)
-            except NotFound:
-                await self._end_gone(shop_id)
+            believed = await self._answer(
+                shop_id, ask_until_believed(lambda: self._fetch_shop(shop_id), doubt_shop)
+            )
+            if believed is None:
                 return
-            except UserError:
-                raise
-            except (Transient, Terminal) as error:
-                await self._fail(shop_id, str(error))
-                return
-            await this.writer.run(arrivals.stage_shop, this.selection, shop_id, shop)
+            await this.writer.run(arrivals.stage_shop, this.selection, shop_id, believed[0])
         self._end(shop_id, await this.writer.run(snapshots.append_shop_sync, shop_id))
 
     def _end(self, shop_id: int, appended: snapshots.Appended) -> None:
@@ -236,6 +229,18 @@ class ShopSyncs:
     async def _fetch_shop(self, shop_id: int) -> dict[str, Any]:
         self.calls += 1
         return await self._round.client.shop(shop_id)
+
+    async def _answer(self, shop_id: int, asked: Awaitable[T]) -> T | None:
+        """What Etsy says of a shop; None where it says nothing, which is noted."""
+        try:
+            return await asked
+        except NotFound:
+            await self._end_gone(shop_id)
+        except UserError:
+            raise
+        except (Transient, Terminal) as error:
+            await self._fail(shop_id, str(error))
+        return None
 
     async def _end_gone(self, shop_id: int) -> None:
         this = self._round

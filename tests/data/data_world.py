@@ -8,31 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-import signal
-import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from processes import DEADLINE_S, FREE, Ended, ProcessHome, Row, Run
 
 from furnisync.catalog.listings import Listed, add_listed
 from furnisync.catalog.schema import open_catalog
 from furnisync.database import transaction
 from furnisync.sandbox.process import SandboxProcess
 
-ROOT = Path(__file__).resolve().parents[2]
 DAY = 86_400
-FREE = {"qps": 10**6, "qpd": 10**9}
-"""Limits that no test meets."""
 SMALL = {"shops": 20, "listings": 260, "images_mean": 1, "image_bytes": 2000, "pictures": 2}
 FAST = {"fast_per_second": 100_000.0}
-DEADLINE_S = 120.0
 TABLES = ("shops", "shops_dynamic", "listings", "listings_dynamic", "reviews")
 
 LIST_CALL = "shops/{shop_id}/listings/active"
@@ -107,8 +100,6 @@ COLUMNS = {
     "listings_dynamic": LISTING_DYNAMIC,
 }
 
-Row = tuple[Any, ...]
-
 
 # -- values ------------------------------------------------------------------------------------
 
@@ -161,83 +152,18 @@ def small_sandbox(**options: object) -> SandboxProcess:
     return SandboxProcess(**{**SMALL, **FREE, **options})
 
 
-@dataclass
-class Ended:
-    status: int
-    out: str
+class Home(ProcessHome):
+    """A home of data sync with a clock of its own."""
 
-
-class Run:
-    """A running process; its words go into a file, as with nohup."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process = process
-        self.pid = process.pid
-        self.log = log
-
-    @property
-    def words(self) -> str:
-        return self.log.read_text("utf-8")
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def wait(self, timeout_s: float = DEADLINE_S) -> Ended:
-        try:
-            status = self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise AssertionError(f"still running after {timeout_s} s:\n{self.words}") from None
-        return Ended(status, self.words)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def until(self, condition: Callable[[], Any], timeout_s: float = DEADLINE_S) -> Any:
-        """Wait for a condition while the process runs; returns what it said."""
-        end = time.monotonic() + timeout_s
-        while not (found := condition()):
-            assert self.process.poll() is None, f"ended too early:\n{self.words}"
-            assert time.monotonic() < end, f"not so within {timeout_s} s:\n{self.words}"
-            time.sleep(0.02)
-        return found
-
-
-class Home:
-    """A folder with settings and a clock of its own; `sections` are those of furnisync.toml."""
-
-    def __init__(self, path: Path, sandbox: SandboxProcess | None, **sections: Any) -> None:
-        self.path = path
-        self.sandbox = sandbox
-        self.offset_s = 0.0
-        self._runs = 0
-        path.mkdir(exist_ok=True)
-        self.configure(**sections)
+    job = "data"
+    database = "etsy_data.db"
+    offset_s = 0.0
 
     def configure(self, **sections: dict[str, Any]) -> None:
-        given = {name: sections.get(name, {}) for name in {"quota", "images", *sections}}
-        given["quota"] = {**FAST, **given["quota"]}
-        given["images"] = {"min_free_mb": 0, **given["images"]}
-        lines = []
-        for section, settings in given.items():
-            lines += [f"[{section}]", *(f"{k} = {json.dumps(v)}" for k, v in settings.items())]
-        (self.path / "furnisync.toml").write_text("\n".join(lines) + "\n")
+        super().configure(**{**sections, "quota": {**FAST, **sections.get("quota", {})}})
 
     def environment(self) -> dict[str, str]:
-        clean = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("ETSY_", "FURNISYNC_")) and name != "FORCE_COLOR"
-        }
-        told = {} if self.sandbox is None else self.sandbox.env
-        return {
-            **clean,
-            **told,
-            "FURNISYNC_HOME": str(self.path),
-            "FURNISYNC_CLOCK_OFFSET_S": str(self.offset_s),
-            "PYTHONPATH": str(ROOT),
-        }
+        return {**super().environment(), "FURNISYNC_CLOCK_OFFSET_S": str(self.offset_s)}
 
     def copy(self, path: Path) -> Home:
         """The same home once more, at this moment of its life."""
@@ -254,20 +180,6 @@ class Home:
 
     # -- processes -----------------------------------------------------------------------------
 
-    def start(self, *arguments: str, command: Iterable[str] = ("-m", "furnisync", "data")) -> Run:
-        self._runs += 1
-        log = self.path.parent / f"{self.path.name}.{self._runs}.log"
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-u", *command, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                cwd=ROOT,
-                env=self.environment(),
-            )
-        return Run(process, log)
-
     def sync(self, *arguments: str, timeout_s: float = DEADLINE_S) -> Ended:
         """Run data sync to its good end."""
         ended = self.start(*(arguments or ("--fast",))).wait(timeout_s)
@@ -282,22 +194,6 @@ class Home:
         return self.start(*arguments, command=("-m", "furnisync", "images"))
 
     # -- what lies there -----------------------------------------------------------------------
-
-    def rows(self, sql: str, *parameters: object, name: str = "etsy_data.db") -> list[Row]:
-        """Rows of a database, none where it or its tables are not there yet."""
-        if not (self.path / name).exists():
-            return []
-        with closing(sqlite3.connect(f"file:{self.path / name}?mode=ro", uri=True)) as connection:
-            try:
-                return connection.execute(sql, parameters).fetchall()
-            except sqlite3.OperationalError as error:
-                if "no such table" in str(error):
-                    return []
-                raise
-
-    def number(self, sql: str, *parameters: object) -> int:
-        rows = self.rows(sql, *parameters)
-        return int(rows[0][0]) if rows and rows[0][0] is not None else 0
 
     def counts(self) -> dict[str, int]:
         return {table: self.number(f"SELECT count(*) FROM {table}") for table in TABLES}
@@ -519,14 +415,6 @@ def check_one_time_a_shop(home: Home) -> None:
             AND s.snapshot_timestamp = d.snapshot_timestamp) AND d.state IS NOT 'gone'"""
     )
     assert not loose, loose[:5]
-
-
-def until(condition: Callable[[], Any], timeout_s: float = DEADLINE_S) -> Any:
-    end = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < end, f"not so within {timeout_s} s"
-        time.sleep(0.02)
-    return found
 
 
 @contextmanager

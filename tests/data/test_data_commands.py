@@ -17,8 +17,8 @@ from data_world import (
     ended_at_last,
     known_furniture,
     seed_catalog,
-    until,
 )
+from processes import until
 
 LIVELY = {"slow_per_second": 200.0}
 """Slow mode, for tests not slow."""

@@ -20,7 +20,8 @@ import pytest
 from kept_world import KeptHome
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
-from sync_world import ROOT, Home, small_sandbox
+from processes import ROOT
+from sync_world import Home, small_sandbox
 
 from furnisync.catalog.listings import ImageRow, Listed, add_listed
 from furnisync.catalog.queue import add_images

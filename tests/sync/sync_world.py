@@ -4,138 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import resource
-import signal
-import sqlite3
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from processes import DEADLINE_S, FREE, Ended, ProcessHome, Run
+
 from furnisync.sandbox.process import SandboxProcess
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"shops": 20, "listings": 300, "images_mean": 2, "image_bytes": 3000, "pictures": 4}
-FREE = {"qps": 10**6, "qpd": 10**9}
-"""Limits that no test meets."""
 WHOLE_KINDS = {"jpeg": "jpg", "png": "png", "webp": "webp", "gif": "gif"}
-DEADLINE_S = 120.0
 
 
 def small_sandbox(**options: object) -> SandboxProcess:
     return SandboxProcess(**{**SMALL, **FREE, **options})
 
 
-@dataclass
-class Ended:
-    status: int
-    out: str
-
-
-class Run:
-    """A running image sync; its words go into a file, as with nohup."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process = process
-        self.pid = process.pid
-        self.log = log
-
-    @property
-    def words(self) -> str:
-        return self.log.read_text("utf-8")
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def wait(self, timeout_s: float = DEADLINE_S) -> Ended:
-        try:
-            status = self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise AssertionError(f"still running after {timeout_s} s:\n{self.words}") from None
-        return Ended(status, self.words)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def until(self, condition: Callable[[], Any], timeout_s: float = DEADLINE_S) -> Any:
-        """Wait for a condition while the process runs; returns what it said."""
-
-        def holds() -> Any:
-            found = condition()
-            assert found or self.process.poll() is None, f"ended too early:\n{self.words}"
-            return found
-
-        return until(holds, timeout_s)
-
-
-def until(condition: Callable[[], Any], timeout_s: float = DEADLINE_S) -> Any:
-    end = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < end, f"not so within {timeout_s} s"
-        time.sleep(0.02)
-    return found
-
-
-class Home:
-    """A folder with settings; `sections` are those of furnisync.toml."""
-
-    def __init__(self, path: Path, sandbox: SandboxProcess | None, **sections: Any) -> None:
-        self.path = path
-        self.sandbox = sandbox
-        self.env: dict[str, str] = {}
-        path.mkdir(exist_ok=True)
-        self.configure(**sections)
-        self._runs = 0
-
-    def configure(self, **sections: dict[str, Any]) -> None:
-        sections = {**sections, "images": {"min_free_mb": 0, **sections.get("images", {})}}
-        lines = []
-        for section, values in sections.items():
-            lines += [f"[{section}]", *(f"{k} = {json.dumps(v)}" for k, v in values.items())]
-        (self.path / "furnisync.toml").write_text("\n".join(lines) + "\n")
-
-    def environment(self) -> dict[str, str]:
-        clean = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("ETSY_", "FURNISYNC_")) and name != "FORCE_COLOR"
-        }
-        told = {} if self.sandbox is None else self.sandbox.env
-        return {**clean, **told, "FURNISYNC_HOME": str(self.path), **self.env}
-
-    # -- processes -----------------------------------------------------------------------------
-
-    def start(
-        self,
-        *arguments: str,
-        command: Iterable[str] = ("-m", "furnisync", "images"),
-        limits: dict[int, int] | None = None,
-    ) -> Run:
-        self._runs += 1
-        log = self.path.parent / f"{self.path.name}.{self._runs}.log"
-
-        def limit() -> None:
-            for what, most in (limits or {}).items():
-                resource.setrlimit(what, (most, resource.getrlimit(what)[1]))
-
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-u", *command, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                cwd=ROOT,
-                env=self.environment(),
-                preexec_fn=limit if limits else None,  # noqa: PLW1509
-            )
-        return Run(process, log)
+class Home(ProcessHome):
+    """A home of image sync."""
 
     def sync(self, *arguments: str, timeout_s: float = DEADLINE_S) -> Ended:
         return self.start(*arguments).wait(timeout_s)
@@ -155,22 +41,6 @@ class Home:
         return found
 
     # -- what lies there -----------------------------------------------------------------------
-
-    def rows(self, sql: str, *values: object, name: str = "catalog.db") -> list[tuple[Any, ...]]:
-        """Rows of a database, none where it or its tables are not there yet."""
-        if not (self.path / name).exists():
-            return []
-        with closing(sqlite3.connect(f"file:{self.path / name}?mode=ro", uri=True)) as connection:
-            try:
-                return connection.execute(sql, values).fetchall()
-            except sqlite3.OperationalError as error:
-                if "no such table" in str(error):
-                    return []
-                raise
-
-    def number(self, sql: str, *values: object) -> int:
-        rows = self.rows(sql, *values)
-        return int(rows[0][0]) if rows and rows[0][0] is not None else 0
 
     def files(self, folder: str = "images") -> dict[str, Path]:
         """Files under their final names, by path relative to the home."""

@@ -11,7 +11,8 @@ import sys
 import time
 
 import pytest
-from sync_world import ROOT, Home, check_complete, findable, no_questions, served, until
+from processes import ROOT, until
+from sync_world import Home, check_complete, findable, no_questions, served
 
 END_S = 5.0
 
