@@ -141,8 +141,9 @@ def test_an_error_that_quotes_them_is_logged_without_obeying():
     assert not CONTROLS.search(lines)
 
 
-def test_no_command_obeys_what_a_database_holds(synced):
-    """Whatever text is shown anywhere: names of taxonomy nodes, reasons, events, file names."""
+@pytest.fixture(scope="module")
+def spoiled(synced):
+    """The same home, with such words also where only we write: node names, reasons."""
     evil = f"[link=http://evil]x[/link] {ESCAPES}"
     with closing(sqlite3.connect(synced.path / "catalog.db")) as catalog, catalog:
         catalog.execute("UPDATE taxonomy SET name = ?", (evil,))
@@ -151,17 +152,22 @@ def test_no_command_obeys_what_a_database_holds(synced):
         catalog.execute("UPDATE passes SET complete = 0, finished_at = NULL, started_at = 1")
     with closing(sqlite3.connect(synced.path / "etsy_data.db")) as history, history:
         history.execute("UPDATE sync_state SET reason = ?, reviews_reason = ?", (evil, evil))
+    return synced
+
+
+def test_no_command_obeys_what_a_database_holds(spoiled):
+    """Whatever text is shown anywhere: names of taxonomy nodes, reasons, events, file names."""
     for arguments in (
         ("status",), ("coverage",), ("plan", "--dry-run"), ("verify",), ("doctor",),
         ("notices", "check"), ("backup",), ("purge", "--shop", "1", "--dry-run"),
     ):  # fmt: skip
-        ended = synced.run(*arguments)
+        ended = spoiled.run(*arguments)
         assert "Traceback" not in ended.out, arguments
         found = CONTROLS.search(ended.out)
         assert not found, (arguments, ended.out[max(0, found.start() - 100) :][:300])
-    assert "\\x1b]0;owned" in synced.run("status").out
+    assert "\\x1b]0;owned" in spoiled.run("status").out
     for arguments in (("status", "--json"), ("coverage", "--json"), ("verify", "--json")):
-        found = json.loads(synced.run(*arguments).out)  # whole JSON, escaped by its own rules
+        found = json.loads(spoiled.run(*arguments).out)  # whole JSON, escaped by its own rules
         assert found
 
 
@@ -192,13 +198,14 @@ def test_the_demo_shows_titles_and_obeys_none(tmp_path, capsys):
     assert not CONTROLS.search(shown)
 
 
-def test_a_terminal_shows_our_own_styles_only(synced):
+def test_a_terminal_shows_our_own_styles_only(spoiled):
     import pty  # noqa: PLC0415 -- not on every system
 
     parent, child = pty.openpty()
     ended = subprocess.Popen(
         [sys.executable, "-m", "furnisync", "status"],
-        stdout=child, stderr=child, cwd=ROOT, env={**synced.environment(), "TERM": "xterm"},
+        stdout=child, stderr=child, cwd=ROOT,
+        env={**spoiled.environment(), "TERM": "xterm", "COLUMNS": "200"},
     )  # fmt: skip
     os.close(child)
     shown = b""
