@@ -7,11 +7,13 @@ import signal
 import subprocess
 import tarfile
 import time
+from contextlib import suppress
 
 import pytest
 from old_world import (
     FAILED,
     IMAGE_STATUS,
+    ROOT,
     NewHome,
     OldFolder,
     digest,
@@ -321,3 +323,50 @@ def test_links_into_the_dark_are_not_followed_in_circles(old, home):
     home.take(old.path, "--adopt", "move")
     assert list(statuses(home)) == [(101, 1)]
     assert os.path.lexists(old.images / "102_5.jpg")
+
+
+def many(folder, number):
+    """So many entries, in an order that is none, with hex and suffix as most have."""
+    entries = {
+        str(10**9 + i * 7919 % 10**8): {"image_id": i + 1, "shop_id": i % 999 + 1, "hex": "ab12",
+                                        "suffix": f"s{i}"}
+        for i in range(number)
+    }  # fmt: skip
+    folder.metadata(entries)
+    return folder
+
+
+def test_memory_does_not_grow_with_the_number_of_entries(tmp_path):
+    peaks_kb = {}
+    for number in (5_000, 60_000):
+        old = many(OldFolder(tmp_path / f"old{number}"), number)
+        home = NewHome(tmp_path / f"home{number}")
+        process = subprocess.Popen(
+            home.command("import", old.path), env=home.environment(), stdout=subprocess.DEVNULL
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        assert status == 0
+        assert home.rows("SELECT count(*) FROM images") == [(number,)]
+        peaks_kb[number] = used.ru_maxrss
+    # All entries as objects would be 30 MB more; the databases' caches fill up meanwhile.
+    assert peaks_kb[60_000] - peaks_kb[5_000] < 25_000, peaks_kb
+
+
+def test_a_terminal_sees_how_far_it_is(tmp_path, home):
+    import pty  # noqa: PLC0415 -- not on every system
+
+    old = many(OldFolder(tmp_path / "old"), 3000)
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        home.command("import", old.path), stdout=child, stderr=child, cwd=ROOT,
+        env={**home.environment(), "TERM": "xterm", "COLUMNS": "140"},
+    )  # fmt: skip
+    os.close(child)
+    shown = b""
+    with suppress(OSError):  # the terminal is closed at its other end
+        while piece := os.read(parent, 65536):
+            shown += piece
+    os.close(parent)
+    assert process.wait() == 0
+    for words in ("reading image_metadata.json", "listings of image_metadata.json", "100 %"):
+        assert words.encode() in shown, words

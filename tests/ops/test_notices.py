@@ -155,6 +155,21 @@ def test_certificate_incomplete_for_a_week(home, listener):
     assert look.look() == []
 
 
+def test_listings_out_of_reach_for_a_week(home, listener):
+    """A pass that read all that can be read, and yet a price holds more than any query shows."""
+    home.change("INSERT INTO passes VALUES (1, 'p', ?, ?, 1)", NOW - DAY, NOW)
+    home.change(
+        "INSERT INTO intervals (interval_id, pass_id, part, state, count, found, parent, proven)"
+        " VALUES (1, 1, 'whole', 'split', 13000, 12100, NULL, 0),"
+        " (2, 1, 'oldest', 'done', 13000, 12100, 1, NULL)"
+    )
+    look = notifier(home, listener)
+    assert look.look() == []
+    home.clock.at = NOW + 7.1 * DAY
+    assert kinds(look.look()) == ["certificate-incomplete"]
+    assert "900 listings were out of reach" in listener.got[0]["message"]
+
+
 def told_quota(home, *answers):
     with closing(
         Ledger(home.files.quota, "key", "images", "fast", QuotaSettings(), home.clock)
