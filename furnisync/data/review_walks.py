@@ -42,6 +42,7 @@ class ReviewWalks:
         if not self._due:
             return None
         shop_id = self._due.popleft()
+        self.calls += 1  # at once: others choose before this one is made
         return lambda: self._read_page(shop_id)
 
     async def _read_page(self, shop_id: int) -> None:
@@ -84,7 +85,6 @@ class ReviewWalks:
             self._due.appendleft(shop_id)
 
     async def _fetch(self, shop_id: int, ask: ReviewAsk) -> WholePage:
-        self.calls += 1
         return await self._round.client.shop_reviews(
             shop_id,
             min_created=ask.min_created,

@@ -4,7 +4,7 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from furnisync.data.answers import ask_until_believed, doubt_listings, doubt_shop
 from furnisync.data.list_walk import REACH, ask_at, next_position
@@ -66,10 +66,16 @@ class ShopSyncs:
         Args:
             idle: nothing is in flight, so nothing will fill a batch that is not full.
         """
-        take = self._round.writer.run
         if self._finished:
             shop_id = self._finished.popleft()
             return lambda: self._finish(shop_id)
+        call = await self._costly_call(idle=idle)
+        if call is not None:
+            self.calls += 1  # at once: others choose before this one is made
+        return call
+
+    async def _costly_call(self, *, idle: bool) -> Call | None:
+        take = self._round.writer.run
         if claim := await take(self._claims.take, full_only=True):
             return lambda: self._read_batch(claim)
         if self._lists:
@@ -123,6 +129,7 @@ class ShopSyncs:
 
         sync = await self._round.writer.run(begin)
         if sync.list_offset is None:
+            self.calls -= 1  # all ids are known: this one costs nothing
             self._sort_in(sync)
         else:
             await self._read_list_page(shop_id)
@@ -131,7 +138,6 @@ class ShopSyncs:
         sync = await self._round.writer.run(staging.shop_sync, shop_id)
         position = sync.list_offset or 0
         ask = ask_at(position)
-        self.calls += 1
         page = await self._answer(
             shop_id,
             self._round.client.shop_listings_active(
@@ -185,7 +191,6 @@ class ShopSyncs:
             self._end(shop_id, appended)
 
     async def _fetch_batch(self, ids: Sequence[int]) -> WholePage:
-        self.calls += 1
         try:
             return await self._round.client.whole_listings(ids)
         except NotFound:
@@ -208,8 +213,9 @@ class ShopSyncs:
         this = self._round
         sync = await this.writer.run(staging.shop_sync, shop_id)
         if sync.wants_shop:
+            self.calls += 1
             believed = await self._answer(
-                shop_id, ask_until_believed(lambda: self._fetch_shop(shop_id), doubt_shop)
+                shop_id, ask_until_believed(lambda: this.client.shop(shop_id), doubt_shop)
             )
             if believed is None:
                 return
@@ -225,10 +231,6 @@ class ShopSyncs:
         self._close(shop_id)
         self._round.collected.shops += 1
         self._round.collected.listings += appended.listing_dynamic
-
-    async def _fetch_shop(self, shop_id: int) -> dict[str, Any]:
-        self.calls += 1
-        return await self._round.client.shop(shop_id)
 
     async def _answer(self, shop_id: int, asked: Awaitable[T]) -> T | None:
         """What Etsy says of a shop; None where it says nothing, which is noted."""
