@@ -9,6 +9,7 @@ each of the last weeks. Only backups of the same home are ever counted or remove
 import os
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
@@ -168,12 +169,14 @@ def _note(files: HomeFiles, last: LastBackup) -> None:
     before = read_last_backup(files)
     if not last.ok and before is not None:
         last = msgspec.structs.replace(last, last_good=before.last_good)
-    path = _note_file(files)
+    path, content = _note_file(files), msgspec.json.encode(last)
     try:
-        write_durably(path, msgspec.json.encode(last))
+        write_durably(path, content)
     except OSError:
-        # No room for a line: an older note must not say that all is well.
+        # No room for a line: an older note must not say that all is well, and its room will do.
         path.unlink(missing_ok=True)
+        with suppress(OSError):
+            write_durably(path, content)
 
 
 def read_last_backup(files: HomeFiles) -> LastBackup | None:

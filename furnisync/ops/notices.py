@@ -12,7 +12,8 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from pathlib import Path
+from typing import BinaryIO, Final
 
 import msgspec
 
@@ -60,12 +61,31 @@ def remembering(files: HomeFiles) -> Iterator[Memory]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         memory = _read(files)
         yield memory
-        beside = path.with_name(f"{path.name}.part")
+        _write(path, msgspec.json.encode(memory))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write the memory whole or not at all; where the disk has no room for a second file, in place.
+
+    That is when a notice matters most. A crash may tear it then; a torn one is begun anew.
+    """
+    beside = path.with_name(f"{path.name}.part")
+    try:
         with beside.open("wb") as file:
-            file.write(msgspec.json.encode(memory))
-            file.flush()
-            os.fsync(file.fileno())
+            _put(file, content)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        with path.open("r+b") as file:
+            _put(file, content)
+    else:
         beside.replace(path)
+
+
+def _put(file: BinaryIO, content: bytes) -> None:
+    file.write(content)
+    file.truncate()
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _read(files: HomeFiles) -> Memory:

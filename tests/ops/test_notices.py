@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 from contextlib import closing
@@ -16,6 +18,7 @@ import pytest
 from kept_world import DAY, NOW, KeptHome
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
+from processes import ROOT
 from sync_world import Home, small_sandbox
 
 from furnisync.config import ImageSettings, NoticeSettings, QuotaSettings, Settings
@@ -369,3 +372,33 @@ def test_settings_that_cannot_be_read_do_not_hide_why_a_backup_failed(home):
     assert ended.status == 2
     assert "nobody could be told" in ended.out
     assert "catalog.db" in ended.out
+
+
+FULL = """
+mount -t tmpfs -o size=256k tmpfs "$FURNISYNC_HOME" && cd "$FURNISYNC_HOME"
+printf 'images.min_free_mb = 0\\nnotices.urls = ["%s"]\\n' "$URL" > furnisync.toml
+printf '{"at": 1, "target": "x", "ok": true}' > .backup.json
+"$PYTHON" -m furnisync notices check || exit 1
+cat /dev/zero > filler 2>/dev/null
+[ "$(df --output=avail . | tail -1)" -eq 0 ] || exit 1
+"$PYTHON" -m furnisync backup
+"$PYTHON" -m furnisync notices check
+"""
+
+
+def test_a_disk_without_room_for_a_line_hides_nothing(tmp_path, listener):
+    if os.getuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("a full disk of the test's own needs root and unshare")
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith(("ETSY_", "FURNISYNC_"))},
+        "FURNISYNC_HOME": str(tmp_path), "URL": listener.url, "PYTHON": sys.executable,
+        "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+    ended = subprocess.run(
+        ["unshare", "-m", "sh", "-c", FULL], env=environment, text=True, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout
+    assert ended.stdout.startswith("Nothing is wrong."), ended.stdout
+    assert listener.heads() == ["a backup failed"], ended.stdout
+    assert "a backup failed: " in ended.stdout  # known to the second look, and not told again
