@@ -34,7 +34,7 @@ def commands(group: TyperGroup, words: tuple[str, ...] = ()) -> Iterator[tuple[s
 
 def help_of(words: tuple[str, ...]) -> str:
     """What `furnisync WORDS --help` prints."""
-    done = CliRunner().invoke(
+    done = CliRunner(env={"COLUMNS": str(WIDTH + 2)}).invoke(  # for argparse, of the sandbox
         app, [*words, "--help"], prog_name="furnisync", terminal_width=WIDTH, catch_exceptions=False
     )
     return done.stdout.strip()
