@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from furnisync.errors import DatabaseUnusable
+from furnisync.errors import DatabaseOutdated, DatabaseUnusable
 
 log = logging.getLogger("furnisync.database")
 
@@ -179,7 +179,7 @@ def _check_version(connection: sqlite3.Connection, path: Path, known: int, oldes
             f"{path} is of version {version}, this program knows {known}: update furnisync."
         )
     if version < oldest:
-        raise DatabaseUnusable(f"{path} is of an older version: run a sync to renew it.")
+        raise DatabaseOutdated(f"{path} is of an older version: run a sync to renew it.")
 
 
 def _migrate(

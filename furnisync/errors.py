@@ -6,6 +6,7 @@
     │   ├── KeyRefused            Etsy refused the API key (terminal)
     │   ├── AlreadyRunning        another instance works on the same home
     │   └── DatabaseUnusable      newer version, no database, damaged, not ours
+    │       └── DatabaseOutdated  older version: who writes it renews it when it starts
     ├── Transient                 marker: worth another try
     │   ├── ApiUnavailable        reset, time-out, 5xx, malformed body
     │   └── RateLimited           429, with its retry-after
@@ -22,6 +23,7 @@ __all__ = [
     "ApiUnavailable",
     "BadRequest",
     "ConfigError",
+    "DatabaseOutdated",
     "DatabaseUnusable",
     "FurnisyncError",
     "KeyRefused",
@@ -51,6 +53,10 @@ class AlreadyRunning(UserError):
 
 class DatabaseUnusable(UserError):
     """A database file is of a newer version, damaged, not ours or no database at all."""
+
+
+class DatabaseOutdated(DatabaseUnusable):
+    """A database that is only read here is of an older version, or just being made."""
 
 
 class Transient(FurnisyncError):

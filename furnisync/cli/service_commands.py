@@ -21,7 +21,7 @@ from furnisync.cli.words import clock_time, duration
 from furnisync.config import HomeFiles, read_environment
 from furnisync.data.source import read_shops
 from furnisync.data.sync import DataRun
-from furnisync.errors import ConfigError, UserError
+from furnisync.errors import ConfigError, DatabaseOutdated, UserError
 from furnisync.images.sync import ImageRun
 from furnisync.ops.launchd import Launchd
 from furnisync.ops.service import (
@@ -253,12 +253,15 @@ def _run_job(job: Job, home: Path) -> int:
 
 
 def _await_shops(files: HomeFiles) -> None:
-    """Wait until image sync has found the first shops: both services start on an empty home."""
+    """Wait until image sync has found the first shops: both services start on an empty home.
+
+    Or at once after an update, when image sync has still to renew the catalogue.
+    """
     waiting = False
     while True:
         try:
             read_shops(files)
-        except ConfigError as error:
+        except (ConfigError, DatabaseOutdated) as error:
             if not waiting:
                 log.info("waiting for the first shops: %s", error)
             waiting = True

@@ -6,9 +6,11 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,26 @@ def test_nohup_as_ever_and_a_hangup_does_not_end_it(tmp_path):
         words = output.read_text()
         check_plain(words)
         assert "Stopped. The same command goes on from here." in words
+
+
+def test_a_catalogue_in_the_making_is_waited_for(tmp_path):
+    """Both services start together: an exit status of 2 would end the data service for good."""
+    home = make_home(tmp_path / "home", None)
+    with closing(sqlite3.connect(home / "catalog.db")) as begun:
+        begun.execute("PRAGMA journal_mode = WAL")  # a header is there, and no table yet
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "furnisync", "service", "run", "data"],
+        cwd=home,
+        env={**clean_environment(), "FURNISYNC_HOME": str(home)},
+    )
+    log = home / "logs" / "data.log"
+    try:
+        until(lambda: process.poll() is not None or (log.exists() and "waiting" in log.read_text()))
+        assert process.poll() is None, log.read_text()
+        assert "waiting for the first shops" in log.read_text()
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.slow
