@@ -53,7 +53,7 @@ def _examine(*, test: bool) -> Iterator[Check]:
         yield Check("key", "fail", "could not be tried", str(error))
     yield doctor.check_quota(files, environment, clock)
     yield doctor.check_disk(files, settings, clock)
-    yield from doctor.check_permissions(environment, files)
+    yield from doctor.check_permissions(environment, files, settings)
     yield from doctor.check_databases(files)
     yield from doctor.check_locks(files, clock)
     supervisor = _supervisor()

@@ -74,13 +74,17 @@ def _check_curl(info: Sequence[object]) -> Check:
     return Check("libcurl", "ok", f"{number}, {info[5]}")
 
 
-def check_permissions(environment: Environment, files: HomeFiles) -> Iterator[Check]:
-    """The key is nobody else's to read, nor are the databases."""
+def check_permissions(
+    environment: Environment, files: HomeFiles, settings: Settings
+) -> Iterator[Check]:
+    """Neither the key, nor passwords of notices, nor the databases are others' to read."""
     exposed = exposed_secrets(environment.home)
+    if settings.notices.urls and _mode(files.settings) & 0o077:
+        exposed.append(files.settings)
     for path in exposed:
         yield Check("secrets", "warn", f"{path} can be read by others", f"Run `chmod 600 {path}`.")
     if not exposed:
-        yield Check("secrets", "ok", "no .env that others can read")
+        yield Check("secrets", "ok", "no key or password that others can read")
     open_files = [path for path in _private(files) if path.exists() and _mode(path) & 0o077]
     for path in open_files:
         yield Check(

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
 from sync_world import Home, small_sandbox
 
 from furnisync.catalog.schema import MIGRATIONS
-from furnisync.config import ApiKey, Environment, ImageSettings, Settings
+from furnisync.config import ApiKey, Environment, ImageSettings, Settings, read_settings
 from furnisync.etsy.client import read_clock
 from furnisync.etsy.quota import Event, QuotaState
 from furnisync.instance import single_instance
@@ -103,14 +103,23 @@ def test_disk_against_what_is_to_come(home):
 def test_permissions(home, monkeypatch):
     monkeypatch.chdir(home.files.home)
     environment = Environment(home.files.home, "http://x", frozenset({"x"}), None)
-    assert verdicts(doctor.check_permissions(environment, home.files)) == {
+    told = home.files.settings
+    told.write_text('notices.urls = ["json://user:hunter2@127.0.0.1"]\n')
+    told.chmod(0o600)
+    settings = read_settings(told)
+    assert verdicts(doctor.check_permissions(environment, home.files, settings)) == {
         "secrets": "ok", "databases": "ok",
     }  # fmt: skip
+    told.chmod(0o644)
+    found = list(doctor.check_permissions(environment, home.files, settings))
+    assert f"chmod 600 {told}" in found[0].remedy
+    assert next(doctor.check_permissions(environment, home.files, Settings())).verdict == "ok"
+    told.chmod(0o600)
     secrets = home.files.home / ".env"
     secrets.write_text("ETSY_API_KEY=a\n")
     secrets.chmod(0o644)
     home.files.history.chmod(0o640)
-    found = list(doctor.check_permissions(environment, home.files))
+    found = list(doctor.check_permissions(environment, home.files, settings))
     assert verdicts(found) == {"secrets": "warn", "databases": "warn"}
     assert f"chmod 600 {secrets}" in found[0].remedy
 
