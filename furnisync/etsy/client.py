@@ -50,6 +50,9 @@ PING = "openapi-ping"
 
 MAX_BODY_BYTES = 64_000_000
 MAX_429_IN_A_ROW = 20
+REFUSED_FOR_GOOD = 3
+"""So many refusals of one call, while ping is answered, are meant."""
+REFUSED_PAUSE_S = 1.0
 OUTAGE_AFTER = 5
 """So many failures in a row, over all calls, mean that the service is away."""
 OUTAGE_PAUSE_MAX_S = 300.0
@@ -257,6 +260,7 @@ class EtsyClient:
 
     async def _within_quota(self, path: str, query: Query, purpose: str) -> bytes:
         """Send as soon as the ledger allows; a 429 waits there, unlike a fault, for its time."""
+        refused = 0
         for _ in range(MAX_429_IN_A_ROW):
             try:
                 if self._failures_in_a_row < OUTAGE_AFTER:
@@ -267,19 +271,28 @@ class EtsyClient:
             except RateLimited as error:
                 limited = error
             except KeyRefused as error:
-                of_one_shop = path.startswith("shops/")
-                if not of_one_shop or not self._answered or not await self._key_works():
+                refused += 1
+                if not self._answered or not await self._key_works():
                     raise
-                raise BadRequest(f"{path}: refused to this key, which works else") from error
+                if path.startswith("shops/"):
+                    words = f"{path}: refused to this key, which works else"
+                    raise BadRequest(words) from error
+                if refused == REFUSED_FOR_GOOD:
+                    raise
+                await asyncio.sleep(REFUSED_PAUSE_S * refused)
         raise limited
 
     async def _key_works(self) -> bool:
-        """Ask once: a single shop that is refused must not end a run of months."""
-        try:
-            await self._send(PING, {}, "probe")
-        except KeyRefused:
-            return False
-        return True
+        """Ask, twice at most: an odd refusal, or a shop's own, must not end a run of months."""
+        for pause_s in (REFUSED_PAUSE_S, None):
+            try:
+                await self._send(PING, {}, "probe")
+            except KeyRefused:
+                if pause_s is not None:
+                    await asyncio.sleep(pause_s)
+            else:
+                return True
+        return False
 
     async def _wait_out_outage(self) -> None:
         beyond = self._failures_in_a_row - OUTAGE_AFTER

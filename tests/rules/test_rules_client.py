@@ -234,7 +234,8 @@ def test_one_shop_that_is_refused_is_not_the_key_refused():
     assert len(world.ledger.granted) == 3 == len(world.ledger.settled)
 
 
-def test_a_key_that_is_withdrawn_is_told_after_one_more_call():
+def test_a_key_that_is_withdrawn_is_told_after_two_more_calls(monkeypatch):
+    monkeypatch.setattr(client_module, "REFUSED_PAUSE_S", 0.0)
     world = World(said(200, EMPTY), said(403, REFUSED))
 
     async def work(client):
@@ -243,11 +244,30 @@ def test_a_key_that_is_withdrawn_is_told_after_one_more_call():
 
     with pytest.raises(KeyRefused):
         world.ask(work)
-    assert len(world.requests) == 3
+    assert len(world.requests) == 4
 
 
-def test_a_batch_that_is_refused_is_the_key_refused():
-    world = World(said(200, EMPTY), said(403, REFUSED), said(200, {"application_id": 1}))
+PONG = said(200, {"application_id": 1})
+
+
+def test_an_odd_refusal_of_a_key_that_works_does_not_end_a_run(monkeypatch):
+    monkeypatch.setattr(client_module, "REFUSED_PAUSE_S", 0.0)
+    world = World(
+        said(200, EMPTY), said(403, REFUSED), PONG, said(401, REFUSED), PONG, said(200, EMPTY)
+    )
+
+    async def work(client):
+        await client.listings_batch([1])
+        return await client.listings_batch([1])
+
+    assert world.ask(work).items == []
+    assert len(world.requests) == 6 == len(world.ledger.settled)
+
+
+def test_a_call_that_is_refused_again_and_again_is_the_key_refused(monkeypatch):
+    monkeypatch.setattr(client_module, "REFUSED_PAUSE_S", 0.0)
+    refusals = [said(403, REFUSED), PONG] * client_module.REFUSED_FOR_GOOD
+    world = World(said(200, EMPTY), *refusals)
 
     async def work(client):
         await client.listings_batch([1])
@@ -255,7 +275,7 @@ def test_a_batch_that_is_refused_is_the_key_refused():
 
     with pytest.raises(KeyRefused):
         world.ask(work)
-    assert len(world.requests) == 2
+    assert len(world.requests) == 1 + len(refusals)
 
 
 def test_429_waits_in_the_ledger_and_is_no_failure():
