@@ -6,6 +6,7 @@ transport, which is also where a test may put its own. The key is in one header 
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -49,9 +50,14 @@ PING = "openapi-ping"
 
 MAX_BODY_BYTES = 64_000_000
 MAX_429_IN_A_ROW = 20
+REFUSED_FOR_GOOD = 3
+"""So many refusals of one call, while ping is answered, are meant."""
+REFUSED_PAUSE_S = 1.0
 OUTAGE_AFTER = 5
 """So many failures in a row, over all calls, mean that the service is away."""
 OUTAGE_PAUSE_MAX_S = 300.0
+BELIEVED_AFTER = 3
+"""So many batch answers that lack listings, all the same, are taken as they are."""
 
 SortOn = Literal["created", "price", "updated", "score"]
 SortOrder = Literal["asc", "desc"]
@@ -197,12 +203,12 @@ class EtsyClient:
             "listing_ids": ",".join(map(str, listing_ids)),
             "includes": ",".join(includes),
         }
-        return await self._get("listings/batch", query, purpose, _whole_batch)
+        return await self._get("listings/batch", query, purpose, _Batch().decode)
 
     async def whole_listings(self, listing_ids: Sequence[int]) -> WholePage:
         """`getListingsByListingIds` with all fields and the shops riding along."""
         query = {"listing_ids": ",".join(map(str, listing_ids)), "includes": "Shop"}
-        return await self._get("listings/batch", query, "batch", _whole_answer)
+        return await self._get("listings/batch", query, "batch", _Batch().decode_whole)
 
     async def shop(self, shop_id: int) -> dict[str, Any]:
         """`getShop` with all fields."""
@@ -223,14 +229,7 @@ class EtsyClient:
             query["min_created"] = min_created
         if max_created is not None:
             query["max_created"] = max_created
-
-        def decode(body: bytes) -> WholePage:
-            page = decode_whole_page(body)
-            if not page.results and (page.count or 0) > offset:
-                raise ApiUnavailable(f"no review came of {page.count} that there are")
-            return page
-
-        return await self._get(f"shops/{shop_id}/reviews", query, "reviews", decode)
+        return await self._get(f"shops/{shop_id}/reviews", query, "reviews", decode_whole_page)
 
     async def taxonomy_nodes(self) -> list[TaxonomyNode]:
         """`getSellerTaxonomyNodes`: the roots with all that lies below them."""
@@ -261,6 +260,7 @@ class EtsyClient:
 
     async def _within_quota(self, path: str, query: Query, purpose: str) -> bytes:
         """Send as soon as the ledger allows; a 429 waits there, unlike a fault, for its time."""
+        refused = 0
         for _ in range(MAX_429_IN_A_ROW):
             try:
                 if self._failures_in_a_row < OUTAGE_AFTER:
@@ -271,19 +271,28 @@ class EtsyClient:
             except RateLimited as error:
                 limited = error
             except KeyRefused as error:
-                of_one_shop = path.startswith("shops/")
-                if not of_one_shop or not self._answered or not await self._key_works():
+                refused += 1
+                if not self._answered or not await self._key_works():
                     raise
-                raise BadRequest(f"{path}: refused to this key, which works else") from error
+                if path.startswith("shops/"):
+                    words = f"{path}: refused to this key, which works else"
+                    raise BadRequest(words) from error
+                if refused == REFUSED_FOR_GOOD:
+                    raise
+                await asyncio.sleep(REFUSED_PAUSE_S * refused)
         raise limited
 
     async def _key_works(self) -> bool:
-        """Ask once: a single shop that is refused must not end a run of months."""
-        try:
-            await self._send(PING, {}, "probe")
-        except KeyRefused:
-            return False
-        return True
+        """Ask, twice at most: an odd refusal, or a shop's own, must not end a run of months."""
+        for pause_s in (REFUSED_PAUSE_S, None):
+            try:
+                await self._send(PING, {}, "probe")
+            except KeyRefused:
+                if pause_s is not None:
+                    await asyncio.sleep(pause_s)
+            else:
+                return True
+        return False
 
     async def _wait_out_outage(self) -> None:
         beyond = self._failures_in_a_row - OUTAGE_AFTER
@@ -370,23 +379,40 @@ def _listings(body: bytes) -> Page[Listing]:
     return decode_page(body, Listing)
 
 
-def _whole_batch(body: bytes) -> Page[Listing]:
-    """A batch that lacks or repeats listings is asked for again: absence would mean 'gone'."""
-    page = decode_page(body, Listing)
-    if page.count is not None and page.count > page.sent:
-        raise ApiUnavailable(f"half an answer: {page.sent} of {page.count} listings")
-    if len({one.listing_id for one in page.items}) < len(page.items):
-        raise ApiUnavailable("an answer that repeats listings in place of others")
-    return page
+class _Batch:
+    """The answers to one batch; one that lacks or repeats listings is asked for again.
 
+    Absence means 'gone', so half an answer must not be taken for a whole one. But whether `count`
+    counts what came or what was asked is not documented: where the same listings come again
+    and again, they are all that there are.
+    """
 
-def _whole_answer(body: bytes) -> WholePage:
-    """As `_whole_batch`, with all fields."""
-    page = decode_whole_page(body)
-    sent = len(page.results) + page.broken
-    if page.count is not None and page.count > sent:
-        raise ApiUnavailable(f"half an answer: {sent} of {page.count} listings")
-    return page
+    def __init__(self) -> None:
+        self._lacking: Counter[frozenset[object]] = Counter()
+
+    def decode(self, body: bytes) -> Page[Listing]:
+        """What discovery needs."""
+        page = decode_page(body, Listing)
+        ids = [one.listing_id for one in page.items]
+        self._doubt(page.count, page.sent, ids)
+        if len(set(ids)) < len(ids):
+            raise ApiUnavailable("an answer that repeats listings in place of others")
+        return page
+
+    def decode_whole(self, body: bytes) -> WholePage:
+        """All fields."""
+        page = decode_whole_page(body)
+        ids = [str(one.get("listing_id")) for one in page.results]
+        self._doubt(page.count, len(page.results) + page.broken, ids)
+        return page
+
+    def _doubt(self, count: int | None, sent: int, ids: Sequence[object]) -> None:
+        if count is None or count <= sent:
+            return
+        came = frozenset(ids)
+        self._lacking[came] += 1
+        if self._lacking[came] < BELIEVED_AFTER:
+            raise ApiUnavailable(f"half an answer: {sent} of {count} listings")
 
 
 def _taxonomy(body: bytes) -> Page[TaxonomyNode]:

@@ -154,8 +154,8 @@ def _decode_envelope(body: bytes) -> _Envelope:
     try:
         return _envelope.decode(body)
     except msgspec.DecodeError:
-        # Half a surrogate pair is JSON, and msgspec refuses it.
-        text = json.dumps(json.loads(body), ensure_ascii=False)
+        # Half a surrogate pair is JSON, and msgspec refuses it. NaN is none, and some send it.
+        text = json.dumps(json.loads(body, parse_constant=lambda _: None), ensure_ascii=False)
         return _envelope.decode(text.encode("utf-8", "replace"))
 
 
@@ -196,7 +196,7 @@ def decode_whole_page(body: bytes) -> WholePage:
     if not isinstance(results, list):
         raise ApiUnavailable("malformed answer (no results)")
     objects = [one for one in results if isinstance(one, dict)]
-    told = count if isinstance(count, int) and not isinstance(count, bool) else None
+    told = count if type(count) is int and 0 <= count < 2**63 else None
     return WholePage(told, objects, len(results) - len(objects))
 
 

@@ -154,7 +154,6 @@ PASSING = {
     "half a body": said(200, b'{"count": 1, "resu'),
     "empty body": said(200, b""),
     "no results": said(200, {"count": 3}),
-    "half a batch": said(200, {"count": 2, "results": [{"listing_id": 1}]}),
 }
 
 
@@ -173,9 +172,38 @@ def test_what_does_not_pass_ends_after_the_last_try(trouble):
         world.batch()
     assert len(world.requests) == 4 == len(world.ledger.settled)
     assert "listings/batch" in str(told.value) or trouble in (
-        "HTML with 200", "half a body", "empty body", "no results", "half a batch"
+        "HTML with 200", "half a body", "empty body", "no results"
     )  # fmt: skip
     assert {str(request.url.host) for request in world.requests} == {"api.example"}
+
+
+def half(*ids, count=2):
+    return said(200, {"count": count, "results": [{"listing_id": one} for one in ids]})
+
+
+def test_half_a_batch_is_asked_for_again():
+    world = World(half(1), half(2), half(1), half(1, 2))
+    assert [one.listing_id for one in world.batch().items] == [1, 2]
+    world = World(half(1), half(2), half(1), half(2))
+    with pytest.raises(ApiUnavailable, match="half an answer: 1 of 2"):
+        world.batch()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lambda client: client.listings_batch([1, 2]), lambda client: client.whole_listings([1, 2])],
+)
+def test_a_batch_whose_count_counts_what_was_asked_is_believed_when_it_stays_so(ask):
+    """Else one listing that is gone would keep 99 others from ever being read."""
+    world = World(half(1))
+    assert world.ask(ask).count == 2
+    assert len(world.requests) == client_module.BELIEVED_AFTER
+
+
+def test_reviews_that_are_counted_and_not_sent_are_left_to_who_asked():
+    world = World(said(200, {"count": 7, "results": []}))
+    assert world.ask(lambda client: client.shop_reviews(7)).count == 7
+    assert len(world.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -206,7 +234,8 @@ def test_one_shop_that_is_refused_is_not_the_key_refused():
     assert len(world.ledger.granted) == 3 == len(world.ledger.settled)
 
 
-def test_a_key_that_is_withdrawn_is_told_after_one_more_call():
+def test_a_key_that_is_withdrawn_is_told_after_two_more_calls(monkeypatch):
+    monkeypatch.setattr(client_module, "REFUSED_PAUSE_S", 0.0)
     world = World(said(200, EMPTY), said(403, REFUSED))
 
     async def work(client):
@@ -215,11 +244,30 @@ def test_a_key_that_is_withdrawn_is_told_after_one_more_call():
 
     with pytest.raises(KeyRefused):
         world.ask(work)
-    assert len(world.requests) == 3
+    assert len(world.requests) == 4
 
 
-def test_a_batch_that_is_refused_is_the_key_refused():
-    world = World(said(200, EMPTY), said(403, REFUSED), said(200, {"application_id": 1}))
+PONG = said(200, {"application_id": 1})
+
+
+def test_an_odd_refusal_of_a_key_that_works_does_not_end_a_run(monkeypatch):
+    monkeypatch.setattr(client_module, "REFUSED_PAUSE_S", 0.0)
+    world = World(
+        said(200, EMPTY), said(403, REFUSED), PONG, said(401, REFUSED), PONG, said(200, EMPTY)
+    )
+
+    async def work(client):
+        await client.listings_batch([1])
+        return await client.listings_batch([1])
+
+    assert world.ask(work).items == []
+    assert len(world.requests) == 6 == len(world.ledger.settled)
+
+
+def test_a_call_that_is_refused_again_and_again_is_the_key_refused(monkeypatch):
+    monkeypatch.setattr(client_module, "REFUSED_PAUSE_S", 0.0)
+    refusals = [said(403, REFUSED), PONG] * client_module.REFUSED_FOR_GOOD
+    world = World(said(200, EMPTY), *refusals)
 
     async def work(client):
         await client.listings_batch([1])
@@ -227,7 +275,7 @@ def test_a_batch_that_is_refused_is_the_key_refused():
 
     with pytest.raises(KeyRefused):
         world.ask(work)
-    assert len(world.requests) == 2
+    assert len(world.requests) == 1 + len(refusals)
 
 
 def test_429_waits_in_the_ledger_and_is_no_failure():

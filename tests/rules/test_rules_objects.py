@@ -22,6 +22,7 @@ from furnisync.etsy.objects import (
     TaxonomyNode,
     decode_object,
     decode_page,
+    decode_whole_page,
 )
 from furnisync.etsy.taxonomy import Node, Tree, flatten
 from furnisync.images.batches import _image_rows
@@ -140,6 +141,20 @@ def test_any_json_is_a_page_or_no_answer(value):
 def test_any_bytes_are_a_page_or_no_answer(body):
     with pytest.raises(ApiUnavailable, match="malformed"):
         decode_page(body, Listing)
+
+
+def test_a_number_that_is_none_costs_only_itself():
+    """NaN is no JSON, and yet sent: a page that holds it must not be out of reach for ever."""
+    body = b'{"count": 1, "x": NaN, "results": [{"listing_id": 1, "shop_id": -Infinity}]}'
+    page = decode_page(body, Listing)
+    assert [(one.listing_id, one.shop_id) for one in page.items] == [(1, None)]
+    assert decode_whole_page(body).results[0]["listing_id"] == 1
+
+
+@pytest.mark.parametrize("count", [-3, 2**63, 10**40, True, 2.0, "2", None])
+def test_a_count_that_cannot_be_tells_nothing(count):
+    body = json.dumps({"count": count, "results": []}).encode()
+    assert decode_whole_page(body).count is None
 
 
 @given(st.integers(0, len(page_of(GOOD)) - 1))
