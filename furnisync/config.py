@@ -22,7 +22,7 @@ from typing import Annotated, Literal
 import msgspec
 from dotenv import dotenv_values
 
-from furnisync.errors import ConfigError
+from furnisync.errors import ConfigError, NoRoom, is_disk_full
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
@@ -233,6 +233,7 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
 
     Raises:
         ConfigError: half a key, an address that is none, a home that cannot be written.
+        NoRoom: the home's disk is full.
     """
     given = os.environ if environ is None else environ
     values = {**_dotenv(Path.cwd()), **given}
@@ -271,7 +272,7 @@ def _check_home(home: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ConfigError(
+        raise (NoRoom if is_disk_full(error) else ConfigError)(
             f"FURNISYNC_HOME is {home}, where nothing can be written ({error.strerror}):"
             " mend its permissions, free some disk, or name another folder."
         ) from error

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from furnisync.errors import DatabaseOutdated, DatabaseUnusable
+from furnisync.errors import DatabaseFull, DatabaseOutdated, DatabaseUnusable, is_disk_full
 
 log = logging.getLogger("furnisync.database")
 
@@ -50,6 +50,7 @@ def open_database(
 
     Raises:
         DatabaseUnusable: newer version, another program's file, damaged, or not writable.
+        DatabaseFull: there is no room on the disk.
     """
     with _translated(path):
         if not path.exists():
@@ -79,7 +80,9 @@ def open_reader(path: Path, application_id: int, version: int | None = None) -> 
         version: the only one that the caller can read; None for any.
 
     Raises:
-        DatabaseUnusable: missing, damaged, another program's file, or of another version.
+        DatabaseUnusable: missing, damaged, another program's file, or of a newer version.
+        DatabaseOutdated: of an older version.
+        DatabaseFull: there is no room on the disk for the index beside it.
     """
     with _translated(path):
         if not path.exists():
@@ -156,10 +159,20 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.DatabaseError, OSError) as error:
+        if _lacks_room(error):
+            raise DatabaseFull(
+                f"{path} cannot be opened ({error}): there is no room on its disk, free some."
+            ) from error
         raise DatabaseUnusable(
             f"{path} cannot be used as a database ({error}): check the file, its folder's"
             " permissions and the room on the disk, or move the file away to begin anew."
         ) from error
+
+
+def _lacks_room(error: sqlite3.DatabaseError | OSError) -> bool:
+    if isinstance(error, OSError):
+        return is_disk_full(error)
+    return getattr(error, "sqlite_errorcode", None) in NO_ROOM
 
 
 def _check_owner(connection: sqlite3.Connection, path: Path, application_id: int) -> None:
@@ -269,7 +282,7 @@ class Writer:
         return self._thread.submit(run)
 
     def _wait_for_room(self, error: sqlite3.OperationalError) -> None:
-        if error.sqlite_errorcode not in NO_ROOM:
+        if not _lacks_room(error):
             raise error
         if not self._waits:
             self._waits = True

@@ -5,7 +5,9 @@
     │   ├── ConfigError           a setting, a config file, a command line
     │   ├── KeyRefused            Etsy refused the API key (terminal)
     │   ├── AlreadyRunning        another instance works on the same home
+    │   ├── NoRoom                the disk is full: the same works once there is room
     │   └── DatabaseUnusable      newer version, no database, damaged, not ours
+    │       ├── DatabaseFull      no room to open it; a NoRoom too
     │       └── DatabaseOutdated  older version: who writes it renews it when it starts
     ├── Transient                 marker: worth another try
     │   ├── ApiUnavailable        reset, time-out, 5xx, malformed body
@@ -18,20 +20,25 @@ Two markers decide every retry: `Transient` and `Terminal`. Errors of libraries 
 where they enter (`etsy/client.py`, `database.py`), never further in.
 """
 
+import errno
+
 __all__ = [
     "AlreadyRunning",
     "ApiUnavailable",
     "BadRequest",
     "ConfigError",
+    "DatabaseFull",
     "DatabaseOutdated",
     "DatabaseUnusable",
     "FurnisyncError",
     "KeyRefused",
+    "NoRoom",
     "NotFound",
     "RateLimited",
     "Terminal",
     "Transient",
     "UserError",
+    "is_disk_full",
 ]
 
 
@@ -51,8 +58,16 @@ class AlreadyRunning(UserError):
     """Another process holds the lock of this job on this home."""
 
 
+class NoRoom(UserError):
+    """The disk is full; nothing but room is missing."""
+
+
 class DatabaseUnusable(UserError):
     """A database file is of a newer version, damaged, not ours or no database at all."""
+
+
+class DatabaseFull(DatabaseUnusable, NoRoom):
+    """A database needs room on its disk to be opened."""
 
 
 class DatabaseOutdated(DatabaseUnusable):
@@ -93,3 +108,8 @@ class NotFound(Terminal):
 
 class BadRequest(Terminal):
     """Etsy will not answer this request (400 and other 4xx)."""
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether the system says that there is no room, or that the user's share of it is used."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from furnisync.errors import AlreadyRunning
+from furnisync.errors import AlreadyRunning, NoRoom, is_disk_full
 
 LOOKED_AT_S = 0.3
 """Whoever merely asks for the holder has the lock for less than this."""
@@ -20,6 +20,7 @@ def single_instance(path: Path, job: str) -> Iterator[None]:
 
     Raises:
         AlreadyRunning: another process holds it; the message names its pid.
+        NoRoom: the disk is full.
     """
     with path.open("a+") as file:
         if not _lock(file):
@@ -30,8 +31,7 @@ def single_instance(path: Path, job: str) -> Iterator[None]:
                 " or set FURNISYNC_HOME to another folder."
             )
         file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        _sign(file)
         yield
         file.truncate(0)
 
@@ -48,6 +48,18 @@ def _lock(file: TextIO) -> bool:
             time.sleep(0.01)
         else:
             return True
+
+
+def _sign(file: TextIO) -> None:
+    try:
+        # Past the buffer, which would try again, and fail again, when the file is closed.
+        os.write(file.fileno(), f"{os.getpid()}\n".encode())
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise NoRoom(
+            f"{file.name} cannot be written: there is no room on its disk, free some."
+        ) from error
 
 
 def holder(path: Path) -> int | None:

@@ -21,7 +21,13 @@ from furnisync.cli.words import clock_time, duration
 from furnisync.config import HomeFiles, read_environment
 from furnisync.data.source import read_shops
 from furnisync.data.sync import DataRun
-from furnisync.errors import ConfigError, DatabaseOutdated, UserError
+from furnisync.errors import (
+    ConfigError,
+    DatabaseOutdated,
+    NoRoom,
+    UserError,
+    is_disk_full,
+)
 from furnisync.images.sync import ImageRun
 from furnisync.ops.launchd import Launchd
 from furnisync.ops.service import (
@@ -45,6 +51,8 @@ log = logging.getLogger("furnisync")
 SHOPS_EVERY_S = 60.0
 """How often a data service that came before the first shop looks again."""
 EXIT_USAGE = 2
+EXIT_AGAIN = 1
+"""Both systems start a job that ended so anew, after a pause."""
 
 Which = Literal["images", "data", "both"]
 WhichJob = Annotated[Which, typer.Argument(metavar="[images|data|both]", help="Which job.")]
@@ -223,6 +231,9 @@ def run(job: Job, *, under: Annotated[Under, typer.Option()] = "systemd") -> Non
     """What the units start: the sync with its own log."""
     try:
         status = _run_with_log(job, under)
+    except NoRoom as error:
+        log.error("%s", error)  # noqa: TRY400 -- words for the user
+        raise typer.Exit(EXIT_AGAIN) from None
     except UserError as error:
         log.error("%s", error)  # noqa: TRY400 -- words for the user
         # launchd would try for ever; systemd knows that 2 is not worth another try.
@@ -236,7 +247,7 @@ def _run_with_log(job: Job, under: Under) -> int:
     try:
         log_to(path, PlainFormatter(LINE, TIME))
     except OSError as error:
-        raise UserError(
+        raise (NoRoom if is_disk_full(error) else UserError)(
             f"{path} cannot be written ({error.strerror}): mend that and start the service again."
         ) from error
     if under == "launchd":
