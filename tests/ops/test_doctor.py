@@ -48,6 +48,7 @@ def ask(home, **env):
 
 def test_a_healthy_home(tmp_path, sandbox):
     home = Home(tmp_path / "home", sandbox)
+    sandbox.reset_asked()
     status, checks = ask(home)
     assert (status, checks["key"]["verdict"], checks["clock"]["verdict"]) == (0, "ok", "ok")
     assert {one["verdict"] for one in checks.values()} <= {"ok", "warn"}
