@@ -343,7 +343,7 @@ status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(status)
 """
-"""Starts a command and tells its peak; small itself, as a child begins with the peak of its parent."""
+"""Starts a command and tells its peak; is small, as a child begins with the peak of its parent."""
 
 
 def test_memory_does_not_grow_with_the_number_of_entries(tmp_path):
