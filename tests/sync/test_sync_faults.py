@@ -216,6 +216,7 @@ def test_each_fault_of_the_cdn_that_passes(bent_home, bent):
     assert bent_home.status()["troubles"] == []
 
 
+@pytest.mark.slow  # waits for the real pauses between tries: 42 seconds
 def test_each_fault_of_the_cdn_that_lasts(bent_home, bent):
     deeds = [{"do": deed} for deed in LASTING_CDN]
     rules, ids = strike(served(bent), deeds)
