@@ -5,7 +5,8 @@
 | pending  | wanted, not here yet                                | now, or soon after a failure   |
 | done     | whole under its final name                          | when a larger size is wanted   |
 | gone     | the CDN knows it no more (404, 410)                 | when batch names it again      |
-| bad      | what came is no image, or its url is refused        | weekly, a few times            |
+| bad      | what came is no image, or its url is refused        | weekly, a few times, and when  |
+|          |                                                     | the settings refuse it no more |
 | failed   | could not be fetched in several tries               | hourly at first, growing       |
 | unwanted | known, but the settings want only the primary image | when the settings want it      |
 """
@@ -27,6 +28,8 @@ FAILED_RETRY_MAX_S = 7 * 24 * HOUR_S
 BAD_RETRY_S = 7 * 24 * HOUR_S
 BAD_QUICK_TRIES = 2
 BAD_TRIES_MAX = 5
+REFUSED_BY_SETTINGS = ("host refused:", "redirect to ", "larger than ", "too many pixels:")
+"""How the reasons begin that other settings would do away with."""
 
 Which = Literal["all", "primary"]
 
@@ -217,6 +220,30 @@ def apply_wanted(
     ).rowcount
     set_meta(connection, "wanted", wanted)
     return queued
+
+
+def apply_refusals(connection: sqlite3.Connection, refusing: str, now: int) -> int:
+    """Queue again what our own settings refused, where those changed since the last run.
+
+    Args:
+        connection: inside a transaction.
+        refusing: the settings that refuse images, as text.
+        now: unix seconds.
+
+    Returns:
+        how many images were queued.
+    """
+    if get_meta(connection, "refusing") == refusing:
+        return 0
+    set_meta(connection, "refusing", refusing)
+    return sum(
+        connection.execute(
+            "UPDATE images SET status = 'pending', next_try = ?, attempts = 0"
+            " WHERE status = 'bad' AND reason >= ? AND reason < ?",
+            (now, words, words + chr(0x10FFFF)),
+        ).rowcount
+        for words in REFUSED_BY_SETTINGS
+    )
 
 
 def recent_files(connection: sqlite3.Connection, since: int) -> list[tuple[int, int, str, bytes]]:

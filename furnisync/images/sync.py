@@ -147,6 +147,9 @@ class ImageSync:
         queued = await writer.run(
             queue.apply_wanted, images.size, images.which, smaller_than(images.size), now
         )
+        hosts = ",".join(sorted(self._environment.cdn_hosts))
+        refusing = f"{hosts} {images.max_bytes} {images.max_pixels}"
+        queued += await writer.run(queue.apply_refusals, refusing, now)
         if queued:
             log.info("the settings want %d more images of listings that are known", queued)
         try:

@@ -185,6 +185,22 @@ def test_a_size_that_is_wanted_no_more_is_not_fetched(catalog):
     assert queue.apply_wanted(catalog, "75x75", "all", (), NOW) == 0
 
 
+@pytest.mark.parametrize(
+    "reason", ["host refused: i2.example", "redirect to i2.example refused", "larger than 9 bytes"]
+)
+def test_what_the_settings_refused_is_queued_again_when_they_change(catalog, reason):
+    one, other, here = add(catalog)
+    queue.apply_refusals(catalog, "i1", NOW)
+    for _ in range(queue.BAD_TRIES_MAX):
+        queue.record_fetched(catalog, [fetched(one, "bad", reason)], "570xN", NOW)
+        queue.record_fetched(catalog, [fetched(other, "bad", "not an image: HTML")], "570xN", NOW)
+    queue.record_fetched(catalog, [fetched(here, "done")], "570xN", NOW)
+    assert queue.apply_refusals(catalog, "i1", NOW) == 0
+    assert queue.apply_refusals(catalog, "i1,i2", NOW) == 1
+    assert [claim.image_id for claim in queue.claim_images(catalog, NOW, set(), 9)] == [one[1]]
+    assert row(catalog, one, "status, attempts")[:] == ("pending", 0)
+
+
 def test_primary_only_and_back(catalog):
     keys = add(catalog)
     assert queue.apply_wanted(catalog, "570xN", "primary", SIZES[:2], NOW) == 0
