@@ -22,6 +22,7 @@ from typing import Annotated, Literal
 import msgspec
 from dotenv import dotenv_values
 
+from furnisync.clock import OFFSET_VARIABLE
 from furnisync.errors import ConfigError, NoRoom, is_disk_full
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
@@ -38,7 +39,9 @@ SIZES: tuple[ImageSize, ...] = (
 Mode = Literal["slow", "fast"]
 BuyerIds = Literal["keep", "hash", "drop"]
 
+PORTS = range(1, 65_536)
 _ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[!-~]*)?")
+_PORT = re.compile(r"(?<=[^:]):(\d+)$")
 
 
 class QuotaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -232,10 +235,12 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
     """Read the environment and `.env`; makes the home's folder where it is missing.
 
     Raises:
-        ConfigError: half a key, an address that is none, a home that cannot be written.
+        ConfigError: half a key, an address or an offset that is none, a home that cannot be
+            written.
         NoRoom: the home's disk is full.
     """
     given = os.environ if environ is None else environ
+    _check_offset(given)
     values = {**_dotenv(Path.cwd()), **given}
     home = Path(values.get("FURNISYNC_HOME") or ".").expanduser().resolve()
     _check_home(home)
@@ -265,6 +270,16 @@ def exposed_secrets(home: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file() and path.stat().st_mode & 0o077)
 
 
+def _check_offset(values: Mapping[str, str]) -> None:
+    text = values.get(OFFSET_VARIABLE, "0")
+    try:
+        right = abs(float(text)) < 1e10
+    except ValueError:
+        right = False
+    if not right:
+        raise ConfigError(f"{OFFSET_VARIABLE} is {text!r}: it must be a number of seconds.")
+
+
 def _check_home(home: Path) -> None:
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -280,7 +295,8 @@ def _check_home(home: Path) -> None:
 
 def _api_url(values: Mapping[str, str]) -> str:
     url = values.get("ETSY_API_URL") or "https://api.etsy.com/v3/application"
-    if _ADDRESS.fullmatch(url) is None:
+    match = _ADDRESS.fullmatch(url)
+    if match is None or int((match[2] or ":1")[1:]) not in PORTS:
         raise ConfigError(
             f"ETSY_API_URL is {url!r}: it must be an address that begins with https:// or http://."
         )
@@ -291,6 +307,7 @@ def _cdn_hosts(values: Mapping[str, str]) -> frozenset[str]:
     named = values.get("ETSY_CDN_HOSTS") or "i.etsystatic.com"
     hosts = frozenset(host.strip().lower() for host in named.split(",") if host.strip())
     wrong = [host for host in hosts if "/" in host or "@" in host or " " in host]
+    wrong += [host for host in hosts if (port := _PORT.search(host)) and int(port[1]) not in PORTS]
     if wrong or not hosts:
         raise ConfigError(
             f"ETSY_CDN_HOSTS is {named!r}: it takes hosts or host:port, separated by commas,"
@@ -305,12 +322,17 @@ def _key(values: Mapping[str, str], home: Path) -> ApiKey | None:
     if not keystring and not secret:
         return None
     for name, value in (("ETSY_API_KEY", keystring), ("ETSY_SHARED_SECRET", secret)):
+        if ":" in value:
+            raise ConfigError(
+                f"{name} holds a colon: put what stands before it into ETSY_API_KEY and what stands"
+                " behind it into ETSY_SHARED_SECRET."
+            )
         if not value:
             raise ConfigError(
                 f"{name} is not set: Etsy wants both halves of the key, put the missing one"
                 f" into {home / '.env'} or the environment."
             )
-        if not value.isascii() or not value.isprintable() or " " in value or ":" in value:
+        if not value.isascii() or not value.isprintable() or " " in value:
             raise ConfigError(
                 f"{name} holds a character that no Etsy key has: copy it again from"
                 " etsy.com/developers/your-apps."

@@ -111,7 +111,8 @@ BOTH = {"ETSY_API_KEY": "keystring123", "ETSY_SHARED_SECRET": "s3cret"}
     [
         ({"ETSY_API_KEY": "abc"}, "ETSY_SHARED_SECRET is not set"),
         ({"ETSY_SHARED_SECRET": "abc"}, "ETSY_API_KEY is not set"),
-        ({**BOTH, "ETSY_API_KEY": "key:secret"}, "ETSY_API_KEY holds a character"),
+        ({**BOTH, "ETSY_API_KEY": "key:secret"}, "ETSY_API_KEY holds a colon"),
+        ({"ETSY_API_KEY": "key:secret"}, "behind it into ETSY_SHARED_SECRET"),
         ({**BOTH, "ETSY_SHARED_SECRET": "sec ret"}, "ETSY_SHARED_SECRET holds a character"),
         ({**BOTH, "ETSY_SHARED_SECRET": "s\u00e9cret"}, "ETSY_SHARED_SECRET holds a character"),
         ({**BOTH, "ETSY_SHARED_SECRET": "s\x00cret"}, "ETSY_SHARED_SECRET holds a character"),
@@ -123,6 +124,11 @@ BOTH = {"ETSY_API_KEY": "keystring123", "ETSY_SHARED_SECRET": "s3cret"}
         ({"ETSY_CDN_HOSTS": "https://i.etsystatic.com"}, "ETSY_CDN_HOSTS"),
         ({"ETSY_CDN_HOSTS": "i.etsystatic.com/il"}, "ETSY_CDN_HOSTS"),
         ({"ETSY_CDN_HOSTS": ","}, "ETSY_CDN_HOSTS"),
+        ({"ETSY_API_URL": "http://127.0.0.1:65536/v3"}, "ETSY_API_URL"),
+        ({"ETSY_API_URL": "http://[::1]:0"}, "ETSY_API_URL"),
+        ({"ETSY_CDN_HOSTS": "i.etsystatic.com,127.0.0.1:99999"}, "ETSY_CDN_HOSTS"),
+        ({"FURNISYNC_CLOCK_OFFSET_S": "a day"}, "FURNISYNC_CLOCK_OFFSET_S is 'a day'"),
+        ({"FURNISYNC_CLOCK_OFFSET_S": "nan"}, "FURNISYNC_CLOCK_OFFSET_S"),
     ],
 )
 def test_each_wrong_variable_is_named_with_its_remedy(tmp_path, given, words):
