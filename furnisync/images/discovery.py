@@ -197,11 +197,16 @@ class Discovery:
     async def plan_ahead(self) -> None:
         """`furnisync plan`: make sure that each interval of the plan is in reach, no more.
 
+        A plan that was read whole in this cycle is so; a pass begun for it would be read to its
+        end by the next sync, a month's calls before their time.
+
         Raises:
             UserError: the key was refused, or the plan is wrong.
             Transient, Terminal: the taxonomy could not be had.
         """
         tree, plan = await self._plan()
+        if not await self._writer.run(self._planning_is_due, plan):
+            return
         reader = self._reader(tree, plan)
         await PassReader(reader, self._writer, self._clock, tree, self._plan_path).plan_ahead(plan)
 
@@ -263,6 +268,11 @@ class Discovery:
             return True
         reset_at = int(get_meta(connection, RESET_AT) or 0)
         return done.started_at < max(self._cycle_began(), reset_at)
+
+    def _planning_is_due(self, connection: sqlite3.Connection, plan: CrawlPlan) -> bool:
+        done = crawl.last_complete_pass(connection)
+        edited = done is not None and done.plan != plan.fingerprint()
+        return edited or self._cycle_is_due(connection)
 
     async def _tree(self) -> Tree:
         """The taxonomy, asked for once a cycle; the one we know where Etsy does not answer.

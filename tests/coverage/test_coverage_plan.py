@@ -42,6 +42,8 @@ def planned(tmp_path_factory):
             ("again", ("plan",)),
             ("sync", ("images", "--fast")),
             ("after", ("plan", "--dry-run")),
+            ("looked", ("plan",)),
+            ("resync", ("images", "--fast")),
         ):
             one.reset_asked()
             said = home.run(*command, timeout_s=200).out
@@ -89,6 +91,13 @@ def test_the_sync_goes_on_from_the_plan(planned):
     # What the plan asked the sync did not ask again; each piece ends on a page not full.
     assert pages <= LISTINGS / 98 + 2 * len(breaks_of(steps["plan"][3])) + 2
     assert f"{LISTINGS // 100} batch" in steps["after"][2]
+
+
+def test_a_look_at_the_plan_within_a_cycle_begins_no_pass(planned):
+    home, steps = planned
+    assert steps["looked"][:3] == steps["after"][:3]
+    assert steps["resync"][0] == 0
+    assert home.coverage()["complete"]
 
 
 def test_neighbours_that_shrank_are_merged_and_all_else_is_kept(tmp_path):
