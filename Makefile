@@ -19,7 +19,7 @@ demo: setup
 	$(BIN)/python -m furnisync demo
 
 test: setup
-	$(BIN)/python -m pytest -n 4 -m "not slow"
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not slow"
 
 test-slow: setup
 	$(BIN)/python -m pytest -n 2 -m slow

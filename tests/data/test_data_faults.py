@@ -83,6 +83,7 @@ def test_all_faults_at_once(faulty, world, undisturbed):
     assert content(faulty) == undisturbed
 
 
+@pytest.mark.slow
 def test_every_fault_on_every_kind_of_call(faulty, world, undisturbed):
     """The second to fifth call of each kind, and what is asked again, meet one fault each."""
     calls = (LIST_CALL, BATCH_CALL, REVIEW_CALL, SHOP_CALL)
