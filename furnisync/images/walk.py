@@ -18,6 +18,10 @@ A renewed listing could leave its old place before that is read and join the end
 Therefore the page where listings join is asked for after all others have arrived: whoever was
 renewed before that instant is in it, or stands behind a listing that a page held afterwards.
 
+Listings that were created in the same second may stand in another order each time they are asked
+for. Where such a second lies over the border of two pages, one more page is read that holds it
+whole.
+
 What no rule can see: a full page that holds, instead of a listing, another that its neighbour
 holds too.
 """
@@ -85,7 +89,7 @@ def next_reads(
     fewest = max(len(grid), pages[-1].start // STRIDE)
     if not wanted and sum(page.tries for page in pages) > READS_MOST * fewest + READS_MORE:
         return NextReads(stuck="the list shifted too fast to be read whole")
-    wanted = wanted or _before_gaps(pages, shared)
+    wanted = wanted or _before_gaps(pages, shared) or _torn_seconds(pages)
     if wanted:
         return NextReads(starts=tuple(sorted(wanted)))
     return _read_end(pages, part, ground)
@@ -154,6 +158,28 @@ def _before_gaps(pages: Sequence[PageRow], shared: Shared) -> set[int]:
             start -= 1
         wanted.add(min(max(start, 0), OFFSET_CAP))
     return wanted
+
+
+def _torn_seconds(pages: Sequence[PageRow]) -> set[int]:
+    """Offsets from which a page holds a second whole that two pages hold parts of."""
+    holders: dict[int, list[PageRow]] = defaultdict(list)
+    for page in pages:
+        for second in {created for _, created in page.items if created is not None}:
+            holders[second].append(page)
+    present = {page.start for page in pages}
+    wanted = set()
+    for second, held in holders.items():
+        if len(held) > 1 and not any(_holds_whole(page, second) for page in held):
+            seconds = [created for _, created in held[0].items]
+            wanted.add(min(max(held[0].start + seconds.index(second) - 1, 0), OFFSET_CAP))
+    return wanted - present
+
+
+def _holds_whole(page: PageRow, second: int) -> bool:
+    """Whether a page shows where a second begins and where it ends."""
+    seconds = [created for _, created in page.items]
+    begins = page.start == 0 or seconds[0] != second
+    return begins and (page.sent < LIMIT or seconds[-1] != second)
 
 
 def _runs(pages: Sequence[PageRow], shared: Shared) -> list[Run]:

@@ -89,6 +89,37 @@ def test_a_part_ends_at_the_reach(part, listings):
     assert walker.seen == {listing for listing, _ in ordered[: walk.REACH]}
 
 
+class TiedList(ShiftingList):
+    """Nothing changes, but listings of one second stand in another order in each answer."""
+
+    def __init__(self, listings, seconds, rng):
+        super().__init__(listings)
+        self.rng = rng
+        self.rows = [(1000 + place, rng.randrange(seconds)) for place in range(listings)]
+        self.rows.sort(key=lambda row: row[1])
+
+    def page(self, start, *, newest_first=False):
+        self.rows.sort(key=lambda row: (row[1], self.rng.random()))
+        return super().page(start, newest_first=newest_first)
+
+
+@pytest.mark.parametrize("part", ["whole", "newest"])
+@pytest.mark.parametrize("seconds", [20, 50, 300])
+def test_a_second_that_stands_in_another_order_each_time_is_read_whole(seconds, part):
+    world = TiedList(900, seconds, random.Random(7))
+    walker = Walker(world, part)
+    assert walker.walk(shift=still).complete
+    assert walker.seen == world.first
+    assert walker.reads <= 2 * pages_due(900) + 1
+
+
+def test_seconds_that_no_page_can_hold_are_not_read_for_ever():
+    world = TiedList(900, 1, random.Random(7))
+    walker = Walker(world)
+    assert walker.walk(shift=still).complete
+    assert walker.reads <= walk.READS_MOST * pages_due(900)
+
+
 @given(
     st.integers(0, 45),
     st.randoms(use_true_random=False),
