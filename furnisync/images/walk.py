@@ -84,12 +84,14 @@ def next_reads(
     present = {page.start for page in pages}
     missing = [start for start in grid if start not in present]
     shared = _shared(pages)
-    # The last page waits for all others.
-    wanted = _odd_pages(pages, shared).union(missing[:-1]) or set(missing)
     fewest = max(len(grid), pages[-1].start // STRIDE)
-    if not wanted and sum(page.tries for page in pages) > READS_MOST * fewest + READS_MORE:
+    too_many = sum(page.tries for page in pages) > READS_MOST * fewest + READS_MORE
+    torn = set() if too_many else _torn_seconds(pages)
+    # The last page waits for all others.
+    wanted = _odd_pages(pages, shared).union(missing[:-1]) or torn or set(missing)
+    if not wanted and too_many:
         return NextReads(stuck="the list shifted too fast to be read whole")
-    wanted = wanted or _before_gaps(pages, shared) or _torn_seconds(pages)
+    wanted = wanted or _before_gaps(pages, shared)
     if wanted:
         return NextReads(starts=tuple(sorted(wanted)))
     return _read_end(pages, part, ground)
