@@ -124,6 +124,7 @@ class WholePage(msgspec.Struct, frozen=True):
 class _Envelope(msgspec.Struct):
     results: list[msgspec.Raw]
     count: msgspec.Raw = msgspec.Raw(b"null")
+    error: Any = None
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
@@ -140,6 +141,7 @@ def decode_page(body: bytes, kind: type[T]) -> Page[T]:
         envelope = _decode_envelope(body)
     except (ValueError, RecursionError) as error:
         raise ApiUnavailable(f"malformed answer ({error})") from error
+    _refuse_error(envelope.error)
     items: list[T] = []
     broken: list[str] = []
     for raw in envelope.results:
@@ -182,7 +184,14 @@ def decode_whole(body: bytes) -> dict[str, Any]:
         raise ApiUnavailable(f"malformed answer ({error})") from error
     if not isinstance(decoded, dict):
         raise ApiUnavailable("malformed answer (no object)")
+    _refuse_error(decoded.get("error"))
     return decoded
+
+
+def _refuse_error(told: object) -> None:
+    """No object has such a field: what comes with it, an empty list perhaps, says nothing."""
+    if told:
+        raise ApiUnavailable("an error came as an answer")
 
 
 def decode_whole_page(body: bytes) -> WholePage:

@@ -151,6 +151,15 @@ def test_a_number_that_is_none_costs_only_itself():
     assert decode_whole_page(body).results[0]["listing_id"] == 1
 
 
+@pytest.mark.parametrize("decode", [lambda body: decode_page(body, Listing), decode_whole_page])
+@pytest.mark.parametrize("told", ["Exception", {"code": 7}])
+def test_an_error_that_comes_with_an_empty_list_is_no_empty_list(decode, told):
+    body = json.dumps({"error": told, "count": 0, "results": []}).encode()
+    with pytest.raises(ApiUnavailable, match="an error came"):
+        decode(body)
+    assert decode(b'{"error": null, "count": 0, "results": []}').count == 0
+
+
 @pytest.mark.parametrize("count", [-3, 2**63, 10**40, True, 2.0, "2", None])
 def test_a_count_that_cannot_be_tells_nothing(count):
     body = json.dumps({"count": count, "results": []}).encode()
