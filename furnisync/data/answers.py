@@ -7,6 +7,7 @@ doubtful answer is asked for again. Etsy may really be so, and asking for ever w
 | what is doubtful                       | and comes so again and again                            |
 | -------------------------------------- | ------------------------------------------------------- |
 | objects came without their fields      | they are taken as they are                              |
+| a batch without any listing            | they are gone                                           |
 | fewer reviews than counted, or doubles | the walk waits; the third time in a row it is believed  |
 | a batch with doubles, what is broken   | only what came is taken, the rest waits                 |
 """
@@ -66,6 +67,8 @@ async def ask_until_believed(
 def doubt_listings(page: WholePage) -> Doubt | None:
     """What is wrong with an answer of batch."""
     ids = [as_id(one.get("listing_id")) for one in page.results]
+    if not ids and not page.broken:
+        return Doubt("none of the listings came", usable=True)
     if page.broken or None in ids:
         return Doubt("broken listings in the answer")
     if len(set(ids)) < len(ids):

@@ -74,6 +74,13 @@ def test_answers_that_are_odd_each_in_its_way_tell_nothing():
     assert not doubt.usable
 
 
+def test_a_batch_without_any_listing_is_believed_when_it_stays_so():
+    """One empty answer would make a hundred listings gone."""
+    doubt = doubt_listings(WholePage(0, []))
+    assert doubt is not None
+    assert doubt.usable
+
+
 def test_a_review_without_text_and_buyer_is_no_doubt():
     assert doubt_reviews(WholePage(1, [review(1, review=None)]), ASK) is None
     assert doubt_reviews(WholePage(1, [review(1, rating=None)]), ASK) is None
