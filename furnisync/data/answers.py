@@ -8,6 +8,7 @@ doubtful answer is asked for again. Etsy may really be so, and asking for ever w
 | -------------------------------------- | ------------------------------------------------------- |
 | objects came without their fields      | they are taken as they are                              |
 | a batch without any listing            | they are gone                                           |
+| no review where one was seen before    | there is none any more                                  |
 | fewer reviews than counted, or doubles | the walk waits; the third time in a row it is believed  |
 | a batch with doubles, what is broken   | only what came is taken, the rest waits                 |
 """
@@ -105,6 +106,9 @@ def doubt_reviews(page: WholePage, ask: ReviewAsk, *, unsent: int = 0) -> Doubt 
     missing = min(ask.limit, (page.count or 0) - ask.offset) - len(page.results)
     if missing > unsent:
         return Doubt("fewer reviews came than the answer counts", missing=missing)
+    if not page.results and not ask.offset and (ask.min_created, ask.max_created) != (None, None):
+        # Both bounds are seconds of reviews that were seen, and inclusive.
+        return Doubt("a review that was seen did not come again", usable=True)
     if _any_bare(page.results, REVIEW_ALWAYS):
         return Doubt("reviews came without their fields", usable=True)
     return None

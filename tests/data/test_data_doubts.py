@@ -74,6 +74,16 @@ def test_answers_that_are_odd_each_in_its_way_tell_nothing():
     assert not doubt.usable
 
 
+@pytest.mark.parametrize("ask", [ReviewAsk(min_created=5), ReviewAsk(max_created=5)])
+def test_no_review_at_a_second_that_had_one_is_believed_when_it_stays_so(ask):
+    """Else one empty answer in the middle of a walk would end it, its watermark moved."""
+    doubt = doubt_reviews(WholePage(0, []), ask)
+    assert doubt is not None
+    assert doubt.usable
+    assert doubt_reviews(WholePage(0, []), ASK) is None
+    assert doubt_reviews(WholePage(100, []), ReviewAsk(max_created=5, offset=100)) is None
+
+
 def test_a_batch_without_any_listing_is_believed_when_it_stays_so():
     """One empty answer would make a hundred listings gone."""
     doubt = doubt_listings(WholePage(0, []))
