@@ -7,9 +7,11 @@ doubtful answer is asked for again. Etsy may really be so, and asking for ever w
 | what is doubtful                       | and comes so again and again                            |
 | -------------------------------------- | ------------------------------------------------------- |
 | objects came without their fields      | they are taken as they are                              |
-| a batch without any listing            | they are gone                                           |
+| a batch without any listing, or with   |                                                         |
+| less than was asked and no `count`     | what did not come is gone                               |
 | no review where one was seen before    | there is none any more                                  |
-| fewer reviews than counted, or doubles | the walk waits; the third time in a row it is believed  |
+| fewer reviews than counted, doubles,   | what came is kept, the walk waits; the third time in a  |
+| none of a shop that tells of some      | row it is believed and goes on                          |
 | a batch with doubles, what is broken   | only what came is taken, the rest waits                 |
 """
 
@@ -38,11 +40,13 @@ class Doubt(msgspec.Struct, frozen=True):
     Attributes:
         reason: in words.
         usable: what came may be taken where asking again brings nothing better.
+        sound: what came is right, though it is not all.
         missing: so many results did not come that the answer counts.
     """
 
     reason: str
     usable: bool = False
+    sound: bool = False
     missing: int = 0
 
 
@@ -65,21 +69,32 @@ async def ask_until_believed(
     return answer, msgspec.structs.replace(doubts[-1], usable=doubts[-1].usable and lasting)
 
 
-def doubt_listings(page: WholePage) -> Doubt | None:
-    """What is wrong with an answer of batch."""
+def doubt_listings(page: WholePage, asked: int) -> Doubt | None:
+    """What is wrong with an answer of batch to which so many ids were given."""
     ids = [as_id(one.get("listing_id")) for one in page.results]
-    if not ids and not page.broken:
-        return Doubt("none of the listings came", usable=True)
-    if page.broken or None in ids:
-        return Doubt("broken listings in the answer")
-    if len(set(ids)) < len(ids):
-        return Doubt("the answer has a listing twice, perhaps in place of another")
-    if _any_bare(page.results, LISTING_ALWAYS):
-        return Doubt("listings came without their fields", usable=True)
-    shops = (one.get("shop") for one in page.results)
-    if _any_bare((shop for shop in shops if isinstance(shop, dict)), SHOP_ALWAYS):
-        return Doubt("shops came without their fields", usable=True)
-    return None
+    shops = [shop for one in page.results if isinstance(shop := one.get("shop"), dict)]
+    return _first(
+        (
+            page.broken > 0 or None in ids,
+            Doubt("broken listings in the answer"),
+        ),
+        (
+            len(set(ids)) < len(ids),
+            Doubt("the answer has a listing twice, perhaps in place of another"),
+        ),
+        (
+            not ids or (page.count is None and len(ids) < asked),
+            Doubt("fewer listings came than were asked for", usable=True),
+        ),
+        (
+            _any_bare(page.results, LISTING_ALWAYS),
+            Doubt("listings came without their fields", usable=True),
+        ),
+        (
+            _any_bare(shops, SHOP_ALWAYS),
+            Doubt("shops came without their fields", usable=True),
+        ),
+    )
 
 
 def doubt_shop(shop: dict[str, Any]) -> Doubt | None:
@@ -89,29 +104,52 @@ def doubt_shop(shop: dict[str, Any]) -> Doubt | None:
     return None
 
 
-def doubt_reviews(page: WholePage, ask: ReviewAsk, *, unsent: int = 0) -> Doubt | None:
+def doubt_reviews(
+    page: WholePage, ask: ReviewAsk, *, unsent: int = 0, some: bool = False
+) -> Doubt | None:
     """What is wrong with a page of reviews.
 
     Args:
         page: the answer.
         ask: what was asked.
         unsent: so many of the shop's reviews are known to be counted and never sent.
+        some: the shop's own `review_count` says that there are some.
     """
-    if page.broken or any(_unfit(one.get("listing_id")) for one in page.results):
-        return Doubt("broken reviews in the answer")
     ids = Counter(one.get("transaction_id") for one in page.results)
     del ids[None]
-    if any(number > 1 for number in ids.values()):
-        return Doubt("the answer has a review twice, perhaps in place of another")
     missing = min(ask.limit, (page.count or 0) - ask.offset) - len(page.results)
-    if missing > unsent:
-        return Doubt("fewer reviews came than the answer counts", missing=missing)
-    if not page.results and not ask.offset and (ask.min_created, ask.max_created) != (None, None):
-        # Both bounds are seconds of reviews that were seen, and inclusive.
-        return Doubt("a review that was seen did not come again", usable=True)
-    if _any_bare(page.results, REVIEW_ALWAYS):
-        return Doubt("reviews came without their fields", usable=True)
-    return None
+    bounded = (ask.min_created, ask.max_created) != (None, None)
+    return _first(
+        (
+            page.broken > 0 or any(_unfit(one.get("listing_id")) for one in page.results),
+            Doubt("broken reviews in the answer"),
+        ),
+        (
+            any(number > 1 for number in ids.values()),
+            Doubt("the answer has a review twice, perhaps in place of another", sound=True),
+        ),
+        (
+            missing > unsent,
+            Doubt("fewer reviews came than the answer counts", sound=True, missing=missing),
+        ),
+        (
+            # Both bounds are seconds of reviews that were seen, and inclusive.
+            bounded and not page.results and not ask.offset,
+            Doubt("a review that was seen did not come again", usable=True),
+        ),
+        (
+            some and not page.results and ask == ReviewAsk(),
+            Doubt("no review came of a shop that tells of some"),
+        ),
+        (
+            _any_bare(page.results, REVIEW_ALWAYS),
+            Doubt("reviews came without their fields", usable=True),
+        ),
+    )
+
+
+def _first(*checks: tuple[bool, Doubt]) -> Doubt | None:
+    return next((doubt for wrong, doubt in checks if wrong), None)
 
 
 def _any_bare(objects: Iterable[dict[str, Any]], names: tuple[str, ...]) -> bool:

@@ -53,7 +53,7 @@ class ReviewWalks:
         try:
             page, doubt = await ask_until_believed(
                 lambda: self._fetch(shop_id, ask),
-                lambda page: doubt_reviews(page, ask, unsent=trouble.unsent),
+                lambda page: doubt_reviews(page, ask, unsent=trouble.unsent, some=trouble.has_some),
             )
         except UserError:
             raise
@@ -66,7 +66,12 @@ class ReviewWalks:
         except (Transient, Terminal) as error:
             await self._fail(shop_id, str(error))
             return
+        answer, now_s = reviews.ReviewPage(ask, page.results, page.count), this.clock.now()
         if doubt is not None and not (doubt.usable or _lasts(doubt, trouble)):
+            if doubt.sound:
+                this.collected.reviews += await this.writer.run(
+                    reviews.keep_doubtful_page, this.selection, shop_id, answer, now_s=now_s
+                )
             await self._fail(shop_id, doubt.reason)
             return
         this.watch.look("reviews", page.results)
@@ -74,8 +79,8 @@ class ReviewWalks:
             reviews.append_review_page,
             this.selection,
             shop_id,
-            reviews.ReviewPage(ask, page.results, page.count),
-            now_s=this.clock.now(),
+            answer,
+            now_s=now_s,
             unsent=0 if doubt is None else doubt.missing,
         )
         this.collected.reviews += appended.new

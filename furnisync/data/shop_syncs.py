@@ -167,7 +167,8 @@ class ShopSyncs:
         this = self._round
         try:
             page, doubt = await ask_until_believed(
-                lambda: self._fetch_batch(claim.ids), doubt_listings
+                lambda: self._fetch_batch(claim.ids),
+                lambda page: doubt_listings(page, len(claim.ids)),
             )
         except UserError:
             raise
@@ -235,7 +236,13 @@ class ShopSyncs:
     async def _answer(self, shop_id: int, asked: Awaitable[T]) -> T | None:
         """What Etsy says of a shop; None where it says nothing, which is noted."""
         try:
-            return await asked
+            try:
+                return await asked
+            except NotFound:
+                # One odd 404 would put a shop away for months: the shop itself is asked once more.
+                self.calls += 1
+                await self._round.client.shop(shop_id)
+            await self._fail(shop_id, "Etsy has the shop, but said 404 of it (a passing fault?)")
         except NotFound:
             await self._end_gone(shop_id)
         except UserError:

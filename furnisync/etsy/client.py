@@ -6,7 +6,6 @@ transport, which is also where a test may put its own. The key is in one header 
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -27,6 +26,7 @@ from furnisync.errors import (
     RateLimited,
     Transient,
 )
+from furnisync.etsy.batch_answers import BatchAnswers, CountMeaning
 from furnisync.etsy.objects import (
     Listing,
     Page,
@@ -56,8 +56,6 @@ REFUSED_PAUSE_S = 1.0
 OUTAGE_AFTER = 5
 """So many failures in a row, over all calls, mean that the service is away."""
 OUTAGE_PAUSE_MAX_S = 300.0
-BELIEVED_AFTER = 3
-"""So many batch answers that lack listings, all the same, are taken as they are."""
 
 SortOn = Literal["created", "price", "updated", "score"]
 SortOrder = Literal["asc", "desc"]
@@ -115,6 +113,7 @@ class EtsyClient:
         """By how much our clock is behind the API's, as the newest answer's Date told it."""
         self._failures_in_a_row = 0
         self._answered = False
+        self._count_meaning = CountMeaning()
         self._probing = asyncio.Lock()
         self._in_flight = 0
         self._draining = False
@@ -203,12 +202,14 @@ class EtsyClient:
             "listing_ids": ",".join(map(str, listing_ids)),
             "includes": ",".join(includes),
         }
-        return await self._get("listings/batch", query, purpose, _Batch().decode)
+        answers = BatchAnswers(len(listing_ids), self._count_meaning)
+        return await self._get("listings/batch", query, purpose, answers.decode)
 
     async def whole_listings(self, listing_ids: Sequence[int]) -> WholePage:
         """`getListingsByListingIds` with all fields and the shops riding along."""
         query = {"listing_ids": ",".join(map(str, listing_ids)), "includes": "Shop"}
-        return await self._get("listings/batch", query, "batch", _Batch().decode_whole)
+        answers = BatchAnswers(len(listing_ids), self._count_meaning)
+        return await self._get("listings/batch", query, "batch", answers.decode_whole)
 
     async def shop(self, shop_id: int) -> dict[str, Any]:
         """`getShop` with all fields."""
@@ -377,42 +378,6 @@ class EtsyClient:
 
 def _listings(body: bytes) -> Page[Listing]:
     return decode_page(body, Listing)
-
-
-class _Batch:
-    """The answers to one batch; one that lacks or repeats listings is asked for again.
-
-    Absence means 'gone', so half an answer must not be taken for a whole one. But whether `count`
-    counts what came or what was asked is not documented: where the same listings come again
-    and again, they are all that there are.
-    """
-
-    def __init__(self) -> None:
-        self._lacking: Counter[frozenset[object]] = Counter()
-
-    def decode(self, body: bytes) -> Page[Listing]:
-        """What discovery needs."""
-        page = decode_page(body, Listing)
-        ids = [one.listing_id for one in page.items]
-        self._doubt(page.count, page.sent, ids)
-        if len(set(ids)) < len(ids):
-            raise ApiUnavailable("an answer that repeats listings in place of others")
-        return page
-
-    def decode_whole(self, body: bytes) -> WholePage:
-        """All fields."""
-        page = decode_whole_page(body)
-        ids = [str(one.get("listing_id")) for one in page.results]
-        self._doubt(page.count, len(page.results) + page.broken, ids)
-        return page
-
-    def _doubt(self, count: int | None, sent: int, ids: Sequence[object]) -> None:
-        if count is None or count <= sent:
-            return
-        came = frozenset(ids)
-        self._lacking[came] += 1
-        if self._lacking[came] < BELIEVED_AFTER:
-            raise ApiUnavailable(f"half an answer: {sent} of {count} listings")
 
 
 def _taxonomy(body: bytes) -> Page[TaxonomyNode]:

@@ -42,11 +42,13 @@ class ReviewTrouble:
         failures: in a row, without a page between them.
         reason: of the last one.
         unsent: so many reviews are missing where the answers count them and never send them.
+        has_some: the shop's own `review_count`, of the last year, is not 0.
     """
 
     failures: int
     reason: str | None
     unsent: int
+    has_some: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +92,39 @@ def _present_ask(connection: sqlite3.Connection, shop_id: int) -> ReviewAsk:
 def review_trouble(connection: sqlite3.Connection, shop_id: int) -> ReviewTrouble:
     """What has gone wrong with a shop whose reviews are being walked over."""
     row = connection.execute(
-        "SELECT reviews_failures, reviews_reason, reviews_unsent FROM sync_state WHERE shop_id = ?",
+        "SELECT reviews_failures, reviews_reason, reviews_unsent,"
+        " ifnull(json_extract(signals, '$[0]') > 0, 0) FROM sync_state WHERE shop_id = ?",
         (shop_id,),
     ).fetchone()
-    return ReviewTrouble(*row)
+    return ReviewTrouble(row[0], row[1], row[2], has_some=bool(row[3]))
+
+
+def keep_doubtful_page(
+    connection: sqlite3.Connection,
+    selection: Selection,
+    shop_id: int,
+    page: ReviewPage,
+    *,
+    now_s: float,
+) -> int:
+    """Append what came of a page that is not believed whole; the walk stays where it is.
+
+    Returns:
+        how many reviews were not known.
+
+    Raises:
+        LookupError: no walk is under way.
+    """
+    _present_ask(connection, shop_id)
+    began = _walk_began(connection, shop_id)
+    return append_reviews(
+        connection, selection, shop_id, page.results, now_s=now_s, twins_before_s=began
+    )
+
+
+def _walk_began(connection: sqlite3.Connection, shop_id: int) -> int:
+    row = connection.execute("SELECT walk_started FROM sync_state WHERE shop_id = ?", (shop_id,))
+    return int(row.fetchone()[0])
 
 
 def append_review_page(
@@ -121,9 +152,7 @@ def append_review_page(
     """
     if page.ask != _present_ask(connection, shop_id):
         raise ValueError(f"{page.ask} is not the present step of the walk over shop {shop_id}")
-    began = connection.execute(
-        "SELECT walk_started FROM sync_state WHERE shop_id = ?", (shop_id,)
-    ).fetchone()[0]
+    began = _walk_began(connection, shop_id)
     new = append_reviews(
         connection, selection, shop_id, page.results, now_s=now_s, twins_before_s=began
     )

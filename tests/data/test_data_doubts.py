@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from data_world import (
+    LIST_CALL,
     REVIEW_CALL,
     SHOP_CALL,
     Home,
@@ -86,9 +87,23 @@ def test_no_review_at_a_second_that_had_one_is_believed_when_it_stays_so(ask):
 
 def test_a_batch_without_any_listing_is_believed_when_it_stays_so():
     """One empty answer would make a hundred listings gone."""
-    doubt = doubt_listings(WholePage(0, []))
+    doubt = doubt_listings(WholePage(0, []), 100)
     assert doubt is not None
     assert doubt.usable
+
+
+def test_a_batch_that_counts_nothing_is_believed_whole_only_when_it_stays_so():
+    one = {"listing_id": 1, "title": "Table"}
+    assert doubt_listings(WholePage(None, [one]), 2).usable
+    assert doubt_listings(WholePage(None, [one]), 1) is None
+    assert doubt_listings(WholePage(1, [one]), 2) is None
+
+
+def test_no_review_of_a_shop_that_tells_of_some_is_no_end():
+    empty = WholePage(0, [])
+    assert not doubt_reviews(empty, ASK, some=True).usable
+    assert doubt_reviews(empty, ASK, some=False) is None
+    assert doubt_reviews(WholePage(1, [review(1)]), ASK, some=True) is None
 
 
 def test_a_review_without_text_and_buyer_is_no_doubt():
@@ -107,8 +122,8 @@ def test_a_shop_without_its_fields_is_doubted_wherever_it_comes():
     assert doubt_shop(shop).usable
     assert doubt_shop({**shop, "create_date": 1}) is None
     listing = {"listing_id": 1, "title": "Table", "shop": shop}
-    assert doubt_listings(WholePage(1, [listing])).usable
-    assert doubt_listings(WholePage(1, [{**listing, "shop": None}])) is None
+    assert doubt_listings(WholePage(1, [listing]), 1).usable
+    assert doubt_listings(WholePage(1, [{**listing, "shop": None}]), 1) is None
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +147,7 @@ def test_reviews_that_are_counted_and_never_sent_are_done_without_at_last(world,
         ended = home.start("--fast").wait()
         assert ended.status == 1, ended.out
         assert "fewer reviews came than the answer counts" in ended.out
-        assert home.number("SELECT count(*) FROM reviews") == 0
+        assert home.number("SELECT count(*) FROM reviews") > 0  # what came is kept
     assert not home.rows("SELECT 1 FROM sync_state WHERE reviews_watermark NOT NULL")
     home.sync()
     kept = home.number("SELECT count(*) FROM reviews")
@@ -153,4 +168,18 @@ def test_a_shop_that_came_without_its_fields_once_is_whole(world, home, tmp_path
     world.set_faults([{"call": SHOP_CALL, "do": "null_fields", "nth": [1, 3]}])
     home.sync()
     assert world.asked()["faults"][0]["done"] > 0
+    assert content(home) == content(undisturbed)
+
+
+@pytest.mark.parametrize("call", [LIST_CALL, SHOP_CALL])
+def test_one_404_puts_no_shop_away(world, home, tmp_path, call):
+    """The shop itself is asked once more; else it and its listings would be gone for months."""
+    undisturbed = Home(tmp_path / "undisturbed", world)
+    seed_catalog(undisturbed, world)
+    undisturbed.sync()
+    world.set_faults([{"call": call, "do": "404", "nth": [1, 4]}])
+    ended = home.start("--fast").wait()
+    assert world.asked()["faults"][0]["done"] > 0
+    assert ended.status == (1 if call == LIST_CALL else 0), ended.out
+    home.sync()
     assert content(home) == content(undisturbed)

@@ -15,6 +15,7 @@ import stamina
 from furnisync.config import ApiKey, ApiSettings
 from furnisync.errors import ApiUnavailable, BadRequest, KeyRefused, NotFound, RateLimited
 from furnisync.etsy import client as client_module
+from furnisync.etsy.batch_answers import BELIEVED_AFTER
 from furnisync.etsy.client import EtsyClient
 
 KEY = ApiKey("keystring1234567890", "s3cr3tshare")
@@ -197,7 +198,19 @@ def test_a_batch_whose_count_counts_what_was_asked_is_believed_when_it_stays_so(
     """Else one listing that is gone would keep 99 others from ever being read."""
     world = World(half(1))
     assert world.ask(ask).count == 2
-    assert len(world.requests) == client_module.BELIEVED_AFTER
+    assert len(world.requests) == BELIEVED_AFTER
+
+
+def test_half_a_batch_is_never_believed_where_count_was_seen_to_leave_out_what_is_gone():
+    world = World(half(1, count=1), half(1))
+
+    async def work(client):
+        await client.listings_batch([1, 2])
+        await client.listings_batch([1, 2])
+
+    with pytest.raises(ApiUnavailable, match="half an answer: 1 of 2"):
+        world.ask(work)
+    assert len(world.requests) == 1 + 4
 
 
 def test_reviews_that_are_counted_and_not_sent_are_left_to_who_asked():
