@@ -330,8 +330,12 @@ def test_an_outage_is_waited_out_by_one_call_at_a_time(monkeypatch, caplog):
         pauses.append(delay_s)
         await really_sleep(0)
 
+    together = asyncio.Event()
+
     async def away(request):
-        await really_sleep(0.002)
+        if len(world.requests) == 8:
+            together.set()
+        await together.wait()
         return said(503) if len(world.requests) <= 11 else said(200, EMPTY)
 
     world = World(away, attempts=10)
