@@ -43,7 +43,7 @@ def refusal(url: str, allowed_hosts: frozenset[str]) -> str | None:
         return f"url refused: port {port}"
     if host in allowed_hosts or f"{host}:{port}" in allowed_hosts:
         return None
-    return f"host refused: {shown_host(url)}"
+    return f"host refused: {shown_host(url)} is not in ETSY_CDN_HOSTS"
 
 
 def shown_host(url: str) -> str:

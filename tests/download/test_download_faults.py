@@ -147,7 +147,7 @@ def test_refused_address_is_never_asked(store, limits, cdn):
         outcomes = download_batch(jobs, store, limits(), SystemClock())
         assert {outcome.verdict for outcome in outcomes} == {"bad"}
         assert {outcome.reason for outcome in outcomes} == {
-            f"host refused: {other.host}",
+            f"host refused: {other.host} is not in ETSY_CDN_HOSTS",
             "url refused: spaces, control characters, backslashes or non-ASCII in it",
         }
         assert cdn.connections == other.connections == 0

@@ -80,7 +80,7 @@ def test_refused_with_a_reason(url):
 
 def test_port_of_an_entry_counts():
     assert refusal("http://localhost:8001/x", frozenset({"localhost:8000"})) == (
-        "host refused: localhost:8001"
+        "host refused: localhost:8001 is not in ETSY_CDN_HOSTS"
     )
     assert refusal("https://localhost/x", frozenset({"localhost:80"}))
 
