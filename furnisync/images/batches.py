@@ -168,9 +168,13 @@ def _image_rows(listing: Listing, size: str) -> list[ImageRow]:
     rows = {}
     for place, image in enumerate(images, start=1):
         url = _url(image, size)
-        if url is not None:
-            rank = place if image.rank is None else image.rank
-            rows[image.listing_image_id] = ImageRow(image.listing_image_id, rank, url)
+        if url is None:
+            log.warning(
+                "listing %d: image %d has no url", listing.listing_id, image.listing_image_id
+            )
+            continue
+        rank = place if image.rank is None else image.rank
+        rows[image.listing_image_id] = ImageRow(image.listing_image_id, rank, url)
     return sorted(rows.values(), key=lambda row: row.rank)
 
 
