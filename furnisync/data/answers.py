@@ -97,11 +97,18 @@ def doubt_listings(page: WholePage, asked: int) -> Doubt | None:
     )
 
 
-def doubt_shop(shop: dict[str, Any]) -> Doubt | None:
-    """What is wrong with an answer of getShop."""
-    if _any_bare([shop], SHOP_ALWAYS):
-        return Doubt("the shop came without its fields", usable=True)
-    return None
+def doubt_shop(shop: dict[str, Any], shop_id: int) -> Doubt | None:
+    """What is wrong with an answer of getShop for a shop."""
+    return _first(
+        (
+            as_id(shop.get("shop_id")) != shop_id,
+            Doubt("another shop came, or none"),
+        ),
+        (
+            _any_bare([shop], SHOP_ALWAYS),
+            Doubt("the shop came without its fields", usable=True),
+        ),
+    )
 
 
 def doubt_reviews(

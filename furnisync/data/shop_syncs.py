@@ -216,11 +216,18 @@ class ShopSyncs:
         if sync.wants_shop:
             self.calls += 1
             believed = await self._answer(
-                shop_id, ask_until_believed(lambda: this.client.shop(shop_id), doubt_shop)
+                shop_id,
+                ask_until_believed(
+                    lambda: this.client.shop(shop_id), lambda shop: doubt_shop(shop, shop_id)
+                ),
             )
             if believed is None:
                 return
-            await this.writer.run(arrivals.stage_shop, this.selection, shop_id, believed[0])
+            shop, doubt = believed
+            if doubt is not None and not doubt.usable:
+                await self._fail(shop_id, doubt.reason)
+                return
+            await this.writer.run(arrivals.stage_shop, this.selection, shop_id, shop)
         self._end(shop_id, await this.writer.run(snapshots.append_shop_sync, shop_id))
 
     def _end(self, shop_id: int, appended: snapshots.Appended) -> None:

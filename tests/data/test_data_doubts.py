@@ -119,8 +119,10 @@ def test_what_is_known_to_be_counted_and_not_sent_is_no_doubt():
 
 def test_a_shop_without_its_fields_is_doubted_wherever_it_comes():
     shop = {"shop_id": 7, "url": None, "listing_active_count": None}
-    assert doubt_shop(shop).usable
-    assert doubt_shop({**shop, "create_date": 1}) is None
+    assert doubt_shop(shop, 7).usable
+    assert doubt_shop({**shop, "create_date": 1}, 7) is None
+    assert not doubt_shop({**shop, "create_date": 1}, 8).usable
+    assert not doubt_shop({"count": 1, "results": None}, 7).usable
     listing = {"listing_id": 1, "title": "Table", "shop": shop}
     assert doubt_listings(WholePage(1, [listing]), 1).usable
     assert doubt_listings(WholePage(1, [{**listing, "shop": None}]), 1) is None
