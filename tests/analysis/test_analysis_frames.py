@@ -115,7 +115,7 @@ def newest(rows, key, date):
     return (max(times), rows[key, max(times)]) if times else (None, None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(dynamic_rows, static_rows, st.sets(st.integers(-2, 33), max_size=8), st.integers(1, 3))
 def test_panel_equals_its_definition(empty, tmp_path_factory, dynamic, static, dates, part):
     path = tmp_path_factory.mktemp("panel") / "etsy_data.db"

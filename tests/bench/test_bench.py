@@ -14,7 +14,10 @@ from bench.rows import Row
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("name", BENCHES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(one, marks=[pytest.mark.slow] if one == "month" else []) for one in BENCHES],
+)
 def test_a_bench_runs(name, tmp_path):
     flags = ["--quick", "--only", name, "--json", str(tmp_path / "rows.json")]
     command = [sys.executable, "-m", "bench", *flags]

@@ -259,7 +259,14 @@ def test_what_our_own_sync_holds_is_left_alone(old, home):
     assert [row["what"] for row in home.report()] == ["files not needed"]
 
 
-@pytest.mark.parametrize("adopt", ["place", "move", "copy"])
+@pytest.mark.parametrize(
+    "adopt",
+    [
+        pytest.param("place", marks=pytest.mark.slow),
+        "move",
+        pytest.param("copy", marks=pytest.mark.slow),
+    ],
+)
 def test_killed_at_any_time_it_ends_the_same(tmp_path, adopt):
     def fill(folder):
         entries = {}

@@ -87,7 +87,13 @@ LASTING = {
 }
 
 
-@pytest.mark.parametrize(("fault", "reason"), LASTING.values(), ids=LASTING.keys())
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        pytest.param(*told, id=name, marks=[pytest.mark.slow] if name == "hang" else [])
+        for name, told in LASTING.items()
+    ],
+)
 def test_page_that_never_comes_is_named_and_read_by_the_next_run(tmp_path, bent, fault, reason):
     home = Home(tmp_path / "home", bent, api={"timeout_s": 0.5, "attempts": 2})
     page = {"call": "listings/active", "nth": list(range(2, 99))}  # all but the first
