@@ -11,8 +11,9 @@ doubtful answer is asked for again. Etsy may really be so, and asking for ever w
 | less than was asked and no `count`     | what did not come is gone                               |
 | no review where one was seen before    | there is none any more                                  |
 | fewer reviews than counted, doubles,   | what came is kept, the walk waits; the third time in a  |
-| none of a shop that tells of some      | row it is believed and goes on                          |
-| a batch with doubles, what is broken   | only what came is taken, the rest waits                 |
+| broken ones, none of a shop that tells | row it is believed and goes on (of broken ones nothing  |
+| of some                                | is kept before)                                         |
+| a batch with doubles or broken ones    | only what came is taken, the rest waits                 |
 """
 
 from collections import Counter

@@ -4,7 +4,7 @@ import logging
 from collections import deque
 
 from furnisync.data.answers import Doubt, ask_until_believed, doubt_reviews
-from furnisync.data.round import RETRY_S, Call, Round
+from furnisync.data.round import REFILL, RETRY_S, Call, Round
 from furnisync.errors import NotFound, Terminal, Transient, UserError
 from furnisync.etsy.objects import WholePage
 from furnisync.history import due, reviews
@@ -13,7 +13,6 @@ from furnisync.history.walk import ReviewAsk
 
 log = logging.getLogger("furnisync.data")
 
-REFILL = 100
 BELIEVED_AFTER = 2
 """Failures for the same reason after which Etsy is taken at its word."""
 

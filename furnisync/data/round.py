@@ -17,6 +17,8 @@ Call = Callable[[], Awaitable[None]]
 
 RETRY_S = 3600.0
 """What failed is tried again after this."""
+REFILL = 100
+"""So many due shops are looked up at once."""
 
 
 class Collected(msgspec.Struct):

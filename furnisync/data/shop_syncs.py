@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from furnisync.data.answers import ask_until_believed, doubt_listings, doubt_shop
 from furnisync.data.list_walk import REACH, ask_at, next_position
-from furnisync.data.round import RETRY_S, Call, Round
+from furnisync.data.round import REFILL, RETRY_S, Call, Round
 from furnisync.data.source import ShopSource
 from furnisync.errors import NotFound, Terminal, Transient, UserError
 from furnisync.etsy.objects import WholePage
@@ -21,7 +21,6 @@ T = TypeVar("T")
 
 OPEN_SYNCS_MAX = 400
 """So many shops may be half here; each holds little, and batches fill up from all of them."""
-REFILL = 100
 REST_WAITS_S = 600.0
 """While reviews are read, a batch that is not full waits this long for more ids."""
 

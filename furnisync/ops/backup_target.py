@@ -217,8 +217,9 @@ class UrlTarget:
                 path = f"{self._root}/{name}/{file}"
                 if self._files.exists(path):
                     self._files.rm_file(path)
+            # Object stores have no folders; one with somebody else's file in it stays.
             with contextlib.suppress(OSError, NotImplementedError):
-                self._files.rmdir(f"{self._root}/{name}")  # object stores have no folders
+                self._files.rmdir(f"{self._root}/{name}")
 
     def shown(self, name: str) -> str:
         """The url."""

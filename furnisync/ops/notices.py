@@ -120,7 +120,7 @@ def deliver(urls: Sequence[str], title: str, body: str, *, calm: bool = False) -
             if not isinstance(target, apprise.NotifyBase):
                 done.append(Delivery(where, delivered=False, why="Apprise does not know this form"))
                 continue
-            where = str(target.url(privacy=True))  # type: ignore[no-untyped-call]
+            where = str(target.url(privacy=True))  # type: ignore[no-untyped-call]  # Apprise leaves it untyped
             sent = target.notify(body=plain(body, "\n"), title=plain(title), notify_type=kind)
             done.append(Delivery(where, bool(sent), "" if sent else "refused or not reached"))
         except Exception as error:  # noqa: BLE001 -- a hundred services' code; a notice hurts nobody
