@@ -15,7 +15,6 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,7 +22,7 @@ import msgspec
 from dotenv import dotenv_values
 
 from furnisync.clock import OFFSET_VARIABLE
-from furnisync.errors import ConfigError, NoRoom, is_disk_full
+from furnisync.errors import ConfigError
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
@@ -232,18 +231,15 @@ class HomeFiles(msgspec.Struct, frozen=True):
 
 
 def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
-    """Read the environment and `.env`; makes the home's folder where it is missing.
+    """Read the environment and `.env`; creates and changes nothing.
 
     Raises:
-        ConfigError: half a key, an address or an offset that is none, a home that cannot be
-            written.
-        NoRoom: the home's disk is full.
+        ConfigError: half a key, an address or an offset that is none.
     """
     given = os.environ if environ is None else environ
     _check_offset(given)
     values = {**_dotenv(Path.cwd()), **given}
     home = Path(values.get("FURNISYNC_HOME") or ".").expanduser().resolve()
-    _check_home(home)
     values = {**_dotenv(home), **values}
     return Environment(
         home=home,
@@ -278,19 +274,6 @@ def _check_offset(values: Mapping[str, str]) -> None:
         right = False
     if not right:
         raise ConfigError(f"{OFFSET_VARIABLE} is {text!r}: it must be a number of seconds.")
-
-
-def _check_home(home: Path) -> None:
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        probe = home / f".furnisync-write-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise (NoRoom if is_disk_full(error) else ConfigError)(
-            f"FURNISYNC_HOME is {home}, where nothing can be written ({error.strerror}):"
-            " mend its permissions, free some disk, or name another folder."
-        ) from error
 
 
 def _api_url(values: Mapping[str, str]) -> str:
@@ -341,17 +324,16 @@ def _key(values: Mapping[str, str], home: Path) -> ApiKey | None:
 
 
 def read_settings(path: Path) -> Settings:
-    """Read `furnisync.toml`; a home without one gets a commented template of the defaults.
+    """Read `furnisync.toml`; where there is none, the defaults.
 
     Raises:
         ConfigError: no TOML, an unknown name, a value out of its range; names file and setting.
     """
-    if not path.exists():
-        path.touch(0o600)  # `urls` of [notices] may hold passwords
-        path.write_text(files("furnisync").joinpath("furnisync.toml").read_text("utf-8"), "utf-8")
     try:
         return msgspec.toml.decode(path.read_bytes(), type=Settings)
+    except FileNotFoundError:
+        return Settings()
     except (ValueError, OSError) as error:
         raise ConfigError(
-            f"{path} is not right: {error}. Mend that line or delete it for the default."
+            f"{path} is not right: {error}. Correct that line or delete it for the default."
         ) from error

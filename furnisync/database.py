@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from furnisync.errors import DatabaseFull, DatabaseOutdated, DatabaseUnusable, is_disk_full
+from furnisync.sqlite_connection import connect_to_read, connect_to_write
 
 log = logging.getLogger("furnisync.database")
 
@@ -23,7 +24,6 @@ T = TypeVar("T")
 Migration = str | Callable[[sqlite3.Connection], None]
 """SQL statements, or a function, that lead from one version to the next."""
 
-BUSY_TIMEOUT_MS = 60_000
 NO_ROOM = frozenset(
     {
         sqlite3.SQLITE_FULL,
@@ -32,6 +32,17 @@ NO_ROOM = frozenset(
     }
 )
 NO_ROOM_RETRY_S = 5.0
+NO_SHARING = frozenset(
+    {
+        sqlite3.SQLITE_IOERR_SHMMAP,
+        sqlite3.SQLITE_IOERR_SHMLOCK,
+        sqlite3.SQLITE_IOERR_LOCK,
+        sqlite3.SQLITE_IOERR_RDLOCK,
+        sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+"""What SQLite says where file locks or shared memory do not work."""
 FREE_PAGES_AT_ONCE = 1000
 
 
@@ -55,7 +66,7 @@ def open_database(
     with _translated(path):
         if not path.exists():
             path.touch(0o600)  # before SQLite does: the log beside it takes the same mode
-        connection = _connect(path)
+        connection = connect_to_write(path)
         try:
             _check_owner(connection, path, application_id)
             _check_version(connection, path, len(migrations))
@@ -74,6 +85,9 @@ def open_database(
 def open_reader(path: Path, application_id: int, version: int | None = None) -> sqlite3.Connection:
     """Open an existing database read-only; never blocks a writer and is never blocked.
 
+    Works on a read-only file system too, and leaves nothing behind (see `sqlite_connection`).
+    Closing the connection raises DatabaseUnusable where what was read may be no single state.
+
     Args:
         path: the file.
         application_id: as for `open_database`.
@@ -85,11 +99,8 @@ def open_reader(path: Path, application_id: int, version: int | None = None) -> 
         DatabaseFull: there is no room on the disk for the index beside it.
     """
     with _translated(path):
-        if not path.exists():
-            raise DatabaseUnusable(f"{path} does not exist yet: run a sync first.")
-        connection = _connect(path)
+        connection = connect_to_read(path)
         try:
-            connection.execute("PRAGMA query_only = ON")
             _check_owner(connection, path, application_id)
             if version is not None:
                 _check_version(connection, path, version, oldest=version)
@@ -102,18 +113,9 @@ def open_reader(path: Path, application_id: int, version: int | None = None) -> 
 def _make_private(path: Path) -> None:
     """What an older version, or a copy, left readable by others is its owner's only."""
     for ending in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
+        # Some file systems keep no permissions and refuse; `doctor` tells who can read there.
+        with suppress(FileNotFoundError, PermissionError):
             path.with_name(path.name + ending).chmod(0o600)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
-    )
-    connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA cache_size = -32000")
-    return connection
 
 
 @contextmanager
@@ -162,6 +164,12 @@ def _translated(path: Path) -> Iterator[None]:
         if _lacks_room(error):
             raise DatabaseFull(
                 f"{path} cannot be opened ({error}): there is no room on its disk, free some."
+            ) from error
+        if getattr(error, "sqlite_errorcode", None) in NO_SHARING:
+            raise DatabaseUnusable(
+                f"{path} cannot be used ({error}): its file system lacks the locks or the shared"
+                " memory that SQLite needs, as network shares often do; move the home to a local"
+                " disk and set FURNISYNC_HOME to it."
             ) from error
         raise DatabaseUnusable(
             f"{path} cannot be used as a database ({error}): check the file, its folder's"

@@ -5,6 +5,7 @@
     │   ├── ConfigError           a setting, a config file, a command line
     │   ├── KeyRefused            Etsy refused the API key (terminal)
     │   ├── AlreadyRunning        another instance works on the same home
+    │   ├── LocksUnsupported      the home's file system has no file locks
     │   ├── NoRoom                the disk is full: the same works once there is room
     │   └── DatabaseUnusable      newer version, no database, damaged, not ours
     │       ├── DatabaseFull      no room to open it; a NoRoom too
@@ -32,6 +33,7 @@ __all__ = [
     "DatabaseUnusable",
     "FurnisyncError",
     "KeyRefused",
+    "LocksUnsupported",
     "NoRoom",
     "NotFound",
     "RateLimited",
@@ -56,6 +58,10 @@ class ConfigError(UserError):
 
 class AlreadyRunning(UserError):
     """Another process holds the lock of this job on this home."""
+
+
+class LocksUnsupported(UserError):
+    """The file system of a home has no file locks, so that nothing may be written there."""
 
 
 class NoRoom(UserError):

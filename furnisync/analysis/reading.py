@@ -6,7 +6,6 @@ is cut off again.
 """
 
 import json
-import urllib.parse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ from typing import Any, Final, Literal
 import adbc_driver_sqlite.dbapi as adbc
 import polars as pl
 
-from furnisync.database import BUSY_TIMEOUT_MS
 from furnisync.errors import ConfigError, DatabaseUnusable
 from furnisync.history.fields import LISTING_FIELDS, SHOP_FIELDS, Field
 from furnisync.history.schema import open_history_reader, stored_columns
+from furnisync.sqlite_connection import BUSY_TIMEOUT_MS, choose_reading
 
 Table = Literal["listings", "shops"]
 KEYS: Final = {"listings": "listing_id", "shops": "shop_id"}
@@ -93,21 +92,30 @@ def read_frame(
         columns: names and SQL types.
         select: a query with `?` marks.
         parameters: what is bound to them.
+
+    Raises:
+        DatabaseUnusable: it cannot be read, or was written on a read-only disk meanwhile.
     """
     lead = ", ".join(f'{_FIRST_ROW[kind]} AS "{name}"' for name, kind in columns.items())
-    address = f"file:{urllib.parse.quote(str(path.resolve()))}?mode=ro"
     query = f"SELECT {lead} UNION ALL SELECT * FROM ({select})"
     try:
-        with adbc.connect(address, autocommit=True) as connection, connection.cursor() as cursor:
+        reading = choose_reading(path)
+        with (
+            adbc.connect(reading.address, autocommit=True) as connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+            cursor.fetch_polars()
+            cursor.execute("PRAGMA query_only = ON")
             cursor.fetch_polars()
             cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": _BATCH_ROWS})
             cursor.execute(query, list(parameters))
             frame = cursor.fetch_polars()
-    except adbc.Error as error:
+    except (adbc.Error, OSError) as error:
         raise DatabaseUnusable(
             f"{path} cannot be read ({error}): check it, or restore it."
         ) from error
+    reading.check()
     typed = [pl.col(name).cast(_DTYPES[kind]) for name, kind in columns.items()]
     return frame.slice(1).select(typed)
 

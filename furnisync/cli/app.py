@@ -29,6 +29,7 @@ from furnisync.config import HomeFiles, Mode, read_environment, read_settings
 from furnisync.data.sync import DataRun
 from furnisync.data_status import read_data_status, to_json
 from furnisync.errors import UserError
+from furnisync.home import require_home
 from furnisync.images.discovery import Scope
 from furnisync.images.ids_file import read_ids
 from furnisync.images.sync import ImageRun
@@ -140,6 +141,7 @@ def status(
 ) -> None:
     """Show what there is, what runs, what is left, what failed and why; at any time."""
     files = HomeFiles(read_environment().home, test)
+    require_home(files)
     clock = SystemClock()
     found = read_status(files, clock)
     history = None
@@ -174,6 +176,7 @@ def coverage(
 ) -> None:
     """Show the coverage certificate: what the newest pass read whole, and what not and why."""
     files = HomeFiles(read_environment().home, test)
+    require_home(files)
     raise typer.Exit(show_coverage(files, as_json=as_json))
 
 

@@ -12,6 +12,7 @@ from furnisync.cli.words import clock_time, size
 from furnisync.clock import Clock, SystemClock
 from furnisync.config import HomeFiles, read_environment, read_settings
 from furnisync.errors import UserError
+from furnisync.home import prepare_home, require_home
 from furnisync.ops.backup import Keep, default_address, make_backup
 from furnisync.ops.backup_set import Manifest
 from furnisync.ops.notices import tell_at_once
@@ -42,6 +43,7 @@ def backup(
 ) -> None:
     """Copy both databases to a safe place, while the syncs run."""
     files = HomeFiles(read_environment().home, test)
+    require_home(files)
     console = make_console()
     address = target or default_address(files)
     clock = SystemClock()
@@ -82,6 +84,7 @@ def restore(
 ) -> None:
     """Put a backup in place of what the home holds, which is kept beside it."""
     files = HomeFiles(read_environment().home, test)
+    prepare_home(files)
     console = make_console()
     with _Bars(console) as bars:
         done = restore_backup(files, source, SystemClock(), bars.show)

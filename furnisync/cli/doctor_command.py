@@ -9,12 +9,13 @@ from rich.text import Text
 
 from furnisync.cli.console import make_console
 from furnisync.cli.service_commands import find_supervisor
-from furnisync.clock import SystemClock
-from furnisync.config import HomeFiles, read_environment, read_settings
+from furnisync.clock import Clock, SystemClock
+from furnisync.config import Environment, HomeFiles, Settings, read_environment, read_settings
 from furnisync.errors import UserError
 from furnisync.ops import doctor
 from furnisync.ops.doctor import Check
 from furnisync.ops.doctor_asks import check_key, check_sleep
+from furnisync.ops.doctor_disk import check_file_system, check_home
 from furnisync.ops.service import TITLES, Supervisor
 from furnisync.plain import plain
 
@@ -46,21 +47,29 @@ def _examine(*, test: bool) -> Iterator[Check]:
         yield Check("settings", "fail", "cannot be read", str(error))
         return
     clock = SystemClock()
-    yield Check("home", "ok", f"{environment.home} can be written")
+    yield check_home(files)
     try:
         yield from check_key(environment, files, settings, clock)
     except UserError as error:
         yield Check("key", "fail", "could not be tried", str(error))
-    yield doctor.check_quota(files, environment, clock)
-    yield doctor.check_disk(files, settings, clock)
-    yield from doctor.check_permissions(environment, files, settings)
-    yield from doctor.check_databases(files)
-    yield from doctor.check_locks(files, clock)
+    if environment.home.is_dir():
+        yield from _examine_home(environment, files, settings, clock)
     supervisor = _supervisor()
     yield from doctor.check_services(supervisor)
     installed = supervisor is not None and any(supervisor.state(job).installed for job in TITLES)
     if (sleep := check_sleep(sys.platform, services=installed)) is not None:
         yield sleep
+
+
+def _examine_home(
+    environment: Environment, files: HomeFiles, settings: Settings, clock: Clock
+) -> Iterator[Check]:
+    yield from check_file_system(files)
+    yield doctor.check_quota(files, environment, clock)
+    yield doctor.check_disk(files, settings, clock)
+    yield from doctor.check_permissions(environment, files, settings)
+    yield from doctor.check_databases(files)
+    yield from doctor.check_locks(files, clock)
 
 
 def _supervisor() -> Supervisor | None:

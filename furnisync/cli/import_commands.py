@@ -15,6 +15,7 @@ from furnisync.cli.views import LINE_EVERY_S
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, ImageSize, read_environment, read_settings
 from furnisync.errors import ConfigError
+from furnisync.home import prepare_home
 from furnisync.ops.old_adopt import Adopt
 from furnisync.ops.old_sources import Sources, find_sources
 from furnisync.ops.takeover import Choices, Takeover
@@ -83,6 +84,7 @@ def import_data(  # noqa: PLR0913 - the options of a command
 ) -> None:
     """Take over an older tool's images, metadata and history, without a single call."""
     files = HomeFiles(read_environment().home, test)
+    prepare_home(files)
     settings = read_settings(files.settings)
     choices = Choices(adopt, size, reread_reviews, dry_run)
     named = Sources(metadata, tuple(images or ()), history, progress)

@@ -9,6 +9,7 @@ from furnisync.cli.console import make_console
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, Settings, read_environment, read_settings
 from furnisync.errors import ConfigError
+from furnisync.home import require_home
 from furnisync.ops.notices import HEADS, Delivery, Notifier, deliver, title_of
 
 EXIT_UNDELIVERED = 1
@@ -55,6 +56,7 @@ def check(
 
 def _home(*, test: bool) -> tuple[HomeFiles, Settings]:
     files = HomeFiles(read_environment().home, test)
+    require_home(files)
     return files, read_settings(files.settings)
 
 

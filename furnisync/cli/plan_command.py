@@ -9,6 +9,7 @@ from furnisync.cli.console import make_console
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, read_environment, read_settings
 from furnisync.errors import ConfigError, Terminal, Transient, UserError
+from furnisync.home import prepare_home, require_home
 from furnisync.images.planning import PlanCost, PlannedInterval, cost_of_plan, make_plan
 
 
@@ -20,6 +21,10 @@ def show_plan(*, dry_run: bool, test: bool) -> None:
     """
     environment = read_environment()
     files = HomeFiles(environment.home, test)
+    if dry_run:
+        require_home(files)
+    else:
+        prepare_home(files)
     settings = read_settings(files.settings)
     console = make_console()
     if not dry_run:

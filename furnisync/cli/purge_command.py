@@ -6,6 +6,7 @@ from furnisync.cli.console import make_console
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, read_environment, read_settings
 from furnisync.errors import ConfigError
+from furnisync.home import require_home
 from furnisync.ops.purge import By, Purge, purge_home
 
 
@@ -25,6 +26,7 @@ def run_purge(
     """
     purge = _choice(older_than, listing, shop, buyer)
     files = HomeFiles(read_environment().home, test)
+    require_home(files)
     settings = read_settings(files.settings).data
     table = Table(box=None, pad_edge=False)
     table.add_column("in")

@@ -28,6 +28,7 @@ from furnisync.errors import (
     UserError,
     is_disk_full,
 )
+from furnisync.home import prepare_home
 from furnisync.images.sync import ImageRun
 from furnisync.ops.launchd import Launchd
 from furnisync.ops.service import (
@@ -81,6 +82,7 @@ def _jobs(which: Which) -> tuple[Job, ...]:
 def install(which: WhichJob = "both") -> None:
     """Install and start: `images --slow` and `data --continuous`, from now on and after a boot."""
     supervisor = find_supervisor()
+    prepare_home(HomeFiles(read_environment().home))
     services = [describe_service(job) for job in _jobs(which)]
     for service in services:
         check_free(service, supervisor.state(service.job))
@@ -243,6 +245,7 @@ def run(job: Job, *, under: Annotated[Under, typer.Option()] = "systemd") -> Non
 
 def _run_with_log(job: Job, under: Under) -> int:
     home = read_environment().home
+    prepare_home(HomeFiles(home))
     path = log_of(home, job)
     try:
         log_to(path, PlainFormatter(LINE, TIME))

@@ -18,6 +18,7 @@ from furnisync.config import (
     read_environment,
     read_settings,
 )
+from furnisync.home import prepare_home
 from furnisync.ops.notices_watch import Watch
 from furnisync.ops.purge_retention import Retention
 
@@ -60,10 +61,11 @@ def read_surroundings(program: Literal["images", "data"], *, test: bool) -> Surr
     """Read environment and settings; warn of what a user should know before the first call.
 
     Raises:
-        UserError: wrong settings, or no key.
+        UserError: wrong settings, no key, or a home that cannot be written.
     """
     environment = read_environment()
     files = HomeFiles(environment.home, test)
+    prepare_home(files)
     settings = read_settings(files.settings)
     environment.require_key()
     console = make_console()

@@ -12,6 +12,7 @@ from rich.table import Table
 from furnisync.cli.console import make_console
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, read_environment
+from furnisync.home import require_home
 from furnisync.ops.verify import Report, Verify
 
 EXIT_WRONG = 1
@@ -66,6 +67,7 @@ def run_verify(*, sha256: bool, repair: bool, as_json: bool, test: bool) -> int:
         UserError: nothing there, no image folder, repairing while image sync runs.
     """
     files = HomeFiles(read_environment().home, test)
+    require_home(files)
     console = make_console(stderr=as_json)
     with Bar(console) as bar:
         report = Verify(files, SystemClock(), bar, sha256=sha256, repair=repair).run()

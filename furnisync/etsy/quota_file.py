@@ -4,7 +4,6 @@ All functions run inside the caller's transaction.
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import sqlite3
@@ -16,6 +15,7 @@ import msgspec
 from furnisync.database import open_database
 from furnisync.errors import DatabaseUnusable
 from furnisync.etsy.quota_state import BUCKET_S, DAY_S, Facts, Key, Moment, Notice
+from furnisync.instance import exclusive
 
 APPLICATION_ID = 0x46535155  # "FSQU"
 EVENTS_KEPT = 200
@@ -128,17 +128,14 @@ def _check_pages(connection: sqlite3.Connection) -> None:
 
 def move_aside(path: Path, inode: int | None, why: str) -> None:
     """Rename the damaged file, once, though several processes may find it damaged at a time."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if inode_of(path) != inode:
-                return  # another process has done it
-            aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-            for suffix in ("-wal", "-shm", ""):  # the name comes free last, with nothing beside it
-                with contextlib.suppress(FileNotFoundError):
-                    path.with_name(path.name + suffix).rename(f"{aside}{suffix}")
-    except FileNotFoundError:
-        return
+    # A file of its own: closing the database itself would free SQLite's locks of this process.
+    with exclusive(path.with_name(f".{path.name}.lock")):
+        if inode is None or inode_of(path) != inode:
+            return  # another process has done it
+        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+        for suffix in ("-wal", "-shm", ""):  # the name comes free last, with nothing beside it
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(f"{aside}{suffix}")
     log.warning(
         "%s was damaged (%s): moved to %s and begun anew; Etsy's next answer tells what is left",
         path, why, aside.name,

@@ -14,6 +14,7 @@ from typing import Any, Final
 from furnisync.config import BuyerIds
 from furnisync.errors import ConfigError
 from furnisync.history.fields import Object, as_id
+from furnisync.instance import exclusive
 
 FIELD: Final = "buyer_user_id"
 KEY_BYTES: Final = 32
@@ -100,16 +101,14 @@ def read_buyers(path: Path, policy: BuyerIds, *, make_key: bool = False) -> Buye
 
 def _make_key(path: Path) -> None:
     """Write a new key, whole or not at all; another process may do so at the same time."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(descriptor, os.urandom(KEY_BYTES))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    try:
-        path.hardlink_to(part)  # unlike a rename it never takes the place of another's key
-    except FileExistsError:
-        pass
-    finally:
-        part.unlink()
+    part = path.with_name(f"{path.name}.part")
+    with exclusive(path.with_name(f"{path.name}.lock")):
+        if path.exists():
+            return  # never takes the place of another's key
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(descriptor, os.urandom(KEY_BYTES))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        part.replace(path)

@@ -45,8 +45,22 @@ class CrawlPlan(msgspec.Struct, frozen=True):
         )
 
 
+def ship_plan(path: Path) -> None:
+    """Give a home that has no plan the one that ships, for people to edit.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if not path.exists():
+        path.write_bytes(_shipped())
+
+
+def _shipped() -> bytes:
+    return files("furnisync.images").joinpath(TEMPLATE).read_bytes()
+
+
 def load_plan(path: Path, tree: Tree | None, dropped: Collection[int] = frozenset()) -> CrawlPlan:
-    """Read and check the plan; a home without one gets the one that ships.
+    """Read and check the plan; where there is none, the one that ships.
 
     Args:
         path: the file.
@@ -57,8 +71,6 @@ def load_plan(path: Path, tree: Tree | None, dropped: Collection[int] = frozense
     Raises:
         ConfigError: names the file, the entry and what is wrong; the file stays untouched.
     """
-    if not path.exists():
-        path.write_bytes(files("furnisync.images").joinpath(TEMPLATE).read_bytes())
     entries = _entries(path)
     taxonomies = tuple(_entry(path, place, entry) for place, entry in enumerate(entries, start=1))
     named = ", ".join(str(one.id) for one in taxonomies)
@@ -83,7 +95,7 @@ def load_plan(path: Path, tree: Tree | None, dropped: Collection[int] = frozense
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes() if path.exists() else _shipped())
     except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"{path} is not JSON ({error}): mend it, or delete it for the plan that ships."

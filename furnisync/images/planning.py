@@ -12,7 +12,7 @@ from furnisync.database import Writer
 from furnisync.etsy.access import open_client
 from furnisync.images.cuts import CENT, TARGET, open_ends
 from furnisync.images.discovery import Discovery, Scope
-from furnisync.images.plan_file import load_plan
+from furnisync.images.plan_file import load_plan, ship_plan
 from furnisync.images.walk import REACH, page_grid
 from furnisync.instance import single_instance
 
@@ -114,6 +114,7 @@ async def make_plan(
         Transient, Terminal: Etsy did not answer.
     """
     files = HomeFiles(environment.home, test)
+    ship_plan(files.plan)
     load_plan(files.plan, None)
     with single_instance(files.lock("images"), "image sync"):
         async with AsyncExitStack() as stack:

@@ -25,7 +25,7 @@ from furnisync.etsy.client import EtsyClient
 from furnisync.images.discovery import DAY_S, Discovery, Scope, reset_shops
 from furnisync.images.download import Downloader, DownloadLimits
 from furnisync.images.downloads import DownloadWorker
-from furnisync.images.plan_file import load_plan
+from furnisync.images.plan_file import load_plan, ship_plan
 from furnisync.images.recheck import mark_ended, mark_running, recheck_recent
 from furnisync.images.reporting import Reporter, Show
 from furnisync.images.sizes import smaller_than
@@ -94,6 +94,7 @@ class ImageSync:
             UserError: wrong input or surroundings, nothing begun or all of it kept.
         """
         self._environment.require_key()
+        ship_plan(self._files.plan)
         load_plan(self._files.plan, None)
         with single_instance(self._files.lock("images"), "image sync"):
             async with AsyncExitStack() as stack:

@@ -174,8 +174,9 @@ def _note(files: HomeFiles, last: LastBackup) -> None:
         write_durably(path, content)
     except OSError:
         # No room for a line: an older note must not say that all is well, and its room will do.
-        path.unlink(missing_ok=True)
+        # On a read-only file system there is neither; the backup's own error is told anyway.
         with suppress(OSError):
+            path.unlink(missing_ok=True)
             write_durably(path, content)
 
 

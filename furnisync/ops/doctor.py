@@ -20,7 +20,8 @@ import pycurl
 from furnisync.catalog import schema as catalog_schema
 from furnisync.clock import Clock
 from furnisync.config import Environment, HomeFiles, Settings, exposed_secrets
-from furnisync.errors import DatabaseUnusable
+from furnisync.database import open_reader
+from furnisync.errors import DatabaseUnusable, LocksUnsupported, UserError
 from furnisync.etsy import quota_file
 from furnisync.etsy.quota import QuotaState, read_state
 from furnisync.history import schema as history_schema
@@ -88,7 +89,11 @@ def check_permissions(
     open_files = [path for path in _private(files) if path.exists() and _mode(path) & 0o077]
     for path in open_files:
         yield Check(
-            "databases", "warn", f"{path} can be read by others", f"Run `chmod 600 {path}`."
+            "databases",
+            "warn",
+            f"{path} can be read by others",
+            f"Run `chmod 600 {path}`; where its file system keeps no permissions (exFAT), mount it"
+            " with umask=077.",
         )
     if not open_files:
         yield Check("databases", "ok", "readable by their owner only")
@@ -135,7 +140,7 @@ def _to_download(files: HomeFiles, clock: Clock) -> tuple[int, float]:
     """How many images are to come, and the bytes of one."""
     try:
         status = read_status(files, clock)
-    except (DatabaseUnusable, sqlite3.DatabaseError):
+    except (UserError, sqlite3.DatabaseError):
         return 0, IMAGE_BYTES
     done = status.images.get("done", 0)
     return status.images_due, status.image_bytes / done if done else IMAGE_BYTES
@@ -155,15 +160,11 @@ def _check_database(path: Path, mark: int, known: int) -> Check:
     if not path.exists():
         return Check(path.name, "ok", "not there yet: the first sync makes it")
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10)) as found:
+        with closing(open_reader(path, mark)) as found:
             version: int = found.execute("PRAGMA user_version").fetchone()[0]
-            owner: int = found.execute("PRAGMA application_id").fetchone()[0]
-            found.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.DatabaseError as error:
+    except DatabaseUnusable as error:
         remedy = "Restore it with `furnisync restore`, or move it away to begin anew."
-        return Check(path.name, "fail", f"cannot be opened: {error}", remedy)
-    if owner != mark and version:
-        return Check(path.name, "fail", "was not made by furnisync", "Move it away.")
+        return Check(path.name, "fail", str(error), remedy)
     if version > known:
         message = f"is of version {version}, this program knows {known}"
         return Check(path.name, "fail", message, "Update furnisync.")
@@ -176,7 +177,11 @@ def check_locks(files: HomeFiles, clock: Clock) -> Iterator[Check]:
     """Who runs; what a killed run left does no harm."""
     for job, title in TITLES.items():
         path = files.lock(job)
-        pid = holder(path)
+        try:
+            pid = holder(path)
+        except LocksUnsupported:
+            yield Check(title, "fail", "cannot run here: there are no file locks (see above)")
+            continue
         if pid is not None:
             yield _check_running(job, title, pid, files, clock)
         elif path.exists() and path.read_text("utf-8", "replace").strip():

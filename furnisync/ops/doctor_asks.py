@@ -1,9 +1,13 @@
 """The doctor's checks that ask somebody: Etsy (one ping), and macOS about its sleep."""
 
 import asyncio
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import msgspec
@@ -43,7 +47,11 @@ async def _ping(
 ) -> list[Check]:
     api = msgspec.structs.replace(settings.api, attempts=1, timeout_s=TIMEOUT_S / 2)
     once = msgspec.structs.replace(settings, api=api)
-    async with open_client("doctor", "slow", environment, files, once, clock) as client:
+    async with AsyncExitStack() as stack:
+        counting = stack.enter_context(_counting_home(files))
+        client = await stack.enter_async_context(
+            open_client("doctor", "slow", environment, counting, once, clock)
+        )
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 await client.ping()
@@ -60,6 +68,19 @@ async def _ping(
                 Check("key", "fail", f"{environment.api_url} does not answer ({error})", remedy)
             ]
         return [Check("key", "ok", "Etsy takes it"), _check_clock(client.clock_behind_s)]
+
+
+@contextmanager
+def _counting_home(files: HomeFiles) -> Iterator[HomeFiles]:
+    """Where the ping is counted: the home, or another for the moment where that has no ledger yet.
+
+    Looking makes none, and on a read-only file system none can be written.
+    """
+    if os.access(files.quota, os.W_OK) and os.access(files.home, os.W_OK):
+        yield files
+    else:
+        with TemporaryDirectory() as aside:
+            yield HomeFiles(Path(aside))
 
 
 def _check_clock(behind_s: float | None) -> Check:

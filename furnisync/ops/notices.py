@@ -6,7 +6,6 @@ Marked before it is sent: a crash between the two costs a notice for a day, not 
 The file is read and written whole under a lock, beside and renamed, as several syncs share it.
 """
 
-import fcntl
 import logging
 import os
 import socket
@@ -19,6 +18,7 @@ import msgspec
 
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles, Settings
+from furnisync.instance import exclusive
 from furnisync.ops.conditions import DAY_S, Condition, Life, read_conditions
 from furnisync.plain import plain
 
@@ -57,8 +57,7 @@ class Memory(msgspec.Struct):
 def remembering(files: HomeFiles) -> Iterator[Memory]:
     """The memory, for this process alone; written back at the end of the block."""
     path = files.notices
-    with path.with_suffix(".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with exclusive(path.with_suffix(".lock")):
         memory = _read(files)
         yield memory
         _write(path, msgspec.json.encode(memory))

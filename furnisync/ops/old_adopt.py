@@ -25,7 +25,9 @@ from furnisync.images.store import FolderStore, NotStored
 from furnisync.ops.old_files import OldFile
 
 Adopt = Literal["place", "link", "move", "copy"]
-_NO_LINKS: Final = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOTSUP}
+_NO_LINKS: Final = {
+    errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS,
+}  # fmt: skip
 
 _WIDTHS: Final[dict[int, ImageSize]] = {570: "570xN", 794: "794xN", 1140: "1140xN", 1588: "1588xN"}
 _CROPPED: Final[dict[tuple[int, int], ImageSize]] = {(75, 75): "75x75", (170, 135): "170x135"}

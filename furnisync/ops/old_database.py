@@ -15,6 +15,7 @@ from urllib.parse import quote
 from furnisync.errors import DatabaseUnusable
 from furnisync.history.fields import Field, as_id
 from furnisync.history.schema import APPLICATION_ID
+from furnisync.sqlite_connection import choose_reading
 
 TABLES: Final = (
     "shops", "shops_dynamic", "listings", "listings_dynamic", "reviews", "sync_state",
@@ -129,7 +130,9 @@ def _open(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(address, uri=True)
         connection.execute("SELECT count(*) FROM sqlite_schema")
     except sqlite3.OperationalError:
-        # A file that was closed in order, in a folder where no -shm can be made beside it.
+        # A file that was closed in order, in a folder where no -shm can be made beside it; one that
+        # was not is refused, as its log would be left out.
+        choose_reading(path)
         connection = sqlite3.connect(f"{address}&immutable=1", uri=True)
         connection.execute("SELECT count(*) FROM sqlite_schema")
     connection.text_factory = _text

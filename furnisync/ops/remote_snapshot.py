@@ -17,6 +17,8 @@ import msgspec
 
 from furnisync.config import HomeFiles, read_environment
 from furnisync.errors import UserError
+from furnisync.home import require_home
+from furnisync.sqlite_connection import choose_reading
 
 FOLDER = ".furnisync-pull"
 SPARE_BYTES = 200_000_000
@@ -86,7 +88,10 @@ def _take(path: Path, copy: Path) -> Snapshot:
             _copy_database(path, part)
         else:
             # Written whole and renamed by the sync, so this file never changes: a second name does.
-            os.link(path, part)
+            try:
+                os.link(path, part)
+            except OSError:  # a file system without hard links
+                shutil.copy2(path, part)
     except (OSError, sqlite3.DatabaseError) as error:
         raise UserError(
             f"{path} could not be copied ({error}): mend that and pull again."
@@ -107,7 +112,11 @@ def _copy_database(path: Path, part: Path) -> None:
             f"{part.parent} has {free // 10**6} MB free, a copy of {path.name} needs"
             f" {needed // 10**6} MB: make room there."
         )
-    with closing(sqlite3.connect(path, timeout=60)) as source, closing(sqlite3.connect(part)) as to:
+    address = choose_reading(path).address
+    with (
+        closing(sqlite3.connect(address, timeout=60, uri=True)) as source,
+        closing(sqlite3.connect(part)) as to,
+    ):
         # In one step: many small ones begin anew whenever the sync commits.
         source.backup(to, pages=-1)
         # A copy without a WAL is one file, wherever it is carried.
@@ -122,7 +131,9 @@ def _copy_database(path: Path, part: Path) -> None:
 def main(begun: list[str]) -> int:
     """Take them and tell them as JSON on standard output."""
     try:
-        snapshots = take_snapshots(HomeFiles(read_environment().home), frozenset(begun))
+        files = HomeFiles(read_environment().home)
+        require_home(files)
+        snapshots = take_snapshots(files, frozenset(begun))
     except UserError as error:
         sys.stderr.write(f"furnisync: {error}\n")
         return EXIT_USAGE

@@ -6,12 +6,15 @@ hindered. What a sync is just writing is seen whole: it commits children with th
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
 from furnisync.catalog import listings, takeover
+from furnisync.history.schema import open_history_reader
+from furnisync.sqlite_connection import choose_reading
 
 PAGE: Final = 5000
 EXAMPLES: Final = 5
@@ -142,11 +145,13 @@ def restore_parents(catalog: sqlite3.Connection, now: int) -> None:
 
 def check_both(catalog: sqlite3.Connection, history: Path) -> Iterator[RowTrouble]:
     """The catalogue against the history."""
-    catalog.execute("ATTACH ? AS other", (str(history),))
-    try:
-        yield from check_rows(catalog, "both", BOTH)
-    finally:
-        catalog.execute("DETACH other")
+    # The reader holds log and index there, so that the attached one need not make them.
+    with closing(open_history_reader(history)):
+        catalog.execute("ATTACH ? AS other", (choose_reading(history).address,))
+        try:
+            yield from check_rows(catalog, "both", BOTH)
+        finally:
+            catalog.execute("DETACH other")
 
 
 def check_pages(connection: sqlite3.Connection, database: str) -> Iterator[RowTrouble]:

@@ -18,6 +18,7 @@ from furnisync.config import (
     read_settings,
 )
 from furnisync.errors import ConfigError
+from furnisync.home import prepare_home, require_home
 
 TEMPLATE = files("furnisync").joinpath("furnisync.toml").read_text("utf-8")
 COMMENTED = re.compile(r"^# (\w+ = .*)$", re.MULTILINE)
@@ -38,6 +39,7 @@ def read(tmp_path, **given):
 
 
 def test_the_template_says_nothing_and_shows_every_default(tmp_path):
+    prepare_home(HomeFiles(tmp_path))
     assert read_settings(tmp_path / "furnisync.toml") == Settings()
     assert (tmp_path / "furnisync.toml").read_text("utf-8") == TEMPLATE
     shown = tomllib.loads(COMMENTED.sub(r"\1", TEMPLATE))
@@ -90,7 +92,7 @@ def test_each_wrong_setting_is_named_with_its_remedy(tmp_path, content, words):
     said = str(told.value)
     assert str(path) in said
     assert words in said
-    assert "Mend" in said
+    assert "Correct" in said
     assert "\n" not in said
     assert path.read_bytes() == before
 
@@ -148,8 +150,8 @@ def test_no_key_is_told_when_it_is_needed(tmp_path):
 
 def test_a_home_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"FURNISYNC_HOME is .*/file/home.*mend"):
-        read_environment({"FURNISYNC_HOME": str(tmp_path / "file" / "home")})
+    with pytest.raises(ConfigError, match=r"FURNISYNC_HOME is .*/file/home.*permissions"):
+        prepare_home(HomeFiles(tmp_path / "file" / "home"))
 
 
 def test_where_settings_come_from(tmp_path):
@@ -200,6 +202,23 @@ def test_numbers_of_the_defaults_are_finite():
             assert not isinstance(value, float) or math.isfinite(value)
 
 
-def test_the_probe_of_the_home_leaves_nothing(tmp_path):
-    read(tmp_path)
-    assert list((tmp_path / "home").iterdir()) == []
+def test_reading_makes_nothing_and_preparing_leaves_the_settings_only(tmp_path):
+    home = HomeFiles(read(tmp_path).home)
+    assert read_settings(home.settings) == Settings()
+    assert not home.home.exists()
+    prepare_home(home)
+    assert list(home.home.iterdir()) == [home.settings]
+    home.settings.write_text("images.min_free_mb = 7\n")
+    prepare_home(home)
+    assert read_settings(home.settings).images.min_free_mb == 7
+
+
+def test_a_home_that_is_not_there_or_empty_is_told(tmp_path):
+    home = HomeFiles(tmp_path / "home")
+    with pytest.raises(ConfigError, match=r"home, which is not there: mount its disk"):
+        require_home(home)
+    home.home.mkdir()
+    with pytest.raises(ConfigError, match=r"home holds no data of furnisync: run sync_images.py"):
+        require_home(home)
+    home.quota.touch()
+    require_home(home)

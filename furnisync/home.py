@@ -1,0 +1,53 @@
+"""A home before a command begins: made ready by those that write, only looked for by the others."""
+
+import os
+from importlib.resources import files as resources
+
+from furnisync.config import HomeFiles
+from furnisync.errors import ConfigError, NoRoom, is_disk_full
+
+
+def prepare_home(files: HomeFiles) -> None:
+    """Make a home ready for a command that writes: its folder, and a commented `furnisync.toml`.
+
+    Raises:
+        ConfigError: nothing can be written there.
+        NoRoom: its disk is full.
+    """
+    home = files.home
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        probe = home / f".furnisync-write-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+        if not files.settings.exists():
+            template = resources("furnisync").joinpath("furnisync.toml")
+            files.settings.touch(0o600)  # `urls` of [notices] may hold passwords
+            files.settings.write_bytes(template.read_bytes())
+    except OSError as error:
+        raise (NoRoom if is_disk_full(error) else ConfigError)(
+            f"FURNISYNC_HOME is {home}, where nothing can be written ({error.strerror}):"
+            " correct its permissions, free some disk, or name another folder."
+        ) from error
+
+
+def require_home(files: HomeFiles) -> None:
+    """For commands that only look: the home must be there already, since they make none.
+
+    Raises:
+        ConfigError: the folder is not there, or holds nothing of ours.
+    """
+    if not files.home.is_dir():
+        raise ConfigError(
+            f"FURNISYNC_HOME is {files.home}, which is not there: mount its disk, or name the"
+            " folder that holds your data."
+        )
+    ours = (
+        files.catalog, files.history, files.quota, files.settings, files.plan, files.metadata,
+        files.home / ".env",
+    )  # fmt: skip
+    if not any(path.exists() for path in ours):
+        raise ConfigError(
+            f"{files.home} holds no data of furnisync: run sync_images.py there first, or set"
+            " FURNISYNC_HOME to the folder that holds your data."
+        )

@@ -1,0 +1,170 @@
+"""How a database is connected to: for writing, and for reading without leaving anything behind.
+
+SQLite keeps the newest commits in `-wal` until a writer moves them into the database, and an index
+of them in `-shm`. Both exist while anybody has the database open and after `kill -9`; the last one
+to close it in good order removes them. How each state is read was found by trying (SQLite 3.40):
+
+| beside the database      | folder    | opened as     | what the reader sees and leaves     |
+| ------------------------ | --------- | ------------- | ----------------------------------- |
+| `-wal` and `-shm`        | any       | `mode=ro`     | every commit; both files stay       |
+| `-wal` alone (a copy)    | writable  | `mode=ro`     | every commit; `-shm` is made, stays |
+| `-wal` alone             | read-only | refused       | it would miss the newest commits    |
+| none, or an empty `-wal` | writable  | `mode=rw`     | all; both are made and removed      |
+| none, or an empty `-wal` | read-only | `immutable=1` | all, as no log holds anything       |
+
+So `immutable`, which ignores `-wal` and every lock, is used only where there is no log to ignore.
+A writer that reaches the same disk another way (a container's mount, another machine) may begin
+meanwhile. Until it changes the database itself, what was read is whole and as of the beginning;
+once it has, `Reading.check` says so instead of letting a mixture pass for data.
+"""
+
+import os
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from furnisync.errors import DatabaseUnusable
+
+C = TypeVar("C", bound=sqlite3.Connection)
+
+BUSY_TIMEOUT_MS = 60_000
+
+
+def _mark(path: Path) -> tuple[int, int, int]:
+    """Changes whenever a file does."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to read a database, right at the moment when it was chosen.
+
+    Attributes:
+        path: the database, symbolic links followed as SQLite does.
+        query: what the address asks SQLite for.
+    """
+
+    path: Path
+    query: str
+    _begun: tuple[int, int, int] = field(repr=False)
+
+    @property
+    def address(self) -> str:
+        """The database as SQLite's URI."""
+        return f"{self.path.as_uri()}?{self.query}"
+
+    def check(self) -> None:
+        """Call when all is read.
+
+        Raises:
+            DatabaseUnusable: what was read may be a mixture of old and new.
+        """
+        if "immutable" in self.query and _mark(self.path) != self._begun:
+            raise DatabaseUnusable(
+                f"{self.path} was changed while it was read on a read-only file system: run the"
+                " command again."
+            )
+
+
+def choose_reading(path: Path) -> Reading:
+    """Choose how to read a database, as the head of this module says.
+
+    Raises:
+        DatabaseUnusable: its newest commits cannot be read here.
+        OSError: it is not there.
+    """
+    path = path.resolve()
+    begun = _mark(path)
+    log, index = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
+    writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
+    if log.exists() and (index.exists() or (writable and _size(log))):
+        query = "mode=ro"  # never the last to close it: that one would remove the log
+    elif _size(log) == 0:
+        query = "mode=rw" if writable else "mode=ro&immutable=1"
+    else:
+        raise DatabaseUnusable(
+            f"{log} holds the newest changes, which cannot be read without {index.name} on a"
+            f" read-only file system: copy {path.name} and {log.name} to a folder that can be"
+            " written, and read them there."
+        )
+    return Reading(path, query, begun)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+class ReadConnection(sqlite3.Connection):
+    """A connection that tells at its end whether what it read was sound."""
+
+    reading: Reading | None = None
+
+    def close(self) -> None:
+        """Close it.
+
+        Raises:
+            DatabaseUnusable: what was read may be a mixture of old and new.
+        """
+        super().close()
+        if self.reading is not None:
+            self.reading.check()
+
+
+def connect_to_read(path: Path) -> ReadConnection:
+    """Connect to an existing database as `choose_reading` says.
+
+    Raises:
+        DatabaseUnusable: it is not there, or its newest commits cannot be read here.
+        sqlite3.DatabaseError, OSError: it cannot be read.
+    """
+    if not path.exists():
+        raise DatabaseUnusable(f"{path} does not exist yet: run a sync first.")
+    reading = choose_reading(path)
+    try:
+        return _connect_as(reading)
+    except sqlite3.OperationalError:
+        again = choose_reading(path)
+        if again == reading:
+            raise
+    return _connect_as(again)  # a writer came or went in the same instant
+
+
+def _connect_as(reading: Reading) -> ReadConnection:
+    connection = _connect(reading.address, ReadConnection)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # opens the log too
+    except BaseException:
+        connection.close()
+        raise
+    connection.reading = reading
+    return connection
+
+
+def connect_to_write(path: Path) -> sqlite3.Connection:
+    """Connect for writing; where there is no database, an empty one is made.
+
+    Raises:
+        sqlite3.DatabaseError: it cannot be opened.
+    """
+    return _connect(f"{path.resolve().as_uri()}?mode=rwc", sqlite3.Connection)
+
+
+def _connect(address: str, kind: type[C]) -> C:
+    connection = sqlite3.connect(
+        address,
+        timeout=BUSY_TIMEOUT_MS / 1000,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=kind,
+        uri=True,
+    )
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA cache_size = -32000")
+    return connection
