@@ -26,8 +26,9 @@ NETWORK: Final = frozenset(
     }
 )  # fmt: skip
 """File systems that several computers can have mounted, as `mount` names them."""
-_MOUNT: Final = re.compile(
-    r"^.* on (?P<at>/.*?) (?:type (?P<linux>\S+) )?\((?P<mac>[^,)]+)", re.MULTILINE
+_MOUNTS: Final = (
+    re.compile(r".+? on (/.*) type (\S+) \(.*\)"),  # Linux
+    re.compile(r".+? on (/.*) \(([^,()]+).*\)"),  # macOS
 )
 _MOVE: Final = "Move the home to a local disk and set FURNISYNC_HOME to it."
 
@@ -89,9 +90,9 @@ def file_system_of(path: Path, ask: Ask = ask_system) -> str | None:
         told = ask("mount").stdout
     except UserError:
         return None
-    found = {
-        Path(one["at"]): one["linux"] or one["mac"]
-        for one in _MOUNT.finditer(told)
-        if path.resolve().is_relative_to(one["at"])
-    }
+    found: dict[Path, str] = {}
+    for line in told.splitlines():
+        match = next((one for how in _MOUNTS if (one := how.fullmatch(line))), None)
+        if match is not None and path.resolve().is_relative_to(match[1]):
+            found[Path(match[1])] = match[2]
     return found[max(found, key=lambda at: len(at.parts))] if found else None

@@ -17,11 +17,9 @@ from sync_world import Home, small_sandbox
 
 LOOKING = [
     ("status",),
-    ("status", "--json"),
     ("coverage",),
     ("plan", "--dry-run"),
     ("verify",),
-    ("verify", "--sha256"),
     ("doctor", "--json"),
     ("purge", "--dry-run", "--older-than", "1"),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -285,3 +286,77 @@ def test_whoever_asks_for_the_holder_does_not_hinder_a_start(tmp_path):
         ended.set()
         for one in askers:
             one.join()
+
+
+# -- reading -----------------------------------------------------------------------------------
+
+
+def beside(path):
+    return {one.name: one.stat().st_size for one in path.parent.iterdir()}
+
+
+def left_open(path):
+    """The database as `kill -9` leaves it: with a row that only the log has."""
+    with closing(opened(path.with_name("before.db"))) as writer:
+        insert(writer, 1)
+        for ending in ("", "-wal", "-shm"):
+            shutil.copy(f"{writer_path(writer)}{ending}", f"{path}{ending}")
+    path.with_name("before.db").unlink()
+
+
+def writer_path(connection):
+    return connection.execute("PRAGMA database_list").fetchone()["file"]
+
+
+def test_a_reader_leaves_a_closed_database_as_it_was(tmp_path):
+    opened(tmp_path / "ours.db").close()
+    before = beside(tmp_path / "ours.db")
+    assert list(before) == ["ours.db"]
+    assert numbers(tmp_path / "ours.db") == []
+    assert beside(tmp_path / "ours.db") == before
+
+
+def test_a_reader_leaves_a_log_for_the_next_writer(tmp_path):
+    path = tmp_path / "ours.db"
+    left_open(path)
+    before = beside(path)
+    assert before["ours.db-wal"] > 0
+    assert numbers(path) == [1]
+    assert beside(path) == before
+    path.with_name("ours.db-shm").unlink()  # as in a copy
+    assert numbers(path) == [1]
+    assert beside(path) == before
+    with closing(opened(path)):
+        assert numbers(path) == [1]
+    assert list(beside(path)) == ["ours.db"]
+
+
+def test_a_reader_that_outlives_the_writer_takes_nothing_away(tmp_path):
+    path = tmp_path / "ours.db"
+    writer = opened(path)
+    with closing(open_reader(path, OURS)) as reader:
+        insert(writer, 1)
+        writer.close()
+        assert reader.execute("SELECT count(*) FROM rows").fetchone()[0] == 1
+    assert numbers(path) == [1]
+
+
+def test_an_odd_path_is_no_address(tmp_path):
+    path = tmp_path / "100% ?mode=memory#ü.db"
+    with closing(opened(path)) as writer:
+        insert(writer, 1)
+        assert numbers(path) == [1]
+    assert numbers(path) == [1]
+    assert list(beside(path)) == [path.name]
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_PROTOCOL])
+def test_a_file_system_that_cannot_share_is_told(tmp_path, monkeypatch, code):
+    def refused(path):
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = code
+        raise error
+
+    monkeypatch.setattr(database, "connect_to_write", refused)
+    with pytest.raises(DatabaseUnusable, match="network shares.*local disk and set FURNISYNC_HOME"):
+        opened(tmp_path / "ours.db")

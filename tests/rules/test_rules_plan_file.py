@@ -20,6 +20,7 @@ from furnisync.images.plan_file import (
     load_plan,
     save_cuts,
     save_merged,
+    ship_plan,
     without_covered,
 )
 
@@ -94,7 +95,12 @@ def test_a_home_without_a_plan_gets_all_of_furniture(tmp_path):
     plan = load_plan(path, TREE)
     assert [one.id for one in plan.taxonomies] == [967]
     assert plan.taxonomies[0].intervals() == [(967, None, None)]
+    assert not path.exists()  # to look at the plan makes none
+    ship_plan(path)
     assert load_plan(path, TREE) == plan
+    path.write_text(json.dumps({"taxonomies": [entry(id=968)]}))
+    ship_plan(path)
+    assert [one.id for one in load_plan(path, TREE).taxonomies] == [968]
 
 
 def test_outermost_ends_are_open_and_others_shared():
@@ -145,7 +151,7 @@ def test_a_file_that_was_broken_meanwhile_is_told_and_untouched(tmp_path, conten
 
 def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "plan.json"
-    load_plan(path, None)
+    ship_plan(path)
     before = path.read_bytes()
 
     def full(_):
