@@ -8,7 +8,7 @@ import typer
 from furnisync.cli.console import make_console
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, Settings, read_environment, read_settings
-from furnisync.errors import ConfigError
+from furnisync.errors import ConfigError, UserError
 from furnisync.home import require_home
 from furnisync.ops.notices import HEADS, Delivery, Notifier, deliver, title_of
 
@@ -43,7 +43,13 @@ def check(
 ) -> None:
     """Look once at everything that a notice is sent for; for cron or a timer, every ten minutes."""
     files, settings = _home(test=test)
-    found = Notifier(files, settings, SystemClock()).look()
+    try:
+        found = Notifier(files, settings, SystemClock()).look()
+    except OSError as error:
+        raise UserError(
+            f"{files.notices} cannot be written ({error.strerror}): it remembers what was told, so"
+            " correct its permissions, free some disk, or mount the home for writing."
+        ) from error
     console = make_console()
     for one, done in found:
         console.print(f"{HEADS[one.kind]}: {one.message}")

@@ -305,7 +305,13 @@ def test_what_cannot_be_is_one_sentence(home, tmp_path, arguments, words):
 
 
 def test_nothing_to_back_up(tmp_path):
-    status, out = BackupHome(tmp_path / "home").run("backup")
+    home = BackupHome(tmp_path / "home")
+    status, out = home.run("backup")
+    assert status == 2
+    assert "holds no data of furnisync" in plain(out)
+    assert not list(home.files.home.iterdir())
+    home.files.settings.touch()
+    status, out = home.run("backup")
     assert status == 2
     assert "nothing to back up" in plain(out)
 

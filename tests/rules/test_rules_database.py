@@ -358,5 +358,7 @@ def test_a_file_system_that_cannot_share_is_told(tmp_path, monkeypatch, code):
         raise error
 
     monkeypatch.setattr(database, "connect_to_write", refused)
-    with pytest.raises(DatabaseUnusable, match="network shares.*local disk and set FURNISYNC_HOME"):
+    with pytest.raises(
+        DatabaseUnusable, match=r"network shares.*local disk and set FURNISYNC_HOME"
+    ):
         opened(tmp_path / "ours.db")
