@@ -309,8 +309,8 @@ def test_nothing_to_back_up(tmp_path):
     status, out = home.run("backup")
     assert status == 2
     assert "holds no data of furnisync" in plain(out)
-    assert not list(home.files.home.iterdir())
-    home.files.settings.touch()
+    assert not home.path.exists() or not list(home.path.iterdir())
+    (home.path / "furnisync.toml").touch()
     status, out = home.run("backup")
     assert status == 2
     assert "nothing to back up" in plain(out)
