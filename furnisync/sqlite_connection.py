@@ -20,6 +20,7 @@ once it has, `Reading.check` says so instead of letting a mixture pass for data.
 
 import os
 import sqlite3
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +30,9 @@ from furnisync.errors import DatabaseUnusable
 C = TypeVar("C", bound=sqlite3.Connection)
 
 BUSY_TIMEOUT_MS = 60_000
+SETTLE_S = 1.0
+"""A writer that comes or goes makes or removes its files within this."""
+_PASSING = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 
 
 def _mark(path: Path) -> tuple[int, int, int]:
@@ -122,16 +126,16 @@ def connect_to_read(path: Path) -> ReadConnection:
         DatabaseUnusable: it is not there, or its newest commits cannot be read here.
         sqlite3.DatabaseError, OSError: it cannot be read.
     """
-    if not path.exists():
-        raise DatabaseUnusable(f"{path} does not exist yet: run a sync first.")
-    reading = choose_reading(path)
-    try:
-        return _connect_as(reading)
-    except sqlite3.OperationalError:
-        again = choose_reading(path)
-        if again == reading:
-            raise
-    return _connect_as(again)  # a writer came or went in the same instant
+    until = time.monotonic() + SETTLE_S
+    while True:
+        if not path.exists():
+            raise DatabaseUnusable(f"{path} does not exist yet: run a sync first.")
+        try:
+            return _connect_as(choose_reading(path))
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _PASSING or time.monotonic() > until:
+                raise
+        time.sleep(0.02)
 
 
 def _connect_as(reading: Reading) -> ReadConnection:
