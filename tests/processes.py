@@ -96,6 +96,8 @@ def surroundings(sandbox: SandboxProcess | None, env: Mapping[str, str]) -> dict
         for name, value in os.environ.items()
         if not name.startswith(mine) and name != "FORCE_COLOR"
     }
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    clean["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     found = {**clean, **({} if sandbox is None else sandbox.env), **env}
     if sandbox is not None and OFFSET_VARIABLE in env:
         found[OFFSET_VARIABLE] = str(sandbox.clock_offset_s + float(env[OFFSET_VARIABLE]))
@@ -130,8 +132,7 @@ class ProcessHome:
         (self.path / "furnisync.toml").write_text("\n".join(lines) + "\n")
 
     def environment(self) -> dict[str, str]:
-        own = {"FURNISYNC_HOME": str(self.path), "PYTHONPATH": str(ROOT), **self.env}
-        return surroundings(self.sandbox, own)
+        return surroundings(self.sandbox, {"FURNISYNC_HOME": str(self.path), **self.env})
 
     def later(self, days: float) -> None:
         """Let time pass, for the sandbox and for what is started afterwards."""

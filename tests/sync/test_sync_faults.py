@@ -54,13 +54,29 @@ def test_fault_of_the_api_that_passes(bent_home, bent, fault):
     assert status["troubles"] == []
 
 
-@pytest.mark.parametrize("by", [700, -300, -200, 20_000])
-def test_count_that_is_wrong_once(bent_home, bent, by):
-    lie = {"do": "count_off", "by": by, "call": "listings/active", "times": 1}
+@pytest.mark.parametrize(
+    ("by", "nth"), [(700, 1), (-300, 1), (-200, 1), (20_000, 1), (300, 2), (300, "last")]
+)
+def test_count_that_is_wrong_once(bent_home, bent, by, nth):
+    """Whichever page says it: everything comes, and nothing is said to be missing."""
+    place = {"nth": calls_of_a_pass(bent_home) if nth == "last" else nth}
+    lie = {"do": "count_off", "by": by, "call": "listings/active", **place}
     bent.set_faults([{"where": "api", **lie}])
     ended = bent_home.sync("--fast")
     assert ended.status == 0, ended.out
     check_complete(bent_home)
+    assert "listings came" not in ended.out
+    assert bent_home.status()["troubles"] == []
+    assert "300 listings found of 300 counted" in bent_home.run("coverage").out
+
+
+def calls_of_a_pass(home) -> int:
+    """List pages that a pass over the undisturbed world takes."""
+    assert home.sandbox is not None
+    other = Home(home.path.with_name("undisturbed"), home.sandbox)
+    home.sandbox.reset_asked()
+    assert other.sync("--fast").status == 0
+    return sum(home.sandbox.asked()["calls"]["listings/active"].values())
 
 
 def test_every_field_null(bent_home, bent):
