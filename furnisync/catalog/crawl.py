@@ -259,16 +259,18 @@ def split_interval(
     )
 
 
-def mark_interval_done(connection: sqlite3.Connection, interval_id: int, now: int) -> int:
-    """Every page of it arrived.
+def mark_interval_done(
+    connection: sqlite3.Connection, interval_id: int, count: int | None, now: int
+) -> int:
+    """Every page of it arrived; `count` is what they say together, where they say it.
 
     Returns:
         how many distinct listings came.
     """
     row = connection.execute(
-        "UPDATE intervals SET state = 'done', done_at = ?, reason = NULL, found ="
-        f" ({_FOUND}) WHERE interval_id = ? RETURNING found",
-        (now, interval_id, interval_id),
+        "UPDATE intervals SET state = 'done', done_at = ?, reason = NULL,"
+        f" count = coalesce(?, count), found = ({_FOUND}) WHERE interval_id = ? RETURNING found",
+        (now, count, interval_id, interval_id),
     ).fetchone()
     return int(row[0])
 

@@ -147,7 +147,9 @@ class PassReader:
         reading = await self._reader.read(interval)
         now = int(self._clock.now())
         if reading.ended == "complete":
-            found = await self._writer.run(crawl.mark_interval_done, interval.interval_id, now)
+            found = await self._writer.run(
+                crawl.mark_interval_done, interval.interval_id, reading.count, now
+            )
             if interval.part == "whole" and found < (reading.count or 0):
                 log.warning("%s: %d of %d listings came", named(interval), found, reading.count)
         elif reading.ended == "over_reach":

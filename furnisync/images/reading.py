@@ -16,7 +16,7 @@ from furnisync.database import Writer
 from furnisync.errors import NotFound, Terminal, Transient, UserError
 from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.objects import Listing, Page
-from furnisync.images.walk import next_of_order, next_reads
+from furnisync.images.walk import next_of_order, next_reads, told_length
 
 log = logging.getLogger("furnisync.discover")
 
@@ -24,7 +24,13 @@ Ended = Literal["complete", "over_reach", "failed"]
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """How the reading of a list ended; `first` is its first page where it is over the reach."""
+    """How the reading of a list ended.
+
+    Attributes:
+        count: how many listings it holds, as Etsy says; the most that any page said, unless the
+            list was read whole.
+        prices: those seen, where it is over the reach.
+    """
 
     ended: Ended
     reason: str | None = None
@@ -69,7 +75,7 @@ class ListReader:
             )
             count = max((page.count for page in pages if page.count is not None), default=None)
             if decision.complete:
-                return Reading("complete", count=count)
+                return Reading("complete", count=told_length(pages))
             if decision.over_reach:
                 return Reading("over_reach", count=count, prices=tuple(prices))
             if decision.stuck:

@@ -26,6 +26,7 @@ What no rule can see: a full page that holds, instead of a listing, another that
 holds too.
 """
 
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
@@ -104,6 +105,18 @@ def next_of_order(pages: Sequence[PageRow]) -> NextReads:
     grid = range(0, min(count, REACH) if pages else 1, LIMIT)
     missing = tuple(start for start in grid if start not in present)
     return NextReads(starts=missing, complete=not missing)
+
+
+def told_length(pages: Sequence[PageRow]) -> int | None:
+    """How many listings a list that was read whole must have brought; None where no page says.
+
+    The page that was read last speaks of all that was there at that instant, and whatever was is in
+    some page. An earlier page counts listings that ended before they were read. But a single page
+    may say anything, so that the last one is believed only as far as half of the others go.
+    """
+    counts = [page.count for page in sorted(pages, key=lambda page: page.wave)]
+    told = [count for count in counts if count is not None]
+    return min(told[-1], statistics.median_low(told)) if told else None
 
 
 def page_grid(count: int) -> list[int]:

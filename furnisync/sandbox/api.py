@@ -106,7 +106,8 @@ class Api:
         headers: dict[str, str],
     ) -> web.Response:
         parts = self._parts
-        if request.transport is None or await cut_off(rule, request.transport, answer.body()):
+        date = parts.clock.http_date()
+        if request.transport is None or await cut_off(rule, request.transport, answer.body(), date):
             parts.asked.end(entry, rule.do, rule.do)
             return web.Response(status=500)
         if rule.do == "no_rate_headers":
@@ -130,6 +131,7 @@ class Api:
         fault: str | None = None,
     ) -> web.Response:
         response.headers.update(headers)
+        response.headers["date"] = self._parts.clock.http_date()
         self._parts.asked.end(entry, str(response.status), fault)
         return response
 

@@ -294,7 +294,7 @@ def test_known_ground_is_the_later_of_look_and_pass(desk):
         at = int(clock.at) - 100
         pass_id = crawl.begin_pass(connection, "1:0-1", [(1, None, None)], at)
         interval = crawl.pending_intervals(connection, pass_id)[0]
-        crawl.mark_interval_done(connection, interval.interval_id, at)
+        crawl.mark_interval_done(connection, interval.interval_id, None, at)
         assert crawl.finish_pass(connection, pass_id, at)
         listings.add_listed(connection, [], at)
         return looks.known_since(connection)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
 from data_world import (
-    DAY,
     LIST_CALL,
     REVIEW_CALL,
     Expected,
@@ -49,8 +46,7 @@ class Life:
         self.home.sync()
         truth = Truth(self.sandbox)
         shops = [i for i in truth.shops if retry_gone or i not in self.gone]
-        now_s = time.time() + self.home.offset_s
-        self.expected.sync(self.home, truth, shops, now_s=now_s)
+        self.expected.sync(self.home, truth, shops, now_s=self.home.now())
         self.gone = {i for i, shop in truth.shops.items() if shop["gone"]} | (
             set() if retry_gone else self.gone
         )
@@ -177,17 +173,18 @@ def test_values_come_back_as_what_they_were(bent_home, bent):
     assert [type(value) for value in row[10:13]] == [float] * 3
 
 
-def test_cadences_are_settings(home, steady):
+def test_cadences_are_settings(bent_home, bent):
+    home = bent_home
     home.configure(data={"sync_days": 2.0, "static_days": 5.0, "reviews_days": 1000.0})
     home.sync()
-    home.offset_s += 3 * DAY
-    steady.reset_asked()
+    home.later(3)
+    bent.reset_asked()
     home.sync()
-    asked = calls_of(steady)
-    alive = sum(not shop["gone"] for shop in steady.truth_shops())
+    asked = calls_of(bent)
+    alive = sum(not shop["gone"] for shop in bent.truth_shops())
     assert asked[LIST_CALL] == alive
     assert REVIEW_CALL not in asked
     assert (home.counts()["shops"], home.counts()["shops_dynamic"]) == (alive, 2 * alive)
-    home.offset_s += 3 * DAY
+    home.later(3)
     home.sync()
     assert (home.counts()["shops"], home.counts()["shops_dynamic"]) == (2 * alive, 3 * alive)

@@ -335,7 +335,7 @@ def test_a_pass_goes_on_where_it_was_left(tmp_path):
     first, second = crawl.pending_intervals(connection, pass_id)
     page = PageRow(0, 2, 2, ((1, NOW), (2, None)), wave=3)
     crawl.save_page(connection, first.interval_id, page, NOW)
-    crawl.mark_interval_done(connection, first.interval_id, NOW)
+    crawl.mark_interval_done(connection, first.interval_id, 2, NOW)
     crawl.save_page(connection, second.interval_id, page, NOW)
     crawl.save_page(connection, second.interval_id, page, NOW)
     connection.close()
@@ -350,7 +350,7 @@ def test_a_pass_goes_on_where_it_was_left(tmp_path):
     crawl.mark_interval_failed(connection, second.interval_id, "no answer", NOW)
     assert not crawl.finish_pass(connection, pass_id, NOW)
     assert crawl.retry_failed(connection, pass_id) == 1
-    crawl.mark_interval_done(connection, second.interval_id, NOW)
+    crawl.mark_interval_done(connection, second.interval_id, 2, NOW)
     assert crawl.finish_pass(connection, pass_id, NOW)
     assert crawl.last_complete_pass(connection).pass_id == pass_id
     assert crawl.open_pass(connection) is None

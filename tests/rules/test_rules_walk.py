@@ -324,3 +324,44 @@ def test_a_list_that_ends_under_the_walk_costs_little(listings, left):
     assert walker.walk(shift=shift).complete
     assert {listing for listing, _ in world.rows} <= walker.seen
     assert walker.reads <= pages_due(listings) + 5
+
+
+def length_told(walker: Walker) -> int:
+    return walk.told_length([walker.pages[start] for start in sorted(walker.pages)])
+
+
+@given(st.integers(0, 64), st.integers(0, 10**6), st.floats(0, 0.5))
+@SMALL
+def test_a_list_that_shifts_is_never_said_to_lack_what_ended(small_pages, listings, seed, chance):
+    """Twenty minutes of churn once ended with "3004 of 3005 listings came"."""
+    world = ShiftingList(listings)
+    walker = Walker(world)
+    decision = walker.walk(shift=churning(world, random.Random(seed), chance))
+    if decision.complete:
+        assert length_told(walker) <= len(walker.seen)
+
+
+@given(st.integers(2, 40), st.integers(0, 10**6), st.sampled_from([0.0, 0.5, 2.0, 50.0]))
+@SMALL
+def test_one_page_that_says_another_count_lets_nothing_be_missed(
+    small_pages, listings, seed, factor
+):
+    """And once with "3000 of 6000": one page of 32 had doubled its count."""
+    due = pages_due(listings)
+    lying = random.Random(seed).randrange(due)
+
+    def fault(items, count, start, _tries):
+        return items, round(count * factor) if walker.reads == 1 + lying else count
+
+    walker = Walker(ShiftingList(listings))
+    decision = walker.walk(shift=still, fault=fault)
+    if decision.complete and due > 1:
+        assert length_told(walker) <= len(walker.seen) == listings
+
+
+@pytest.mark.parametrize("listings", [5, 90, 250, 3000])
+def test_what_every_page_leaves_out_is_missed(listings):
+    world = ShiftingList(listings)
+    walker = Walker(world)
+    walker.walk(shift=still, fault=lambda items, count, _start, _tries: (items[1:], count))
+    assert length_told(walker) == listings > len(walker.seen)

@@ -54,13 +54,29 @@ def test_fault_of_the_api_that_passes(bent_home, bent, fault):
     assert status["troubles"] == []
 
 
-@pytest.mark.parametrize("by", [700, -300, -200, 20_000])
-def test_count_that_is_wrong_once(bent_home, bent, by):
-    lie = {"do": "count_off", "by": by, "call": "listings/active", "times": 1}
+@pytest.mark.parametrize(
+    ("by", "nth"), [(700, 1), (-300, 1), (-200, 1), (20_000, 1), (300, 2), (300, "last")]
+)
+def test_count_that_is_wrong_once(bent_home, bent, by, nth):
+    """Whichever page says it: everything comes, and nothing is said to be missing."""
+    place = {"nth": calls_of_a_pass(bent_home) if nth == "last" else nth}
+    lie = {"do": "count_off", "by": by, "call": "listings/active", **place}
     bent.set_faults([{"where": "api", **lie}])
     ended = bent_home.sync("--fast")
     assert ended.status == 0, ended.out
     check_complete(bent_home)
+    assert "listings came" not in ended.out
+    assert bent_home.status()["troubles"] == []
+    assert "300 listings found of 300 counted" in bent_home.run("coverage").out
+
+
+def calls_of_a_pass(home) -> int:
+    """List pages that a pass over the undisturbed world takes."""
+    assert home.sandbox is not None
+    other = Home(home.path.with_name("undisturbed"), home.sandbox)
+    home.sandbox.reset_asked()
+    assert other.sync("--fast").status == 0
+    return sum(home.sandbox.asked()["calls"]["listings/active"].values())
 
 
 def test_every_field_null(bent_home, bent):
@@ -125,7 +141,7 @@ def test_batch_that_never_comes_is_named_and_asked_for_later(tmp_path, bent):
     assert (trouble["what"], trouble["number"]) == ("listing", 300)
     assert "500" in trouble["reason"]
     bent.set_faults([])
-    home.env["FURNISYNC_CLOCK_OFFSET_S"] = "3700"
+    home.later(1.1 / 24)
     ended = home.sync("--fast")
     assert ended.status == 0, ended.out
     check_complete(home)
@@ -141,7 +157,7 @@ def test_broken_listings_of_a_batch_are_named_and_the_run_says_so(bent_home, ben
         "SELECT count(*) FROM listings WHERE batched_at IS NULL"
     )
     bent.set_faults([])
-    bent_home.env["FURNISYNC_CLOCK_OFFSET_S"] = str(86_400 + 60)
+    bent_home.later(1.01)
     ended = bent_home.sync("--fast")
     assert ended.status == 0, ended.out
     check_complete(bent_home)
@@ -257,10 +273,10 @@ def test_each_fault_of_the_cdn_that_lasts(bent_home, bent):
 def _fetched_later_when_the_faults_are_over(home, sandbox, ids):
     """Failed ones within the hour, bad ones in a week; gone ones when batch names them again."""
     sandbox.set_faults([])
-    home.env["FURNISYNC_CLOCK_OFFSET_S"] = "3700"
+    home.later(1.1 / 24)
     assert home.sync("--fast").status == 0
     assert home.status()["images"].keys() == {"done", "gone", "bad"}
-    home.env["FURNISYNC_CLOCK_OFFSET_S"] = str(8 * 86_400)
+    home.later(8)
     assert home.sync("--fast").status == 0
     assert home.status()["images"].keys() == {"done", "gone"}
 

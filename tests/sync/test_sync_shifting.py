@@ -93,7 +93,7 @@ def test_interval_over_the_reach_is_cut_and_the_plan_keeps_it(tmp_path):
         assert breaks == sorted(set(breaks))
         assert plan["description"]
         before = sandbox.asked()["total"]
-        home.env["FURNISYNC_CLOCK_OFFSET_S"] = str(31 * 86_400)
+        home.later(31)
         assert home.sync("--fast", timeout_s=250).status == 0
         assert sandbox.asked()["total"] - before <= 22 * 15
         assert plan_of(home)["taxonomies"][0]["price_breaks"] == breaks
