@@ -22,6 +22,7 @@ from typing import Annotated, Literal
 import msgspec
 from dotenv import dotenv_values
 
+from furnisync import durable
 from furnisync.clock import OFFSET_VARIABLE
 from furnisync.errors import ConfigError, NoRoom, is_disk_full
 
@@ -39,6 +40,8 @@ SIZES: tuple[ImageSize, ...] = (
 Mode = Literal["slow", "fast"]
 BuyerIds = Literal["keep", "hash", "drop"]
 
+OLDER_TOOL = "older-tool"
+"""Folder of a home where `import` keeps those old files whose names we need ourselves."""
 PORTS = range(1, 65_536)
 _ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[!-~]*)?")
 _PORT = re.compile(r"(?<=[^:]):(\d+)$")
@@ -347,8 +350,8 @@ def read_settings(path: Path) -> Settings:
         ConfigError: no TOML, an unknown name, a value out of its range; names file and setting.
     """
     if not path.exists():
-        path.touch(0o600)  # `urls` of [notices] may hold passwords
-        path.write_text(files("furnisync").joinpath("furnisync.toml").read_text("utf-8"), "utf-8")
+        template = files("furnisync").joinpath("furnisync.toml").read_bytes()
+        durable.create(path, template, durable.PRIVATE)  # `urls` of [notices] may hold passwords
     try:
         return msgspec.toml.decode(path.read_bytes(), type=Settings)
     except (ValueError, OSError) as error:

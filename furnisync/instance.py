@@ -27,8 +27,8 @@ def single_instance(path: Path, job: str) -> Iterator[None]:
             file.seek(0)
             pid = file.read().strip() or "unknown"
             raise AlreadyRunning(
-                f"{job} already runs on {path.parent} (pid {pid}): stop it first,"
-                " or set FURNISYNC_HOME to another folder."
+                f"{job} already runs on {path.parent} (pid {pid}): stop it first, a service by"
+                " `furnisync service stop`, or set FURNISYNC_HOME to another folder."
             )
         file.truncate(0)
         _sign(file)

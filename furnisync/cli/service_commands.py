@@ -138,14 +138,19 @@ def stop(which: WhichJob = "both") -> None:
 
 @service_app.command()
 def restart(which: WhichJob = "both") -> None:
-    """End cleanly and start again what runs; after an update or a changed setting."""
+    """End cleanly and start again what runs; after an update or a changed setting.
+
+    All have ended before the first starts: a new version may migrate what an older one reads.
+    """
     supervisor = find_supervisor()
-    for job in _jobs(which):
-        if not supervisor.state(job).running:
-            say(f"{job}: does not run as a service")
-            continue
+    running = [job for job in _jobs(which) if supervisor.state(job).running]
+    for job in running:
         supervisor.stop(job)
-        _start(supervisor, job)
+    for job in _jobs(which):
+        if job in running:
+            _start(supervisor, job)
+        else:
+            say(f"{job}: does not run as a service")
 
 
 @service_app.command()
