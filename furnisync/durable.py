@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import get_ident
 from typing import BinaryIO, Final
 
 from furnisync.errors import ConfigError
@@ -58,7 +59,7 @@ def create(path: Path, content: bytes, mode: int = SHARED) -> bool:
     Raises:
         OSError: no room, or not writable.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}.part")
     try:
         with _open_anew(part, mode) as file:
             file.write(content)
