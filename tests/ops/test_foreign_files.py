@@ -1,4 +1,4 @@
-"""What lies under our names and is not ours: plan, settings, backups, units, reports, pulled files."""
+"""What lies under our names and is not ours: plan, settings, backups, units, reports, pulls."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_no_room_for_the_copy_is_one_sentence_and_nothing_is_migrated(tmp_path, 
     path = tmp_path / "ours.db"
     make_old(path)
     monkeypatch.setattr(migration_backup, "SPARE_BYTES", 10**18)
-    with pytest.raises(DatabaseFull, match="is copied before it is renewed.*free some") as told:
+    with pytest.raises(DatabaseFull, match=r"is copied before it is renewed.*free some") as told:
         open_database(path, MARK, [FIRST, SECOND])
     assert "\n" not in str(told.value)
     assert (version_of(path), backups(path)) == (1, [])

@@ -1,4 +1,4 @@
-"""Files that another program left in the home, and databases of older versions, under real syncs."""
+"""Real syncs beside files that another program left, and on databases of older versions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 from processes import until
-from sync_world import Home, check_complete, no_questions
+from sync_world import Home, check_complete, digest, digests, no_questions, served
 
 from furnisync.catalog.schema import APPLICATION_ID, MIGRATIONS
 from furnisync.database import open_database
@@ -161,3 +161,20 @@ def test_nothing_migrates_while_an_older_program_runs(home):
     until(lambda: running.process.poll() is not None)
     assert home.sync("--fast").status == 0
     assert home.rows("PRAGMA user_version") == [(len(MIGRATIONS),)]
+
+
+def test_a_larger_size_takes_the_place_of_our_files_and_of_no_edited_picture(home, steady):
+    home.configure(images={"size": "170x135"})
+    assert home.sync("--fast").status == 0
+    path = min(home.files().values())
+    edited = next(one for one in home.files().values() if one.suffix == path.suffix and one != path)
+    mine = edited.read_bytes()
+    path.write_bytes(mine)  # another whole picture
+    home.configure(images={"size": "570xN"})
+    ended = home.sync("--fast")
+    assert ended.status == 0, ended.out
+    (kept_file,) = home.path.glob("images/*/*.kept-*")
+    assert kept_file.name.startswith(path.name)
+    assert kept_file.read_bytes() == mine
+    kept_file.unlink()
+    assert {name: digest(one) for name, one in home.files().items()} == digests(served(steady))
