@@ -138,13 +138,10 @@ def stop(which: WhichJob = "both") -> None:
 
 @service_app.command()
 def restart(which: WhichJob = "both") -> None:
-    """End cleanly and start again what runs; after an update or a changed setting.
-
-    All have ended before the first starts: a new version may migrate what an older one reads.
-    """
+    """End cleanly and start again what runs; after an update or a changed setting."""
     supervisor = find_supervisor()
     running = [job for job in _jobs(which) if supervisor.state(job).running]
-    for job in running:
+    for job in running:  # all, before the first starts: it may migrate what an older one reads
         supervisor.stop(job)
     for job in _jobs(which):
         if job in running:
