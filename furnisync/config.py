@@ -38,6 +38,8 @@ SIZES: tuple[ImageSize, ...] = (
 Mode = Literal["slow", "fast"]
 BuyerIds = Literal["keep", "hash", "drop"]
 
+OLDER_TOOL = "older-tool"
+"""Folder of a home where `import` keeps those old files whose names we need ourselves."""
 PORTS = range(1, 65_536)
 _ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[!-~]*)?")
 _PORT = re.compile(r"(?<=[^:]):(\d+)$")

@@ -9,11 +9,12 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from furnisync.errors import DatabaseFull, DatabaseOutdated, DatabaseUnusable, is_disk_full
+from furnisync.migration_backup import backed_up, remove_older
 from furnisync.sqlite_connection import connect_to_read, connect_to_write
 
 log = logging.getLogger("furnisync.database")
@@ -51,6 +52,8 @@ def open_database(
 ) -> sqlite3.Connection:
     """Open a database for writing, create it where there is none, bring it to the newest version.
 
+    What is of an older version is copied beside first (`migration_backup.py`).
+
     Every commit is on the disk when it returns (WAL with synchronous=FULL): a power cut loses
     nothing that was committed.
 
@@ -74,7 +77,7 @@ def open_database(
             connection.execute("PRAGMA synchronous = FULL")
             # What is deleted inside a page is overwritten; builds of SQLite differ in the default.
             connection.execute("PRAGMA secure_delete = FAST")
-            _migrate(connection, application_id, migrations)
+            _migrate(connection, path, application_id, migrations)
             _make_private(path)
         except BaseException:
             connection.close()
@@ -82,7 +85,9 @@ def open_database(
         return connection
 
 
-def open_reader(path: Path, application_id: int, version: int | None = None) -> sqlite3.Connection:
+def open_reader(
+    path: Path, application_id: int, newest: int, *, oldest: int = 0
+) -> sqlite3.Connection:
     """Open an existing database read-only; never blocks a writer and is never blocked.
 
     Works on a read-only file system too, and leaves nothing behind (see `sqlite_connection`).
@@ -91,7 +96,8 @@ def open_reader(path: Path, application_id: int, version: int | None = None) -> 
     Args:
         path: the file.
         application_id: as for `open_database`.
-        version: the only one that the caller can read; None for any.
+        newest: the newest version that this program knows.
+        oldest: the oldest that the caller can read.
 
     Raises:
         DatabaseUnusable: missing, damaged, another program's file, or of a newer version.
@@ -102,8 +108,7 @@ def open_reader(path: Path, application_id: int, version: int | None = None) -> 
         connection = connect_to_read(path)
         try:
             _check_owner(connection, path, application_id)
-            if version is not None:
-                _check_version(connection, path, version, oldest=version)
+            _check_version(connection, path, newest, oldest)
         except BaseException:
             connection.close()
             raise
@@ -200,25 +205,36 @@ def _check_version(connection: sqlite3.Connection, path: Path, known: int, oldes
             f"{path} is of version {version}, this program knows {known}: update furnisync."
         )
     if version < oldest:
-        raise DatabaseOutdated(f"{path} is of an older version: run a sync to renew it.")
+        raise DatabaseOutdated(
+            f"{path} is of an older version: run a sync to renew it, or"
+            " `furnisync service restart` where a service runs it."
+        )
 
 
 def _migrate(
-    connection: sqlite3.Connection, application_id: int, migrations: Sequence[Migration]
+    connection: sqlite3.Connection,
+    path: Path,
+    application_id: int,
+    migrations: Sequence[Migration],
 ) -> None:
-    while True:
-        with transaction(connection):
-            version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == len(migrations):
-                return
-            step = migrations[version]
+    """All steps or none, after a copy; the write lock is held from before the copy to the end."""
+    newest = len(migrations)
+    with ExitStack() as stack, transaction(connection):
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == newest:
+            return
+        if version > 0:
+            stack.enter_context(backed_up(path, version, newest))
+        for step in migrations[version:]:
             if callable(step):
                 step(connection)
             else:
                 for statement in _statements(step):
                     connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {version + 1}")
-            connection.execute(f"PRAGMA application_id = {application_id}")
+        connection.execute(f"PRAGMA user_version = {newest}")
+        connection.execute(f"PRAGMA application_id = {application_id}")
+    if version > 0:
+        remove_older(path, application_id, version)
 
 
 def _statements(script: str) -> Iterator[str]:

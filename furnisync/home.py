@@ -3,6 +3,7 @@
 import os
 from importlib.resources import files as resources
 
+from furnisync import durable
 from furnisync.config import HomeFiles
 from furnisync.errors import ConfigError, NoRoom, is_disk_full
 
@@ -21,9 +22,9 @@ def prepare_home(files: HomeFiles) -> None:
         probe.touch()
         probe.unlink()
         if not files.settings.exists():
-            template = resources("furnisync").joinpath("furnisync.toml")
-            files.settings.touch(0o600)  # `urls` of [notices] may hold passwords
-            files.settings.write_bytes(template.read_bytes())
+            template = resources("furnisync").joinpath("furnisync.toml").read_bytes()
+            # `urls` of [notices] may hold passwords.
+            durable.create(files.settings, template, durable.PRIVATE)
     except OSError as error:
         raise (NoRoom if is_disk_full(error) else ConfigError)(
             f"FURNISYNC_HOME is {home}, where nothing can be written ({error.strerror}):"

@@ -64,8 +64,8 @@ def single_instance(path: Path, job: str) -> Iterator[None]:
 
 def _already_running(path: Path, job: str, pid: str) -> AlreadyRunning:
     return AlreadyRunning(
-        f"{job} already runs on {path.parent} (pid {pid}): stop it first,"
-        " or set FURNISYNC_HOME to another folder."
+        f"{job} already runs on {path.parent} (pid {pid}): stop it first, a service by"
+        " `furnisync service stop`, or set FURNISYNC_HOME to another folder."
     )
 
 

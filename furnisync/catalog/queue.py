@@ -35,11 +35,12 @@ Which = Literal["all", "primary"]
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """An image to fetch."""
+    """An image to fetch; `sha256` of the file that we hold of it, where we do."""
 
     listing_id: int
     image_id: int
     url: str
+    sha256: bytes | None = None
 
 
 class Fetched(msgspec.Struct, frozen=True):
@@ -98,7 +99,7 @@ def claim_images(
     """
     within = "" if scope is None else "AND listing_id IN (SELECT value FROM json_each(:scope))"
     rows = connection.execute(
-        "SELECT listing_id, image_id, url FROM images WHERE next_try IS NOT NULL"
+        "SELECT listing_id, image_id, url, sha256 FROM images WHERE next_try IS NOT NULL"
         f" AND next_try <= :now {within} ORDER BY next_try LIMIT :limit",
         {
             "now": now,

@@ -182,7 +182,7 @@ def read_catalog(path: Path) -> sqlite3.Connection:
     Raises:
         DatabaseUnusable: missing, or not ours.
     """
-    return open_reader(path, APPLICATION_ID, len(MIGRATIONS))
+    return open_reader(path, APPLICATION_ID, len(MIGRATIONS), oldest=len(MIGRATIONS))
 
 
 def get_meta(connection: sqlite3.Connection, key: str) -> str | None:

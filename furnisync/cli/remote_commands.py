@@ -76,7 +76,10 @@ def update(context: typer.Context, folder: Folder = DEFAULT_FOLDER, python: Pyth
     host = _host(context, folder)
     host.run("look for furnisync", host.inside("true"))
     _install(host, python)
-    script = _furnisync(host, "service restart 2>&1 || echo 'No service was restarted.'")
+    script = host.inside(
+        f"if {FURNISYNC} service status >/dev/null; then {FURNISYNC} service restart;"
+        " else echo 'No service was restarted.'; fi"
+    )
     say(host.run("restart the services", script).strip())
 
 

@@ -142,12 +142,14 @@ def stop(which: WhichJob = "both") -> None:
 def restart(which: WhichJob = "both") -> None:
     """End cleanly and start again what runs; after an update or a changed setting."""
     supervisor = find_supervisor()
-    for job in _jobs(which):
-        if not supervisor.state(job).running:
-            say(f"{job}: does not run as a service")
-            continue
+    running = [job for job in _jobs(which) if supervisor.state(job).running]
+    for job in running:  # all, before the first starts: it may migrate what an older one reads
         supervisor.stop(job)
-        _start(supervisor, job)
+    for job in _jobs(which):
+        if job in running:
+            _start(supervisor, job)
+        else:
+            say(f"{job}: does not run as a service")
 
 
 @service_app.command()

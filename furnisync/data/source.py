@@ -130,7 +130,7 @@ def _entries(path: Path, file: object) -> Iterator[tuple[str, int | None]]:
         if not isinstance(entry, dict) or not isinstance(entry.get("images"), list):
             raise ConfigError(
                 f"{path} is in the form of an older tool (listing {listing_id}): run"
-                " sync_images.py, which finds these shops and writes the present form."
+                f" `furnisync import {path.parent}` first, which takes these shops over."
             )
         shop_id = entry.get("shop_id")
         yield listing_id, shop_id if isinstance(shop_id, int) else None

@@ -17,7 +17,7 @@ from furnisync.etsy.pacing import (
     spent_until,
     wants_call,
 )
-from furnisync.etsy.quota_file import APPLICATION_ID, Damaged, load_facts, load_key
+from furnisync.etsy.quota_file import APPLICATION_ID, MIGRATIONS, Damaged, load_facts, load_key
 from furnisync.etsy.quota_state import BUCKET_S, DAY_S, Facts, Key, Moment, Program
 
 HOUR_S = 3600.0
@@ -140,7 +140,7 @@ def read_state(path: Path, key_id: str | None, clock: Clock) -> QuotaState | Non
         clock: wall and monotonic time.
     """
     try:
-        connection = open_reader(path, APPLICATION_ID)
+        connection = open_reader(path, APPLICATION_ID, len(MIGRATIONS))
     except DatabaseUnusable:
         return None
     try:

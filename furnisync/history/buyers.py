@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from furnisync import durable
 from furnisync.config import BuyerIds
 from furnisync.errors import ConfigError
 from furnisync.history.fields import Object, as_id
-from furnisync.instance import exclusive
 
 FIELD: Final = "buyer_user_id"
 KEY_BYTES: Final = 32
@@ -85,7 +85,8 @@ def read_buyers(path: Path, policy: BuyerIds, *, make_key: bool = False) -> Buye
     """
     try:
         if (policy == "hash" or make_key) and not path.exists():
-            _make_key(path)
+            # Another process may do so at the same time: the first key stays.
+            durable.create(path, os.urandom(KEY_BYTES), durable.PRIVATE)
         key = path.read_bytes() if path.exists() else None
     except OSError as error:
         raise ConfigError(
@@ -97,18 +98,3 @@ def read_buyers(path: Path, policy: BuyerIds, *, make_key: bool = False) -> Buye
             " backup, or delete it and accept that older hashes stand for themselves."
         )
     return Buyers(policy, key)
-
-
-def _make_key(path: Path) -> None:
-    """Write a new key, whole or not at all; another process may do so at the same time."""
-    part = path.with_name(f"{path.name}.part")
-    with exclusive(path.with_name(f"{path.name}.lock")):
-        if path.exists():
-            return  # never takes the place of another's key
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            os.write(descriptor, os.urandom(KEY_BYTES))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        part.replace(path)

@@ -201,7 +201,7 @@ def open_history(path: Path, selection: Selection) -> sqlite3.Connection:
             changed by hand; the file is left as it was.
     """
     if path.exists() and path.stat().st_size > 0:
-        reader = open_reader(path, APPLICATION_ID)
+        reader = open_reader(path, APPLICATION_ID, len(MIGRATIONS))
         try:
             _check_tables(reader, path)
         finally:
@@ -224,7 +224,7 @@ def open_history_reader(path: Path) -> sqlite3.Connection:
     Raises:
         DatabaseUnusable: missing, damaged, or another program's file.
     """
-    return open_reader(path, APPLICATION_ID)
+    return open_reader(path, APPLICATION_ID, len(MIGRATIONS))
 
 
 def stored_columns(connection: sqlite3.Connection, table: str) -> dict[str, str]:

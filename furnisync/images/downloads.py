@@ -131,7 +131,7 @@ class DownloadWorker(threading.Thread):
 
     def _job(self, claim: Claim) -> ImageJob:
         url = url_of_size(claim.url, self._settings.size)
-        return ImageJob(claim.listing_id, claim.image_id, url)
+        return ImageJob(claim.listing_id, claim.image_id, url, claim.sha256)
 
     def _commit(self, outcomes: list[Outcome]) -> None:
         """Hand outcomes to the writer; those that failed for our own disk stay as they were."""

@@ -12,11 +12,17 @@ we do not ask; another try soon would end the same. `failed`: worth another try.
 
 
 class ImageJob(msgspec.Struct, frozen=True):
-    """One image to fetch; `url` is already of the wanted size."""
+    """One image to fetch.
+
+    Attributes:
+        url: already of the wanted size.
+        held: sha256 of the file that it takes the place of; None where we hold none.
+    """
 
     listing_id: int
     image_id: int
     url: str
+    held: bytes | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):

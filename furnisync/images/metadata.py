@@ -1,12 +1,24 @@
 """`image_metadata.json`: all listings with their images, for people and other programs.
 
 Written whole beside the old one and renamed over it, one listing at a time, so that memory does not
-grow with the dataset. Never the state that we work from.
+grow with the dataset. Never the state that we work from, and never written over a file that we did
+not write last (`owned.py`): that one is kept beside.
 """
 
+import logging
 import os
 import sqlite3
 from pathlib import Path
+from typing import Final
+
+from furnisync import owned
+from furnisync.config import OLDER_TOOL
+from furnisync.errors import ConfigError
+
+log = logging.getLogger("furnisync.images")
+
+_EMPTY_BYTES: Final = 64
+"""A file of `{}` is not longer than this, with any blanks."""
 
 _ENTRIES = """
 SELECT '"' || listing_id || '": ' || json_object('shop_id', shop_id, 'images', json((
@@ -35,19 +47,42 @@ def write_metadata(connection: sqlite3.Connection, path: Path, folder: str) -> i
     Raises:
         OSError: the disk is full or cannot be written; the old file stays.
     """
-    beside = path.with_name(f".{path.name}.part")
     written = 0
-    try:
-        with beside.open("wb", buffering=1 << 20) as file:
-            file.write(b"{")
-            for (entry,) in connection.execute(_ENTRIES, {"folder": folder}):
-                file.write(b",\n" if written else b"\n")
-                file.write(entry.encode())
-                written += 1
-            file.write(b"\n}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with owned.replacing(path, kept_in=path.parent / OLDER_TOOL / path.name) as file:
+        file.write(b"{")
+        for (entry,) in connection.execute(_ENTRIES, {"folder": folder}):
+            file.write(b",\n" if written else b"\n")
+            file.write(entry.encode())
+            written += 1
+        file.write(b"\n}\n")
     return written
+
+
+def guard_metadata(connection: sqlite3.Connection, path: Path) -> None:
+    """Before a run on an empty catalogue: nothing that only the file still knows is lost.
+
+    A file of ours is what is left of a catalogue that was lost: it is kept beside, and told.
+
+    Args:
+        connection: of the catalogue.
+        path: the file.
+
+    Raises:
+        ConfigError: the file is another program's, and was not imported.
+    """
+    known = connection.execute("SELECT EXISTS (SELECT 1 FROM listings)").fetchone()[0]
+    if known or not os.path.lexists(path) or _says_nothing(path):
+        return
+    if not owned.is_ours(path):
+        raise ConfigError(
+            f"{path} is of another program, and the catalogue is empty: run `furnisync import"
+            f" {path.parent}` first, or move the file away."
+        )
+    kept = owned.keep(path, "tells of listings that the catalogue does not know any more")
+    log.warning("`furnisync import --metadata %s` takes over what it tells", kept)
+
+
+def _says_nothing(path: Path) -> bool:
+    if path.stat().st_size > _EMPTY_BYTES:
+        return False
+    return b"".join(path.read_bytes().split()) in (b"", b"{}")

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Collection, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from furnisync import durable
 from furnisync.errors import ConfigError
 from furnisync.etsy.taxonomy import Tree
 from furnisync.images.cuts import open_ends
@@ -51,8 +51,7 @@ def ship_plan(path: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    if not path.exists():
-        path.write_bytes(_shipped())
+    durable.create(path, _shipped())
 
 
 def _shipped() -> bytes:
@@ -93,22 +92,27 @@ def load_plan(path: Path, tree: Tree | None, dropped: Collection[int] = frozense
     return CrawlPlan(taxonomies)
 
 
-def _document(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> bytes:
     try:
-        document = json.loads(path.read_bytes() if path.exists() else _shipped())
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(
-            f"{path} is not JSON ({error}): mend it, or delete it for the plan that ships."
-        ) from error
+        return path.read_bytes() if path.exists() else _shipped()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}).") from error
+
+
+def _document(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{path} is not JSON ({error}): repair it, or delete it for the plan that ships."
+        ) from error
     if not isinstance(document, dict) or not isinstance(document.get("taxonomies"), list):
         raise ConfigError(f'{path}: it must be an object with a list named "taxonomies".')
     return document
 
 
 def _entries(path: Path) -> list[Any]:
-    entries: list[Any] = _document(path)["taxonomies"]
+    entries: list[Any] = _document(path, _read(path))["taxonomies"]
     if not entries:
         raise ConfigError(f'{path}: "taxonomies" is empty: name at least one, such as 967.')
     return entries
@@ -173,18 +177,23 @@ def save_merged(path: Path, taxonomy_id: int, dropped: Collection[float]) -> Non
 
 
 def _save(path: Path, taxonomy_id: int, change: Callable[[set[float]], Collection[float]]) -> None:
-    document = _document(path)
-    for place, entry in enumerate(document["taxonomies"], start=1):
-        if isinstance(entry, dict) and entry.get("id") == taxonomy_id:
-            breaks = sorted(change(set(_entry(path, place, entry).price_breaks)))
-            entry["price_breaks"] = [int(one) if one == int(one) else one for one in breaks]
-    beside = path.with_suffix(".json.part")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            json.dump(document, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    """Change what the file says at the moment of the rename: an edit meanwhile is read again."""
+    path = path.resolve()  # a link stays one
+    unchanged = False
+    while not unchanged:
+        before = _read(path)
+        document = _document(path, before)
+        for place, entry in enumerate(document["taxonomies"], start=1):
+            if isinstance(entry, dict) and entry.get("id") == taxonomy_id:
+                breaks = sorted(change(set(_entry(path, place, entry).price_breaks)))
+                entry["price_breaks"] = [int(one) if one == int(one) else one for one in breaks]
+        content = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+        def place_if_unchanged(part: Path, to: Path, before: bytes = before) -> None:
+            nonlocal unchanged
+            unchanged = _read(to) == before
+            if unchanged:
+                durable.put(part, to)
+
+        with durable.replacing(path, place=place_if_unchanged) as file:
+            file.write(content.encode())

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -68,6 +69,7 @@ class Reporter:
         self._metadata_due = time.monotonic() + settings.images.metadata_every_s
         self._metadata_took_s = 0.0
         self._metadata_version: int | None = None
+        self._metadata_writing = threading.Lock()
 
     async def run(self) -> None:
         """Look and tell until cancelled.
@@ -137,6 +139,10 @@ class Reporter:
 
     def _write_metadata(self) -> None:
         """Write the file if the catalogue changed since; a full disk leaves the old one."""
+        with self._metadata_writing:  # a cancelled `run` leaves its thread at work
+            self._write_metadata_alone()
+
+    def _write_metadata_alone(self) -> None:
         began = time.monotonic()
         rest_s = METADATA_REST * self._metadata_took_s
         self._metadata_due = began + max(self._settings.images.metadata_every_s, rest_s)

@@ -7,12 +7,13 @@ never of anything that a response said.
 What a crash can leave: a file under its final name is whole, as it is written elsewhere first and
 `os.replace` is atomic. That holds against `kill -9` at any instant. There is no fsync for each
 file: 0.5 ms instead of 0.1 for each image, to guard against power cuts only. After an unclean end
-the files of the last minutes are to be held against their rows (size, sha256) by whoever owns the
+the files of the last minutes are to be compared with their rows (size, sha256) by whoever owns the
 rows.
 """
 
 import contextlib
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from itertools import count
@@ -21,7 +22,9 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
+from furnisync import owned
 from furnisync.errors import Transient
+from furnisync.images.picture import NotAnImage, inspect_image
 
 __all__ = [
     "DISK_FULL",
@@ -45,6 +48,7 @@ STORE_TROUBLE = (DISK_FULL, NOT_WRITTEN)
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _PARTIAL = ".partial"
+_ANY_PIXELS = 10**12
 
 
 class NotStored(Transient):
@@ -60,8 +64,23 @@ class StoredFile(msgspec.Struct, frozen=True):
 class Store(Protocol):
     """Keeps whole image files under names of its own."""
 
-    def put(self, listing_id: int, image_id: int, extension: str, body: bytes) -> str:
+    def put(
+        self,
+        listing_id: int,
+        image_id: int,
+        extension: str,
+        body: bytes,
+        held: bytes | None = None,
+    ) -> str:
         """Keep a body, whole or not at all, in place of an older one of the same image.
+
+        Args:
+            listing_id: of the image.
+            image_id: likewise.
+            extension: of `EXTENSIONS`.
+            body: the file.
+            held: sha256 of the file whose place it takes. Another whole picture under its name is
+                not ours and is not lost.
 
         Returns:
             The file's name, relative to the store's root.
@@ -100,8 +119,17 @@ class FolderStore:
         self._ready: set[str] = set()
         self._numbers = count()
 
-    def put(self, listing_id: int, image_id: int, extension: str, body: bytes) -> str:
+    def put(
+        self,
+        listing_id: int,
+        image_id: int,
+        extension: str,
+        body: bytes,
+        held: bytes | None = None,
+    ) -> str:
         """Keep a body, whole or not at all, in place of an older one of the same image.
+
+        A whole picture that is neither is kept beside under another name, and that is told.
 
         Returns:
             The file's name, relative to the root, with `/`.
@@ -116,6 +144,7 @@ class FolderStore:
         stem = f"{folder}/{listing_id}_{image_id}"
         try:
             self._prepare(folder)
+            self.spare_foreign(f"{stem}.{extension}", body, held)
             try:
                 self._write(f"{stem}.{extension}", body)
             except FileNotFoundError:
@@ -123,7 +152,7 @@ class FolderStore:
                 self._ready.clear()
                 self._prepare(folder)
                 self._write(f"{stem}.{extension}", body)
-            self._remove_others(stem, extension)
+            self._remove_others(stem, extension, held)
         except OSError as error:
             raise _not_stored(error) from error
         return f"{stem}.{extension}"
@@ -189,13 +218,32 @@ class FolderStore:
                 os.unlink(partial)  # noqa: PTH108 - as above
             raise
 
-    def _remove_others(self, stem: str, extension: str) -> None:
+    def spare_foreign(self, name: str, body: bytes, held: bytes | None = None) -> None:
+        """Before `name` is given to `body`: keep beside a whole picture that is not ours.
+
+        One that is not whole is what a run left that ended badly.
+
+        Raises:
+            OSError: it cannot be read or renamed.
+        """
+        path = f"{self._root}/{name}"
+        # `access` answers "no" without an exception: 0.5 us instead of 2.
+        if not os.access(path, os.F_OK):
+            return
+        there = Path(path).read_bytes()
+        if there == body or hashlib.sha256(there).digest() == held:
+            return
+        with contextlib.suppress(NotAnImage):
+            inspect_image(there, _ANY_PIXELS)
+            owned.keep(Path(path))
+
+    def _remove_others(self, stem: str, extension: str, held: bytes | None) -> None:
         """An image that changed its format: the old file goes once the new one is whole."""
         for other in EXTENSIONS:
             if other == extension:
                 continue
             path = f"{self._root}/{stem}.{other}"
-            # `access` answers "no" without an exception: 0.5 us instead of 2.
+            self.spare_foreign(f"{stem}.{other}", b"", held)
             if os.access(path, os.F_OK):
                 os.unlink(path)  # noqa: PTH108 - hot path, str only
 

@@ -25,6 +25,7 @@ from furnisync.etsy.client import EtsyClient
 from furnisync.images.discovery import DAY_S, Discovery, Scope, reset_shops
 from furnisync.images.download import Downloader, DownloadLimits
 from furnisync.images.downloads import DownloadWorker
+from furnisync.images.metadata import guard_metadata
 from furnisync.images.plan_file import load_plan, ship_plan
 from furnisync.images.recheck import mark_ended, mark_running, recheck_recent
 from furnisync.images.reporting import Reporter, Show
@@ -100,6 +101,7 @@ class ImageSync:
             async with AsyncExitStack() as stack:
                 writer = Writer(open_catalog(self._files.catalog), "catalogue")
                 stack.callback(writer.close)
+                await writer.run(guard_metadata, self._files.metadata)
                 clean = await self._prepare(writer)
                 reader = stack.enter_context(closing(read_catalog(self._files.catalog)))
                 client = await stack.enter_async_context(

@@ -67,7 +67,7 @@ def _keep(job: ImageJob, body: bytes, store: Store, limits: DownloadLimits) -> O
         return Outcome(job, "failed", "empty body")
     try:
         picture = inspect_image(body, limits.max_pixels)
-        file = store.put(job.listing_id, job.image_id, picture.extension, body)
+        file = store.put(job.listing_id, job.image_id, picture.extension, body, job.held)
     except NotAnImage as error:
         return Outcome(job, "failed" if error.truncated else "bad", error.reason)
     except NotStored as error:

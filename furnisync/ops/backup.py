@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from furnisync import durable
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles
 from furnisync.errors import AlreadyRunning, FurnisyncError
@@ -29,7 +30,6 @@ from furnisync.ops.backup_set import (
     make_copies,
     named_at,
     sources_of,
-    write_durably,
 )
 from furnisync.ops.backup_target import Target, open_target, whole_backups
 
@@ -114,7 +114,8 @@ def _make(files: HomeFiles, address: str, keep: Keep, at: int, tell: Tell) -> Ma
         with target.staging(name) as staged:
             copies = make_copies(sources, staged, tell)
             manifest = Manifest(at, str(files.home), files.test, copies)
-            write_durably(staged / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
+            note = msgspec.json.format(msgspec.json.encode(manifest))
+            durable.write(staged / MANIFEST, note, durable.PRIVATE)
             tell(f"bringing it to {address}", 0, 1)
             target.publish(staged, name)
             removed = _prune(target, files, keep, at)
@@ -128,7 +129,7 @@ def _prune(target: Target, files: HomeFiles, keep: Keep, now: int) -> tuple[str,
     doomed = [name for name in whole if name not in kept]
     for name in target.names():
         made_at = named_at(name, test=files.test)
-        if made_at is not None and made_at < now - DAY_S and target.manifest(name) is None:
+        if made_at is not None and made_at < now - DAY_S and target.is_broken_off(name):
             doomed.append(name)
     for name in doomed:
         target.remove(name)
@@ -171,13 +172,13 @@ def _note(files: HomeFiles, last: LastBackup) -> None:
         last = msgspec.structs.replace(last, last_good=before.last_good)
     path, content = _note_file(files), msgspec.json.encode(last)
     try:
-        write_durably(path, content)
+        durable.write(path, content, durable.PRIVATE)
     except OSError:
         # No room for a line: an older note must not say that all is well, and its room will do.
         # On a read-only file system there is neither; the backup's own error is told anyway.
         with suppress(OSError):
             path.unlink(missing_ok=True)
-            write_durably(path, content)
+            durable.write(path, content, durable.PRIVATE)
 
 
 def read_last_backup(files: HomeFiles) -> LastBackup | None:

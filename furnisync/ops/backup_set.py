@@ -116,7 +116,7 @@ def make_copies(sources: dict[Role, Path], folder: Path, tell: Tell) -> tuple[Co
     try:
         for role, path in sources.items():
             if role in APPLICATIONS:
-                readers[role] = open_reader(path, APPLICATIONS[role][0])
+                readers[role] = open_reader(path, *APPLICATIONS[role])
                 readers[role].execute("BEGIN")
                 readers[role].execute("SELECT count(*) FROM sqlite_schema").fetchone()
         copies = [_copy_database(role, reader, folder, tell) for role, reader in readers.items()]
@@ -230,27 +230,6 @@ def digest(path: Path) -> str:
     """Sha256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a small file, onto the disk, whole or not at all."""
-    beside = path.with_name(f".{path.name}.part")
-    with beside.open("wb") as file:
-        os.fchmod(file.fileno(), 0o600)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_manifest(content: bytes) -> Manifest | None:

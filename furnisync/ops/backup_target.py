@@ -6,12 +6,12 @@ what was broken off has none and is no backup.
 
 import contextlib
 import importlib
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from furnisync.durable import scratch_folder, sync_folder
 from furnisync.errors import ConfigError
 from furnisync.instance import single_instance
 from furnisync.ops.backup_set import (
@@ -21,7 +21,6 @@ from furnisync.ops.backup_set import (
     Manifest,
     named_at,
     read_manifest,
-    sync_folder,
 )
 
 _PART: Final = ".part"
@@ -43,7 +42,11 @@ class Target(Protocol):
         ...
 
     def manifest(self, name: str) -> Manifest | None:
-        """What a backup says of itself; None where it is none."""
+        """What a backup says of itself; None where it is none, or of a form we do not know."""
+        ...
+
+    def is_broken_off(self, name: str) -> bool:
+        """Whether what stands there never became a backup; one of a newer program is none."""
         ...
 
     def fetch(self, name: str, file: str, to: Path) -> Path:
@@ -113,6 +116,10 @@ class FolderTarget:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def is_broken_off(self, name: str) -> bool:
+        """Whether `backup.json` is missing, which is written last."""
+        return not (self._folder / name / MANIFEST).exists()
+
     def fetch(self, name: str, file: str, to: Path) -> Path:  # noqa: ARG002 - it is here already
         """Where it lies."""
         return self._folder / name / file
@@ -170,16 +177,15 @@ class UrlTarget:
     @contextmanager
     def staging(self, name: str) -> Iterator[Path]:
         """A folder in the home; the caller holds the home's lock."""
-        shutil.rmtree(self._staging, ignore_errors=True)
-        staged = self._staging / name
-        staged.mkdir(parents=True, mode=0o700)
-        try:
+        with scratch_folder(self._staging) as folder:
+            staged = folder / name
+            staged.mkdir(mode=0o700)
             yield staged
-        finally:
-            shutil.rmtree(self._staging, ignore_errors=True)
 
     def publish(self, folder: Path, name: str) -> None:
         """Upload, look whether all of it came, then the one file that makes it a backup."""
+        if name in self.names():
+            raise BackupFailed(f"{self.shown(name)} is there already: run the backup again.")
         with self._translated("written"):
             self._files.makedirs(f"{self._root}/{name}", exist_ok=True)
             files = sorted(folder.iterdir(), key=lambda path: path.name == MANIFEST)
@@ -203,6 +209,11 @@ class UrlTarget:
         with self._translated("read"):
             path = f"{self._root}/{name}/{MANIFEST}"
             return read_manifest(self._files.cat_file(path)) if self._files.exists(path) else None
+
+    def is_broken_off(self, name: str) -> bool:
+        """Whether `backup.json` is missing, which is uploaded last."""
+        with self._translated("read"):
+            return not self._files.exists(f"{self._root}/{name}/{MANIFEST}")
 
     def fetch(self, name: str, file: str, to: Path) -> Path:
         """Download."""

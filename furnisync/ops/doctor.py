@@ -162,7 +162,7 @@ def _check_database(path: Path, mark: int, known: int) -> Check:
     if not path.exists():
         return Check(path.name, "ok", "not there yet: the first sync makes it")
     try:
-        with closing(open_reader(path, mark)) as found:
+        with closing(open_reader(path, mark, sys.maxsize)) as found:
             version: int = found.execute("PRAGMA user_version").fetchone()[0]
     except DatabaseUnusable as error:
         remedy = "Restore it with `furnisync restore`, or move it away to begin anew."

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from furnisync import owned
 from furnisync.errors import UserError
 from furnisync.ops.service import (
     STOP_TIMEOUT_S,
@@ -97,7 +98,7 @@ class Launchd:
     def uninstall(self, job: Job) -> None:
         """Unload the agent and take its file away."""
         self.stop(job)
-        self.unit(job).unlink(missing_ok=True)
+        owned.remove(self.unit(job))
 
     def start(self, job: Job) -> None:
         """Load the agent, which starts it; afresh where it is loaded and has ended.

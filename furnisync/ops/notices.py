@@ -16,6 +16,7 @@ from typing import BinaryIO, Final
 
 import msgspec
 
+from furnisync import owned
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles, Settings
 from furnisync.instance import exclusive
@@ -27,6 +28,8 @@ log = logging.getLogger("furnisync")
 RETRY_S: Final = 3600.0
 WEEK_S: Final = 7 * DAY_S
 DIGEST: Final = "digest"
+_HEAD: Final = b'{"told":'
+"""How the file begins, torn or not."""
 
 HEADS: Final = {
     "key-refused": "the API key was refused",
@@ -88,12 +91,17 @@ def _put(file: BinaryIO, content: bytes) -> None:
 
 
 def _read(files: HomeFiles) -> Memory:
+    content = b""
     try:
-        return msgspec.json.decode(files.notices.read_bytes(), type=Memory)
+        content = files.notices.read_bytes()
+        return msgspec.json.decode(content, type=Memory)
     except FileNotFoundError:
         return Memory()
     except msgspec.DecodeError as error:
-        log.warning("%s is damaged and begun anew: %s", files.notices, error)
+        if content and not content.startswith(_HEAD):
+            owned.keep(files.notices, "is no memory of what was told")
+        else:  # torn: its room may be all that there is
+            log.warning("%s is damaged and begun anew: %s", files.notices, error)
         return Memory()
 
 

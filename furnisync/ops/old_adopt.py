@@ -192,7 +192,7 @@ class Adopter:
             self._copy(file.listing_id, image_id, picture, body)
             return None
         try:
-            self._link(source, name)
+            self._link(source, name, body)
         except OSError as error:
             if error.errno not in _NO_LINKS or self._adopt != "move":
                 raise _cannot(error, source) from error
@@ -201,7 +201,7 @@ class Adopter:
         # A symbolic link is somebody's arrangement: what it points to stays.
         return file.path if self._adopt == "move" and source == file.path else None
 
-    def _link(self, source: str, name: str) -> None:
+    def _link(self, source: str, name: str, body: bytes) -> None:
         final = f"{self._root}/{name}"
         self._make_folder(os.path.dirname(final))  # noqa: PTH120 - hot path, str only
         try:
@@ -209,6 +209,7 @@ class Adopter:
         except FileExistsError:
             # No row knows that file: a run was killed before its commit, this one or a download's.
             if not os.path.samefile(source, final):  # noqa: PTH121 - as above
+                self._store.spare_foreign(name, body)
                 beside = f"{final}.linking"
                 Path(beside).unlink(missing_ok=True)
                 os.link(source, beside)

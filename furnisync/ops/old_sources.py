@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +10,8 @@ from typing import Any, Final
 import ijson
 import msgspec
 
-from furnisync.config import HomeFiles, ImageSize
+from furnisync import durable
+from furnisync.config import OLDER_TOOL, HomeFiles, ImageSize
 from furnisync.errors import ConfigError
 from furnisync.history.fields import as_id
 from furnisync.history.schema import APPLICATION_ID
@@ -21,8 +21,6 @@ from furnisync.ops.takeover_report import Report
 
 log = logging.getLogger("furnisync.import")
 
-SET_ASIDE: Final = "older-tool"
-"""Folder of the home for those old files whose names we need ourselves."""
 _DATABASE_PLACES: Final = ("", "data/db")
 _MARK: Final = b"\xef\xbb\xbf"
 """Byte order mark, as some editors put it."""
@@ -53,7 +51,7 @@ def find_sources(folder: Path, files: HomeFiles, *, dry: bool) -> Sources:
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder: name the one that the older tool worked in.")
-    aside = files.home / SET_ASIDE
+    aside = files.home / OLDER_TOOL
     at_home = folder.resolve() == files.home
     if at_home and not dry:
         _set_aside(files, aside)
@@ -95,16 +93,17 @@ def _set_aside(files: HomeFiles, aside: Path) -> None:
         try:
             os.link(files.metadata, aside / files.metadata.name)
         except OSError:
-            shutil.copy2(files.metadata, aside / files.metadata.name)
+            durable.copy(files.metadata, aside / files.metadata.name)
     old = files.history
     wal = old.with_name(f"{old.name}-wal")
     if (old.is_file() and not is_ours(old)) or (wal.exists() and not old.exists()):
         aside.mkdir(exist_ok=True)
-        if (aside / old.name).exists() and old.exists():
-            raise ConfigError(
-                f"{old} and {aside / old.name} are both of the older tool: move one of them away,"
-                " or import it by itself with --history."
-            )
+        for name in (f"{old.name}-wal", old.name):
+            if (aside / name).exists() and (path := old.with_name(name)).exists():
+                raise ConfigError(
+                    f"{path} and {aside / name} are both of the older tool: move one of them away,"
+                    " or import it by itself with --history."
+                )
         # The log first: a database that was left without it would be taken for whole.
         for name in (f"{old.name}-wal", f"{old.name}-shm", old.name):
             if (path := old.with_name(name)).exists():

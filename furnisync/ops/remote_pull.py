@@ -14,10 +14,13 @@ from pathlib import Path
 
 import msgspec
 
+from furnisync import owned
 from furnisync.config import HomeFiles
 from furnisync.errors import UserError
+from furnisync.instance import holder
 from furnisync.ops.remote_host import RemoteHost, StepFailed
 from furnisync.ops.remote_snapshot import Snapshot, Snapshots, pulled_files
+from furnisync.ops.service import JOBS, TITLES
 
 CHUNK_BYTES = 1 << 20
 
@@ -33,10 +36,11 @@ def pull(host: RemoteHost, folder: Path, told: Told) -> list[Path]:
 
     Raises:
         StepFailed: what arrived is kept; the same call goes on from there.
-        UserError: a full or unwritable disk.
+        UserError: a full or unwritable disk, or a sync runs in the folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _check_unused(folder)
         snapshots = _ask_for_snapshots(host, folder)
         pulled = [_pull_file(host, snapshots, file, folder, told) for file in snapshots.files]
     except OSError as error:
@@ -49,6 +53,16 @@ def pull(host: RemoteHost, folder: Path, told: Told) -> list[Path]:
     remove = f"rm -rf {shlex.quote(snapshots.folder)}"
     host.run("remove the copies there (all files are here)", remove)
     return pulled
+
+
+def _check_unused(folder: Path) -> None:
+    """A running sync must not lose its databases under its feet."""
+    for job in JOBS:
+        if (pid := holder(HomeFiles(folder).lock(job))) is not None:
+            raise UserError(
+                f"{TITLES[job].capitalize()} runs in {folder} (pid {pid}): name another folder with"
+                " --to."
+            )
 
 
 def _parts(folder: Path) -> list[Path]:
@@ -98,10 +112,7 @@ def _pull_file(
     if _digest(part) != file.sha256:
         part.unlink()
         raise StepFailed(f"{host.name}: {file.name} arrived changed: run the same command again.")
-    for beside in ("-wal", "-shm"):  # of the old file: SQLite would apply them to the new one
-        final.with_name(final.name + beside).unlink(missing_ok=True)
-    part.replace(final)
-    _sync_folder(folder)
+    owned.put(part, final, sha256=file.sha256)
     return final
 
 
@@ -134,11 +145,3 @@ def _fetch_rest(host: RemoteHost, path: str, file: Snapshot, part: Path, told: T
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

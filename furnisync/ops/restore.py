@@ -6,9 +6,7 @@ never empty: it is the old one until one rename makes it the new one.
 
 import contextlib
 import os
-import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from furnisync import durable
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles
 from furnisync.errors import ConfigError
@@ -29,7 +28,6 @@ from furnisync.ops.backup_set import (
     Tell,
     check_database,
     named_at,
-    sync_folder,
     unpack,
 )
 from furnisync.ops.backup_target import Target, open_target, whole_backups
@@ -64,7 +62,7 @@ def restore_backup(files: HomeFiles, address: str, clock: Clock, tell: Tell) -> 
             stack.enter_context(single_instance(files.lock(job), words))
         target, name, manifest = _find(files, address)
         try:
-            with _staging(files.home / STAGING) as staged:
+            with durable.scratch_folder(files.home / STAGING) as staged:
                 fetched = _fetch(target, name, manifest, staged, tell)
                 kept = _replace_all(files, fetched, int(clock.now()))
         except (OSError, sqlite3.DatabaseError) as error:
@@ -132,44 +130,34 @@ def _replace_all(files: HomeFiles, fetched: dict[Role, Path], now: int) -> tuple
     kept = []
     for role, whole in fetched.items():
         place = places[role]
-        if place.exists():
+        if os.path.lexists(place) or place.with_name(place.name + durable.LOG).exists():
             kept.append(_keep(place, stamp))
         # The log belongs to the database that was; the new one must not find it.
-        for ending in ("-wal", "-shm"):
+        for ending in (durable.LOG, durable.INDEX):
             place.with_name(place.name + ending).unlink(missing_ok=True)
-        whole.replace(place)
-        sync_folder(place.parent)
+        durable.put(whole, place)
     return tuple(kept)
 
 
 def _keep(place: Path, stamp: str) -> Path:
     """A second name for what is to be replaced, with all that stands in its log."""
+    log = place.with_name(place.name + durable.LOG)
     kept = place.with_name(f"{place.stem}.before-restore-{stamp}{place.suffix}")
     number = 1
-    while kept.exists():
+    while kept.exists() or kept.with_name(kept.name + durable.LOG).exists():
         number += 1
         kept = place.with_name(f"{place.stem}.before-restore-{stamp}-{number}{place.suffix}")
-    with (
-        contextlib.suppress(sqlite3.DatabaseError),  # a damaged one is kept as it is
-        contextlib.closing(sqlite3.connect(place)) as connection,
-    ):
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    try:
-        os.link(place, kept)
-    except OSError:  # a file system without hard links
-        shutil.copy2(place, kept)
-    log = place.with_name(f"{place.name}-wal")
+    if place.exists():
+        with (
+            contextlib.suppress(sqlite3.DatabaseError),  # a damaged one is kept as it is
+            contextlib.closing(sqlite3.connect(place)) as connection,
+        ):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        try:
+            os.link(place, kept)
+        except OSError:  # a file system without hard links
+            durable.copy(place, kept)
     if log.exists() and log.stat().st_size:
-        shutil.copy2(log, kept.with_name(f"{kept.name}-wal"))
+        durable.copy(log, kept.with_name(kept.name + durable.LOG))
+    durable.sync_folder(place.parent)
     return kept
-
-
-@contextlib.contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    """A folder in the home, on the file system of what it replaces."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -19,6 +19,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from furnisync import owned
 from furnisync.config import HomeFiles, read_environment
 from furnisync.errors import UserError
 from furnisync.instance import holder
@@ -240,11 +241,13 @@ def told(answer: subprocess.CompletedProcess[str]) -> str:
 
 
 def write_unit(path: Path, content: bytes) -> bool:
-    """Write a unit whole; whether it differs from what was there."""
+    """Write a unit whole; whether it differs from what was there.
+
+    One that somebody wrote or changed is kept beside, under a name that no system starts.
+    """
     if path.exists() and path.read_bytes() == content:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
+    with owned.replacing(path) as file:
+        file.write(content)
     return True

@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from furnisync import owned
 from furnisync.errors import UserError
 from furnisync.ops.service import (
     STOP_TIMEOUT_S,
@@ -120,7 +121,7 @@ class Systemd:
         if not self.unit(job).exists():
             return
         self._systemctl("disable", "--now", unit_name(job))
-        self.unit(job).unlink()
+        owned.remove(self.unit(job))
         self._systemctl("daemon-reload")
         ask_system("systemctl", "--user", "reset-failed", unit_name(job))
 

@@ -9,8 +9,6 @@ Every stage adds only what is missing, so that a second import changes nothing a
 finished by the same command. A rehearsal does all of it but the writing.
 """
 
-import contextlib
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -20,7 +18,8 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
-from furnisync.catalog.schema import open_catalog
+from furnisync import durable
+from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.catalog.takeover import take_shops
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles, ImageSize, Settings
@@ -110,7 +109,7 @@ class Takeover:
         with ExitStack() as stack:
             stack.enter_context(single_instance(self._files.lock("images"), "image sync"))
             stack.enter_context(single_instance(self._files.lock("data"), "data sync"))
-            scratch = stack.enter_context(_scratch(self._files.home / SCRATCH))
+            scratch = stack.enter_context(durable.scratch_folder(self._files.home / SCRATCH))
             database = None
             if sources.database is not None:
                 database = stack.enter_context(closing(OldDatabase(sources.database)))
@@ -138,7 +137,7 @@ class Takeover:
             return
         self._report.count("crawl plans")
         if not self._choices.dry:
-            shutil.copyfile(plan, self._files.plan)
+            durable.create(self._files.plan, plan.read_bytes())
 
     def _take_images(self, sources: Sources, database: OldDatabase | None, scratch: Path) -> None:
         with ExitStack() as stack:
@@ -151,7 +150,9 @@ class Takeover:
                 )
             files.index()
             path = self._files.catalog
-            if self._choices.dry and not path.exists():
+            if self._choices.dry and path.exists():
+                read_catalog(path).close()  # a rehearsal migrates nothing: an older one is refused
+            elif self._choices.dry:
                 path = scratch / path.name
             catalog = stack.enter_context(closing(open_catalog(path)))
             catalog.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
@@ -329,17 +330,6 @@ class Takeover:
                 connection.execute("ROLLBACK")
             raise
         connection.execute("ROLLBACK" if self._choices.dry else "COMMIT")
-
-
-@contextlib.contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder for lists that are of no use afterwards; what a killed import left there goes."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _chunks(items: Iterator[T]) -> Iterator[list[T]]:

@@ -6,15 +6,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from furnisync.errors import UserError
+from furnisync.errors import ConfigError, UserError
 
 _HELD_BACK = 1000
+_FIELDS = frozenset({"source", "entry", "what", "reason"})
+_LONGEST_LINE = 100_000
 
 
 class Report:
     """Counters, and one JSON object a line for each thing that was left out, with its reason.
 
-    The file is written anew by each import; it exists only where there is something to say.
+    The file is written anew by each import; it exists only where there is something to say. Only a
+    report of an earlier import makes room for it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,6 +28,10 @@ class Report:
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
+        if self.path.exists() and not _is_report(self.path):
+            raise ConfigError(
+                f"{self.path} holds something else than a report: name another place with --report."
+            )
         self.path.unlink(missing_ok=True)
         return self
 
@@ -61,3 +68,15 @@ class Report:
                 f"{self.path} cannot be written ({error.strerror}): free some disk, or name another"
                 " place with --report."
             ) from error
+
+
+def _is_report(path: Path) -> bool:
+    """Whether the first line is one of ours; an empty file is of a disk that was full."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        line = file.readline(_LONGEST_LINE)
+    try:
+        return not line or json.loads(line).keys() == _FIELDS
+    except (ValueError, AttributeError):
+        return False

@@ -1,13 +1,16 @@
 """Whole files under names of our own, or nothing."""
 
 import contextlib
+import hashlib
 import os
 import resource
 import shutil
 import subprocess
+from io import BytesIO
 
 import pytest
 from faulty_cdn import JPEG
+from PIL import Image
 
 from furnisync.clock import SystemClock
 from furnisync.images.download import download_batch
@@ -160,3 +163,37 @@ def test_full_disk_and_room_again(tiny_disk, limits, jobs):
     assert files(store.root) == done
     again = download_batch([outcome.job for outcome in full], store, limits(), SystemClock())
     assert {outcome.verdict for outcome in again} == {"done"}
+
+
+# -- what is not ours --------------------------------------------------------------------------
+
+
+def picture(colour, kind="JPEG"):
+    body = BytesIO()
+    Image.new("RGB", (60, 40), colour).save(body, kind)
+    return body.getvalue()
+
+
+RED, GREEN, BLUE = picture("red"), picture("green"), picture("blue")
+
+
+def test_a_whole_picture_under_our_name_that_is_not_ours_is_kept(store, caplog):
+    name = store.put(5, 6, "jpg", RED)
+    (store.root / name).write_bytes(GREEN)
+    (store.root / "005" / "5_6.png").write_bytes(png := picture("green", "PNG"))
+    store.put(5, 6, "jpg", BLUE, held=hashlib.sha256(RED).digest())
+    found = files(store.root)
+    assert found.pop(name) == BLUE
+    assert sorted(found.values()) == sorted([GREEN, png])
+    assert all(".kept-" in one for one in found)
+    assert caplog.text.count("kept as") == 2
+
+
+def test_the_file_that_we_hold_and_a_broken_one_make_room(store):
+    name = store.put(5, 6, "png", picture("red", "PNG"))
+    held = hashlib.sha256((store.root / name).read_bytes()).digest()
+    name = store.put(5, 6, "jpg", GREEN, held=held)
+    (store.root / name).write_bytes(GREEN[:-20])
+    store.put(5, 6, "jpg", BLUE)
+    store.put(5, 6, "jpg", BLUE)
+    assert files(store.root) == {name: BLUE}

@@ -122,9 +122,32 @@ def test_code_that_arrived_in_part_changes_nothing(box):
     assert REPEAT in words
     assert "The old one" in marked.read_text()
     box.mend()
-    assert box.remote("update", "--dir", FOLDER).returncode == 0
+    updated = box.remote("update", "--dir", FOLDER)
+    assert updated.returncode == 0
+    assert "No service was restarted." in updated.stdout
     assert "The old one" not in marked.read_text()
     assert not (there(box) / ".furnisync-update").exists()
+
+
+SYSTEMCTL = """#!/bin/sh
+case "$*" in
+  --version) echo "systemd 255" ;;
+  *" show furnisync"*) echo ActiveState=active; echo MainPID=1 ;;
+  *" start "*) echo "no room for the copy" >&2; exit 1 ;;
+esac
+"""
+
+
+def test_a_service_that_does_not_start_after_an_update_is_an_error(box):
+    assert_no_services(box.remote("setup", "--dir", FOLDER))
+    (box.programs / "systemctl").write_text(SYSTEMCTL)
+    (box.programs / "systemctl").chmod(0o755)
+    unit = box.user_home / ".config" / "systemd" / "user" / "furnisync-images.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text(f'[X-Furnisync]\nHome="{there(box)}"\n')
+    ended = box.remote("update", "--dir", FOLDER)
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert "no room for the copy" in ended.stderr
 
 
 @pytest.mark.slow
@@ -224,7 +247,7 @@ def test_pull_brings_whole_copies_and_goes_on_after_a_break(full_box, tmp_path):
     pulled = box.remote(*arguments)
     assert pulled.returncode == 0, pulled.stderr
     names = {"catalog.db", "etsy_data.db", "image_metadata.json", "furniture_taxonomy_config.json"}
-    assert {path.name for path in to.iterdir()} == names
+    assert {path.name for path in to.iterdir() if not path.name.endswith(".written")} == names
     assert count(to / "catalog.db", "listings") == count(there(box) / "catalog.db", "listings") > 0
     assert count(to / "etsy_data.db", "shops") == count(there(box) / "etsy_data.db", "shops") > 0
     assert (to / "image_metadata.json").read_bytes().startswith(b"{")

@@ -125,6 +125,38 @@ def test_life_of_the_agent(mac):
     assert not mac.agent.exists()
 
 
+def test_a_restart_ends_both_before_it_starts_either(mac):
+    """A new version may migrate what the other service, of the older one, still reads."""
+    assert mac.service("install", "both").returncode == 0
+    until(lambda: any(mac.home.glob("images/*/*")))
+    (mac.state / "calls.txt").unlink()
+    restarted = mac.service("restart")
+    assert restarted.returncode == 0, restarted.stderr
+    verbs = [line.split()[0] for line in mac.calls.splitlines()]
+    ends = [place for place, verb in enumerate(verbs) if verb == "bootout"]
+    starts = [place for place, verb in enumerate(verbs) if verb == "bootstrap"]
+    assert len(ends) >= len(starts) == 2
+    ended = {
+        line.split("/")[-1] for line in mac.calls.splitlines()[: starts[0]] if "bootout" in line
+    }
+    assert ended == {"local.furnisync.images", "local.furnisync.data"}
+    assert mac.service("uninstall").returncode == 0
+
+
+def test_an_agent_that_somebody_changed_is_kept_when_it_is_replaced_or_removed(mac):
+    assert mac.service("install", "images").returncode == 0
+    changed = mac.agent.read_bytes().replace(b"4096", b"8192")
+    mac.agent.write_bytes(changed)
+    installed = mac.service("install", "images")
+    assert installed.returncode == 0, installed.stderr
+    assert "kept as" in installed.stdout + installed.stderr
+    mac.agent.write_bytes(changed)
+    assert mac.service("uninstall", "images").returncode == 0
+    kept = [one for one in mac.agent.parent.iterdir() if not one.name.startswith(".")]
+    assert [one.read_bytes() for one in kept] == [changed, changed]
+    assert not [one for one in kept if one.suffix == ".plist"], "launchd would start it"
+
+
 def test_without_a_screen_session_the_background_domain_serves(mac):
     assert mac.service("install", "images", FAKE_GUI="no").returncode == 0
     assert f"bootstrap user/{os.getuid()} " in mac.calls

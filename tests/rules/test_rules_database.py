@@ -36,7 +36,7 @@ def writer(tmp_path):
 
 
 def numbers(path):
-    with closing(open_reader(path, OURS)) as reader:
+    with closing(open_reader(path, OURS, 1)) as reader:
         return [row[0] for row in reader.execute("SELECT number FROM rows ORDER BY rowid")]
 
 
@@ -89,14 +89,14 @@ def test_a_file_that_is_not_ours_to_open_stays_as_it_is(tmp_path, make):
 
 def test_a_reader_names_what_it_cannot_read(tmp_path):
     with pytest.raises(DatabaseUnusable, match="does not exist yet: run a sync"):
-        open_reader(tmp_path / "none.db", OURS)
+        open_reader(tmp_path / "none.db", OURS, 1)
     opened(tmp_path / "ours.db").close()
     with pytest.raises(DatabaseUnusable, match="older version"):
-        open_reader(tmp_path / "ours.db", OURS, version=2)
+        open_reader(tmp_path / "ours.db", OURS, 2, oldest=2)
     someone_elses(tmp_path / "theirs.db")
     with pytest.raises(DatabaseUnusable, match="not made by furnisync"):
-        open_reader(tmp_path / "theirs.db", OURS)
-    ours = closing(open_reader(tmp_path / "ours.db", OURS))
+        open_reader(tmp_path / "theirs.db", OURS, 1)
+    ours = closing(open_reader(tmp_path / "ours.db", OURS, 1))
     with ours as reader, pytest.raises(sqlite3.OperationalError):
         insert(reader, 1)
 

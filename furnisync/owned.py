@@ -1,0 +1,127 @@
+"""Which file under a name of ours did we write last? Only that one is overwritten or removed.
+
+What was written is noted in `.NAME.written` beside it, on the disk before the file gets its name:
+
+    file whole beside --> noted, together with what it replaces --> renamed
+
+So a kill at any instant leaves a file that is known. The note is by content, so that a file is
+still ours on another disk or beside a restored database; size and time only spare reading it. What
+another program wrote, and what somebody edited, is kept beside under another name.
+"""
+
+import filecmp
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from furnisync import durable
+
+log = logging.getLogger("furnisync.files")
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A file as we wrote it."""
+
+    bytes: int
+    mtime_ns: int
+    sha256: str
+
+
+def is_ours(path: Path) -> bool:
+    """Whether the file under this name is one that we wrote last, byte for byte."""
+    return _written_as(path) is not None
+
+
+@contextmanager
+def replacing(
+    path: Path, mode: int = durable.SHARED, kept_in: Path | None = None
+) -> Iterator[BinaryIO]:
+    """`durable.replacing` that keeps beside, and tells, what we did not write last.
+
+    `kept_in` is a place where the very file may be kept already.
+    """
+    with durable.replacing(path, mode, lambda part, to: put(part, to, kept_in=kept_in)) as file:
+        yield file
+
+
+def put(part: Path, path: Path, *, kept_in: Path | None = None, sha256: str | None = None) -> None:
+    """Rename a whole file over `path`, for good; keep beside, and tell, what is not ours there.
+
+    Args:
+        part: the file, on the disk.
+        path: its final name.
+        kept_in: a place where the file that is to be replaced may be kept already.
+        sha256: of `part`, in hex, where the caller knows it.
+    """
+    before = _written_as(path)
+    if os.path.lexists(path) and before is None and not _same(path, kept_in):
+        keep(path)
+    status = part.stat()
+    now = Written(status.st_size, status.st_mtime_ns, sha256 or _digest(part))
+    note = msgspec.json.encode([now] if before is None else [now, before])
+    durable.write(_note(path), note, durable.PRIVATE)
+    for ending in (durable.LOG, durable.INDEX):  # SQLite would apply them to the new file
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+    durable.put(part, path)
+
+
+def remove(path: Path) -> None:
+    """Take a file of ours away; one that is not ours is kept beside, and that is told."""
+    if is_ours(path):
+        path.unlink()
+    elif os.path.lexists(path):
+        keep(path)
+    _note(path).unlink(missing_ok=True)
+
+
+def keep(path: Path, why: str = "was not written by furnisync, or was changed since") -> Path:
+    """Keep a file beside under another name, tell it, and return that name."""
+    kept = durable.keep_beside(path)
+    log.warning("%s %s: it is kept as %s", path, why, kept.name)
+    return kept
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(f".{path.name.removeprefix('.')}.written")
+
+
+def _written_as(path: Path) -> Written | None:
+    """What we noted of the file under this name; None where it is not as we wrote it."""
+    try:
+        noted = msgspec.json.decode(_note(path).read_bytes(), type=list[Written])
+        status = path.stat()
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    alike = [one for one in noted if one.bytes == status.st_size]
+    if not alike or _changed_in_log(path):
+        return None
+    for one in alike:
+        if one.mtime_ns == status.st_mtime_ns:
+            return one
+    sha256 = _digest(path)
+    return next((one for one in alike if one.sha256 == sha256), None)
+
+
+def _changed_in_log(path: Path) -> bool:
+    """Whether SQLite keeps changes of a database in the log beside it."""
+    try:
+        return path.with_name(path.name + durable.LOG).stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _same(path: Path, other: Path | None) -> bool:
+    if other is None or not other.exists() or not path.exists():
+        return False
+    return path.samefile(other) or filecmp.cmp(path, other, shallow=False)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
