@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -130,6 +131,7 @@ class Api:
         fault: str | None = None,
     ) -> web.Response:
         response.headers.update(headers)
+        response.headers["Date"] = formatdate(self._parts.clock.now(), usegmt=True)
         self._parts.asked.end(entry, str(response.status), fault)
         return response
 
