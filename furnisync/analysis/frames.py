@@ -5,7 +5,7 @@
 | `asof`   | each id first seen at or before `at`   | its newest rows at or before `at`     |
 | `panel`  | each id and date from its first row on | its newest rows at or before the date |
 
-Whole rows are carried forward. A null within a row says that Etsy sent null (or nothing) at that
+Rows that a wrong clock wrote are left out. Whole rows are carried forward. A null within a row says that Etsy sent null (or nothing) at that
 time; it is a value, and no older value stands in for it. A listing that is gone keeps its last row,
 whose state is `gone` and whose other dynamic values are null.
 """
@@ -92,7 +92,7 @@ def _parts(source: Source, ids: Sequence[int] | None) -> Iterator[tuple[int, int
     known = read_frame(
         source.path,
         {source.key: "INTEGER"},
-        f"SELECT DISTINCT {source.key} FROM {source.table} WHERE {condition}",
+        f"SELECT DISTINCT {source.key} FROM {source.table} WHERE {condition} AND {source.right}",
         bound,
     )[source.key].sort()
     begin = -_LARGEST_ID
@@ -136,7 +136,7 @@ def _read(
         source.path,
         {key: "INTEGER", "snapshot_timestamp": "INTEGER", **columns},
         f"SELECT {names} FROM {source.table}{suffix}"
-        f" WHERE {key} BETWEEN ? AND ? AND snapshot_timestamp <= ? AND {condition}"
+        f" WHERE {key} BETWEEN ? AND ? AND snapshot_timestamp <= ? AND {condition} AND {source.right}"
         + (f" GROUP BY {key}" if newest else ""),
         [*part, latest, *bound],
     )

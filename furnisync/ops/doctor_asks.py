@@ -46,7 +46,7 @@ async def _ping(
     async with open_client("doctor", "slow", environment, files, once, clock) as client:
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                await client.ping()
+                await client.clock.look()
         except KeyRefused as error:
             return [Check("key", "fail", "Etsy refuses it", str(error))]
         except TimeoutError:
