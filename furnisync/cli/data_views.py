@@ -124,9 +124,7 @@ def print_data_status(console: Console, status: DataStatus, files: HomeFiles) ->
 def _cadence(status: DataStatus) -> str:
     behind = f"{status.behind_days:g} days behind" if status.behind_days else "kept"
     if status.ahead:
-        behind = (
-            f"unknown: {status.ahead:,} shops bear times ahead of now, which a wrong clock wrote"
-        )
+        behind = f"unknown: {status.ahead:,} shops bear times ahead of now, by a wrong clock"
     words = f"{behind}; keeping it takes about {status.calls_per_day:,.0f} calls a day"
     if status.quota_per_day is not None:
         words += f", the key allows {status.quota_per_day:,}"

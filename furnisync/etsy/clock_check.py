@@ -182,7 +182,7 @@ class ClockCheck:
         return self._waits == waits
 
     def _must_settle(self, behind_s: float | None) -> bool:
-        """Whether the clock is wrong, or a Date asks for a ping: not so soon after one refuted it."""
+        """Whether the clock is wrong, or a Date wants a ping: not soon after one refuted it."""
         if self.is_wrong or behind_s is None or abs(behind_s) < WRONG_S:
             return self.is_wrong
         rests = self._clock.monotonic() - self._refuted_mono < self._doubt_s
@@ -284,8 +284,8 @@ class ClockCheck:
         """Until it is worth comparing again, or patience ends."""
         here = self._here(known=False, asked=False)
         end = min(here.mono + PROBE_EVERY_S, self._wrong_mono + self.patience_s)
-        while (left := end - self._clock.monotonic()) > 0 and not self._was_set(here):
-            await asyncio.sleep(min(left, LOOK_EVERY_S))
+        while (left := end - self._clock.monotonic()) > 0 and not self._was_set(here):  # noqa: ASYNC110
+            await asyncio.sleep(min(left, LOOK_EVERY_S))  # nothing tells when a clock is set
 
 
 def _agree(readings: Sequence[float]) -> bool:

@@ -127,7 +127,7 @@ def _make(files: HomeFiles, address: str, keep: Keep, clock: Clock, tell: Tell) 
 
 
 def _is_clock_right(files: HomeFiles, clock: Clock) -> bool:
-    """Whether age may decide what goes: not under a clock that Etsy's answers showed to be wrong."""
+    """Whether age may decide what goes: not under a clock that Etsy's answers showed wrong."""
     quota = read_state(files.quota, None, clock)
     if quota is None or quota.clock is None or not quota.clock.wrong:
         return True

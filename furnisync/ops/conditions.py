@@ -3,7 +3,7 @@
 | kind                   | when                                                                    |
 | ---------------------- | ----------------------------------------------------------------------- |
 | key-refused            | a sync ended because Etsy refused the key                               |
-| clock-wrong            | our clock does not agree with Etsy's                                     |
+| clock-wrong            | our clock does not agree with Etsy's                                    |
 | quota-cut              | Etsy lowered a limit within the last day                                |
 | quota-spent            | the day's calls are spent, and not by us                                |
 | disk-low               | less free than `min_free_mb`, or downloads pause for want of room       |
