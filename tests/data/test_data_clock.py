@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from data_world import (
-    DAY,
     LIST_CALL,
     REVIEW_CALL,
     Expected,
@@ -177,17 +176,20 @@ def test_values_come_back_as_what_they_were(bent_home, bent):
     assert [type(value) for value in row[10:13]] == [float] * 3
 
 
-def test_cadences_are_settings(home, steady):
-    home.configure(data={"sync_days": 2.0, "static_days": 5.0, "reviews_days": 1000.0})
-    home.sync()
-    home.offset_s += 3 * DAY
-    steady.reset_asked()
-    home.sync()
-    asked = calls_of(steady)
-    alive = sum(not shop["gone"] for shop in steady.truth_shops())
+def test_cadences_are_settings(bent_home, bent):
+    bent_home.configure(data={"sync_days": 2.0, "static_days": 5.0, "reviews_days": 1000.0})
+    bent_home.sync()
+    later(bent_home, bent, 3)
+    bent.reset_asked()
+    bent_home.sync()
+    asked = calls_of(bent)
+    alive = sum(not shop["gone"] for shop in bent.truth_shops())
     assert asked[LIST_CALL] == alive
     assert REVIEW_CALL not in asked
-    assert (home.counts()["shops"], home.counts()["shops_dynamic"]) == (alive, 2 * alive)
-    home.offset_s += 3 * DAY
-    home.sync()
-    assert (home.counts()["shops"], home.counts()["shops_dynamic"]) == (2 * alive, 3 * alive)
+    assert (bent_home.counts()["shops"], bent_home.counts()["shops_dynamic"]) == (alive, 2 * alive)
+    later(bent_home, bent, 3)
+    bent_home.sync()
+    assert (bent_home.counts()["shops"], bent_home.counts()["shops_dynamic"]) == (
+        2 * alive,
+        3 * alive,
+    )

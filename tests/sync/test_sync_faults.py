@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from sync_world import (
+    DAY_S,
     WHOLE_KINDS,
     Home,
     calls,
@@ -11,6 +12,7 @@ from sync_world import (
     check_images,
     check_metadata,
     findable,
+    later,
     served,
     small_sandbox,
 )
@@ -125,7 +127,7 @@ def test_batch_that_never_comes_is_named_and_asked_for_later(tmp_path, bent):
     assert (trouble["what"], trouble["number"]) == ("listing", 300)
     assert "500" in trouble["reason"]
     bent.set_faults([])
-    home.env["FURNISYNC_CLOCK_OFFSET_S"] = "3700"
+    later(home, bent, 3700 / DAY_S)
     ended = home.sync("--fast")
     assert ended.status == 0, ended.out
     check_complete(home)
@@ -141,7 +143,7 @@ def test_broken_listings_of_a_batch_are_named_and_the_run_says_so(bent_home, ben
         "SELECT count(*) FROM listings WHERE batched_at IS NULL"
     )
     bent.set_faults([])
-    bent_home.env["FURNISYNC_CLOCK_OFFSET_S"] = str(86_400 + 60)
+    later(bent_home, bent, 1.001)
     ended = bent_home.sync("--fast")
     assert ended.status == 0, ended.out
     check_complete(bent_home)
@@ -257,10 +259,10 @@ def test_each_fault_of_the_cdn_that_lasts(bent_home, bent):
 def _fetched_later_when_the_faults_are_over(home, sandbox, ids):
     """Failed ones within the hour, bad ones in a week; gone ones when batch names them again."""
     sandbox.set_faults([])
-    home.env["FURNISYNC_CLOCK_OFFSET_S"] = "3700"
+    later(home, sandbox, 3700 / DAY_S)
     assert home.sync("--fast").status == 0
     assert home.status()["images"].keys() == {"done", "gone", "bad"}
-    home.env["FURNISYNC_CLOCK_OFFSET_S"] = str(8 * 86_400)
+    later(home, sandbox, 8)
     assert home.sync("--fast").status == 0
     assert home.status()["images"].keys() == {"done", "gone"}
 

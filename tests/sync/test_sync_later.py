@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from sync_world import Home, check_complete, check_images, digest, no_questions, served
-
-DAY_S = 86_400
-
-
-def later(home, sandbox, days: float) -> None:
-    """Let that much more time pass for both."""
-    before = float(home.env.get("FURNISYNC_CLOCK_OFFSET_S", 0))
-    home.env["FURNISYNC_CLOCK_OFFSET_S"] = str(before + days * DAY_S)
-    sandbox.move_clock(days * DAY_S)
+from sync_world import (
+    DAY_S,
+    Home,
+    check_complete,
+    check_images,
+    digest,
+    later,
+    no_questions,
+    served,
+)
 
 
 def test_larger_size_is_fetched_beside_nothing_lost(bent_home, bent):
@@ -140,20 +140,29 @@ def test_slow_mode_looks_for_new_listings_newest_first(bent_home, bent):
 
 @pytest.mark.parametrize("days", [-400, 400])
 def test_clock_that_was_wrong_once_stops_nothing_for_ever(bent_home, bent, days):
-    """A machine without a battery begins in another year; the next run knows the time again."""
-    bent.set_faults([{"where": "cdn", "do": "500", "share": 0.2, "sticky": True}])
+    """A machine without a battery begins in another year; the next run knows the time again.
+
+    No Date tells the first run of it, as none told the versions before.
+    """
+    bent.set_faults(
+        [
+            {"where": "cdn", "do": "500", "share": 0.2, "sticky": True},
+            {"where": "api", "do": "no_date"},
+        ]
+    )
     bent_home.env["FURNISYNC_CLOCK_OFFSET_S"] = str(days * DAY_S)
     run = bent_home.start("--fast")
     run.until(lambda: bent_home.number("SELECT count(*) FROM images") > 100)
     run.process.terminate()
     run.wait()
     bent.set_faults([])
-    bent_home.env["FURNISYNC_CLOCK_OFFSET_S"] = str(8 * DAY_S)
+    bent_home.env["FURNISYNC_CLOCK_OFFSET_S"] = "0"
+    later(bent_home, bent, 8)
     assert bent_home.sync("--fast").status == 0
     check_complete(bent_home)
     shop = next(r["shop_id"] for r in bent.truth_listings() if r["findable"])
     bent.churn({"op": "create", "shop_id": shop, "n": 1, "taxonomy_id": 977, "images": 1})
-    bent_home.env["FURNISYNC_CLOCK_OFFSET_S"] = str(10 * DAY_S)
+    later(bent_home, bent, 2)
     bent_home.configure(crawl={"look_every_s": 1.0})
     assert bent_home.sync("--fast").status == 0
     check_complete(bent_home)
