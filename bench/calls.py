@@ -74,12 +74,10 @@ def _sync_images(home: Home, sandbox: SandboxProcess) -> int:
     return int(sandbox.asked()["total"])
 
 
-def _sync_data(
-    home: Home, sandbox: SandboxProcess, *flags: str, days: float = 0.0
-) -> tuple[int, int]:
+def _sync_data(home: Home, sandbox: SandboxProcess, *flags: str) -> tuple[int, int]:
     """Run a data sync; returns its calls without reviews, and those for reviews."""
     sandbox.reset_asked()
-    home.run("data", "--fast", *flags, days=days)
+    home.run("data", "--fast", *flags)
     asked = sandbox.asked()
     reviews = sum(asked["calls"].get(REVIEWS, {}).values())
     return int(asked["total"]) - reviews, reviews
@@ -101,11 +99,11 @@ def _later_reviews(home: Home, sandbox: SandboxProcess) -> list[Row]:
     """
     first = _signals(home)
     sandbox.move_clock(SOON_DAYS * DAY_S)
-    _sync_data(home, sandbox, days=SOON_DAYS)
+    _sync_data(home, sandbox)
     soon = _asked_for_reviews(sandbox)
     second = _signals(home)
     sandbox.move_clock((LATE_DAYS - SOON_DAYS) * DAY_S)
-    _sync_data(home, sandbox, days=LATE_DAYS)
+    _sync_data(home, sandbox)
     late = _asked_for_reviews(sandbox)
     quiet = [shop for shop, signals in first.items() if second[shop] == signals]
     return [

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from furnisync.clock import OFFSET_VARIABLE
 from furnisync.sandbox.process import SandboxProcess
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,7 +23,7 @@ class BenchError(RuntimeError):
 
 
 class Running:
-    """A command under way."""
+    """A command under way; `began` is a unix time of the sandbox."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path, began: float) -> None:
         self.pid = process.pid
@@ -100,18 +99,17 @@ class Home:
             lines += [f"[{section}]", *(f"{k} = {json.dumps(v)}" for k, v in values.items())]
         (path / "furnisync.toml").write_text("\n".join(lines) + "\n", "utf-8")
 
-    def start(self, *arguments: str, days: float = 0.0) -> Running:
-        """Start `furnisync ARGUMENTS`, so many days from now by its own clock."""
+    def start(self, *arguments: str) -> Running:
+        """Start `furnisync ARGUMENTS` at the sandbox's time."""
         self._commands += 1
         log = self.path / f"command{self._commands}.log"
         environment = {
             **os.environ,
             **self._sandbox.env,
             "FURNISYNC_HOME": str(self.path),
-            OFFSET_VARIABLE: str(days * DAY_S),
         }
         with log.open("wb") as out:
-            began = time.time()
+            began = self._sandbox.now()
             process = subprocess.Popen(
                 [sys.executable, "-m", "furnisync", *arguments],
                 stdin=subprocess.DEVNULL,
@@ -122,9 +120,9 @@ class Home:
             )
         return Running(process, log, began)
 
-    def run(self, *arguments: str, days: float = 0.0) -> Running:
+    def run(self, *arguments: str) -> Running:
         """Run a command to its end."""
-        running = self.start(*arguments, days=days)
+        running = self.start(*arguments)
         running.finish()
         return running
 

@@ -118,10 +118,10 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 class MonthClock:
-    """Real time and what was added to it."""
+    """The sandbox's time, from its beginning on."""
 
-    def __init__(self) -> None:
-        self._moved_s = 0.0
+    def __init__(self, offset_s: float) -> None:
+        self._moved_s = offset_s
 
     def now(self) -> float:
         """Unix time in seconds."""
@@ -164,7 +164,7 @@ class _Simulation:
     def __init__(self, month: Month, folder: Path, sandbox: SandboxProcess) -> None:
         self._month = month
         self._sandbox = sandbox
-        self._clock = MonthClock()
+        self._clock = MonthClock(sandbox.clock_offset_s)
         self._environment = Environment(
             home=folder,
             api_url=sandbox.api_url,

@@ -4,7 +4,6 @@ The limit is 100 calls a second, each answer takes 150 ms. The pace is then 90 a
 that fast mode takes, `quota.fast_per_second`). First image sync runs alone, then data sync joins.
 """
 
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -50,7 +49,7 @@ def run(*, quick: bool) -> list[Row]:
 def _run_phases(
     home: Home, sandbox: SandboxProcess, seconds: float, ramp_s: float
 ) -> dict[str, tuple[float, float]]:
-    """Run image sync, later data sync too; returns the steady spans in unix time."""
+    """Run image sync, later data sync too; returns the steady spans by the sandbox's time."""
     images = home.start("images", "--fast")
     alone = _steady(images, sandbox, seconds, ramp_s)
     before = sandbox.asked()["calls"].keys()
@@ -67,9 +66,9 @@ def _steady(
 ) -> tuple[float, float]:
     running.watch(lambda: sandbox.asked()["total"])
     running.sleep(ramp_s)
-    began = time.time()
+    began = sandbox.now()
     running.sleep(seconds)
-    return began, time.time()
+    return began, sandbox.now()
 
 
 def _share(instants: list[float], first: float, last: float) -> float:

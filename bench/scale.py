@@ -40,7 +40,7 @@ def run(*, quick: bool) -> list[Row]:
             every_s = 0.2 if quick else 5.0
             home = Home(folder / "home", sandbox, images={"metadata_every_s": every_s})
             path = home.path / "catalog.db"
-            make_catalog(path, images, sandbox.cdn_host, int(time.time()))
+            make_catalog(path, images, sandbox.cdn_host, int(sandbox.now()))
             size = f"{images:,} images, {path.stat().st_size / 1e9:.1f} GB"
             rows = [*_claim_rows(path, size), _status_row(home, path, rounds=1 if quick else 5)]
             rows += _run_rows(home, path, sandbox, seconds=0.5 if quick else 60.0)

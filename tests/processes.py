@@ -10,18 +10,20 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from furnisync.clock import OFFSET_VARIABLE
 from furnisync.sandbox.process import SandboxProcess
 
 ROOT = Path(__file__).resolve().parents[1]
 FREE = {"qps": 10**6, "qpd": 10**9}
 """Limits that no test meets."""
 DEADLINE_S = 120.0
+DAY_S = 86_400.0
 
 Row = tuple[Any, ...]
 
@@ -78,6 +80,28 @@ def until(condition: Callable[[], Any], timeout_s: float = DEADLINE_S) -> Any:
     return found
 
 
+def later(sandbox: SandboxProcess, days: float) -> None:
+    """Let time pass, for the sandbox and for every process that is started on it afterwards."""
+    sandbox.move_clock(days * DAY_S)
+
+
+def surroundings(sandbox: SandboxProcess | None, env: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that finds the sandbox, at the sandbox's time; `env` on top.
+
+    A clock offset in `env` is a wrong clock: it says by how much it is ahead of the sandbox's.
+    """
+    mine = ("ETSY_", "FURNISYNC_")
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(mine) and name != "FORCE_COLOR"
+    }
+    found = {**clean, **({} if sandbox is None else sandbox.env), **env}
+    if sandbox is not None and OFFSET_VARIABLE in env:
+        found[OFFSET_VARIABLE] = str(sandbox.clock_offset_s + float(env[OFFSET_VARIABLE]))
+    return found
+
+
 class ProcessHome:
     """A folder with settings, what runs on it and what lies in its databases.
 
@@ -106,19 +130,18 @@ class ProcessHome:
         (self.path / "furnisync.toml").write_text("\n".join(lines) + "\n")
 
     def environment(self) -> dict[str, str]:
-        clean = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("ETSY_", "FURNISYNC_")) and name != "FORCE_COLOR"
-        }
-        told = {} if self.sandbox is None else self.sandbox.env
-        return {
-            **clean,
-            **told,
-            "FURNISYNC_HOME": str(self.path),
-            "PYTHONPATH": str(ROOT),
-            **self.env,
-        }
+        own = {"FURNISYNC_HOME": str(self.path), "PYTHONPATH": str(ROOT), **self.env}
+        return surroundings(self.sandbox, own)
+
+    def later(self, days: float) -> None:
+        """Let time pass, for the sandbox and for what is started afterwards."""
+        assert self.sandbox is not None
+        later(self.sandbox, days)
+
+    def now(self) -> float:
+        """Unix time in seconds by the clock of what is started here."""
+        offset_s = float(self.environment().get(OFFSET_VARIABLE, 0))
+        return time.time() + offset_s
 
     def start(
         self,

@@ -107,7 +107,8 @@ class Api:
         headers: dict[str, str],
     ) -> web.Response:
         parts = self._parts
-        if request.transport is None or await cut_off(rule, request.transport, answer.body()):
+        date = parts.clock.http_date()
+        if request.transport is None or await cut_off(rule, request.transport, answer.body(), date):
             parts.asked.end(entry, rule.do, rule.do)
             return web.Response(status=500)
         if rule.do == "no_rate_headers":
@@ -135,7 +136,7 @@ class Api:
         headers: dict[str, str],
         fault: str | None = None,
     ) -> web.Response:
-        response.headers["date"] = formatdate(self._parts.clock.now(), usegmt=True)
+        response.headers["date"] = self._parts.clock.http_date()
         response.headers.update(headers)
         self._parts.asked.end(entry, str(response.status), fault)
         return response

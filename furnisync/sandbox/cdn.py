@@ -142,7 +142,7 @@ class CdnConnection(asyncio.Protocol):
         else:
             reply = faulty_reply(rule, reply, self._cdn.pictures, asked)
             self._note(asked, rule.do)
-            if not await misbehave(rule, self._transport, reply):
+            if not await misbehave(rule, self._transport, reply, self._cdn.clock.http_date()):
                 self._write(asked, reply)
         self._busy = None
         if self._buffer:
@@ -158,7 +158,8 @@ class CdnConnection(asyncio.Protocol):
         self._write(asked, reply)
 
     def _write(self, asked: ImageRequest, reply: Reply) -> None:
-        self._transport.writelines((reply.head(closes=asked.closes), *reply.pieces))
+        head = reply.head(self._cdn.clock.http_date(), closes=asked.closes)
+        self._transport.writelines((head, *reply.pieces))
         if asked.closes:
             self._transport.close()
 

@@ -44,11 +44,12 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     said_length: int | None = None
 
-    def head(self, *, closes: bool = False) -> bytes:
-        """Return the status line and the headers."""
+    def head(self, date: str, *, closes: bool = False) -> bytes:
+        """Return the status line and the headers; `date` is the time of the answer."""
         length = sum(map(len, self.pieces)) if self.said_length is None else self.said_length
         lines = [
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
+            f"date: {date}",
             f"content-type: {self.content_type}",
             *(f"{name}: {value}" for name, value in self.headers.items()),
             *([] if length < 0 else [f"content-length: {length}"]),
@@ -86,16 +87,16 @@ def faulty_reply(rule: Rule, reply: Reply, pictures: Pictures, asked: ImageReque
     return Reply(200 if asked.image_id is not None else reply.status, kind, (body,))
 
 
-async def misbehave(rule: Rule, transport: asyncio.Transport, reply: Reply) -> bool:
+async def misbehave(rule: Rule, transport: asyncio.Transport, reply: Reply, date: str) -> bool:
     """Do what a rule says to the connection; whether the answer is thereby done."""
     body = b"".join(reply.pieces)
     if rule.do == "slow":
         await hold(transport, float(rule.details.get("seconds", 1.0)))
         return False
     if rule.do == "endless":
-        await _pour(transport, body)
+        await _pour(transport, body, date)
     elif rule.do in ("truncated", "reset_mid_body"):
-        transport.write(reply.head() + body[: len(body) // 2])
+        transport.write(reply.head(date) + body[: len(body) // 2])
         if rule.do == "truncated":
             transport.close()
             return True
@@ -108,9 +109,9 @@ async def misbehave(rule: Rule, transport: asyncio.Transport, reply: Reply) -> b
     return True
 
 
-async def _pour(transport: asyncio.Transport, body: bytes) -> None:
+async def _pour(transport: asyncio.Transport, body: bytes, date: str) -> None:
     endless = Reply(200, "image/jpeg", (), said_length=-1)
-    transport.write(endless.head(closes=True))
+    transport.write(endless.head(date, closes=True))
     while not transport.is_closing():
         if transport.get_write_buffer_size() < 1_000_000:
             transport.write(body)

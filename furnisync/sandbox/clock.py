@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from email.utils import formatdate
 
 __all__ = ["Clock"]
 
@@ -16,10 +17,18 @@ class Clock:
 
     def __init__(self, start_at: float | None = None) -> None:
         self._base = (time.time() if start_at is None else start_at) - time.monotonic()
+        self._dated = (0, "")
 
     def now(self) -> float:
         """Return the present time of the sandbox."""
         return self._base + time.monotonic()
+
+    def http_date(self) -> str:
+        """Return the present time as a `Date` header says it."""
+        second = int(self.now())
+        if self._dated[0] != second:  # the CDN asks thousands of times a second
+            self._dated = (second, formatdate(second, usegmt=True))
+        return self._dated[1]
 
     def move(self, seconds: float) -> float:
         """Move the clock forward and return the new time; time never goes back."""

@@ -39,7 +39,7 @@ def break_off(transport: asyncio.BaseTransport) -> None:
         transport.abort()
 
 
-async def cut_off(rule: Rule, transport: asyncio.BaseTransport, body: bytes) -> bool:
+async def cut_off(rule: Rule, transport: asyncio.BaseTransport, body: bytes, date: str) -> bool:
     """Do what a rule says to the connection; whether the connection is done for."""
     if rule.do == "slow":
         await hold(transport, float(rule.details.get("seconds", 1.0)))
@@ -47,8 +47,11 @@ async def cut_off(rule: Rule, transport: asyncio.BaseTransport, body: bytes) -> 
     if rule.do == "hang":
         await hold(transport, float(rule.details.get("seconds", _HANG_S)))
     elif rule.do == "reset_mid_body" and isinstance(transport, asyncio.WriteTransport):
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-        transport.write(head % len(body) + body[: len(body) // 2])
+        head = (
+            f"HTTP/1.1 200 OK\r\ndate: {date}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n\r\n"
+        )
+        transport.write(head.encode() + body[: len(body) // 2])
         await asyncio.sleep(0.02)  # let the first half arrive
     elif rule.do != "reset":
         return False

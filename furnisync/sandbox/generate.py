@@ -26,7 +26,10 @@ _GIANT_LEAF = 12371
 
 
 def generate(options: Options, now: float) -> World:
-    """Return the world of `options`; it is the same for the same seed on the same day."""
+    """Return the world of `options` as it is on the day of `now`, a unix time.
+
+    The same seed makes the same world on every day, all its times moved by whole days.
+    """
     epoch = int(now // _DAY) * _DAY
     reverse = options.ties == "reversed"
     world = World(options.seed, epoch, Taxonomy(), ties_reversed=reverse)

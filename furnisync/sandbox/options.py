@@ -51,7 +51,7 @@ class Options:
 _HELP = {
     "port": "port of the API (0: any free one)",
     "cdn_port": "port of the image CDN (0: any free one)",
-    "seed": "the same seed on the same day makes the same world",
+    "seed": "the same seed makes the same world, its times moved by whole days",
     "shops": "shops, odd ones (closed, hidden, empty) among them",
     "listings": "active furniture listings that the search shows, exactly; others come on top",
     "images_mean": "images a listing on average",

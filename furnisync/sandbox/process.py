@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["SandboxError", "SandboxProcess"]
+__all__ = ["NOON", "SandboxError", "SandboxProcess"]
+
+NOON = 1_781_697_600.0
+"""2026-06-17 12:00 UTC, a Wednesday: when a sandbox's time begins unless `start_at` says otherwise.
+
+So nothing that is made from it depends on the day, the hour or the time zone in which it is made.
+"""
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,17 +38,22 @@ class SandboxError(RuntimeError):
 class SandboxProcess:
     """A running sandbox; options are those of the command line with underscores.
 
+    Its time begins at `NOON`, and `env` moves the clock of the programs along; `start_at=0` lets
+    it live in the present, for programs that cannot be told another time.
+
     with SandboxProcess(listings=600, qps=50) as sandbox:
         subprocess.run([...], env={**os.environ, **sandbox.env})
     """
 
     def __init__(self, *, start_timeout_s: float = 120.0, **options: object) -> None:
-        self._options = options
+        self._options = {"start_at": NOON, **options}
         self._start_timeout_s = start_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.api_url = self.cdn_host = self.key = self.secret = ""
         self.pid = 0
+        self.clock_offset_s = 0.0
+        """Seconds by which its clock is ahead of the machine's."""
 
     # -- life ------------------------------------------------------------------------------
 
@@ -61,6 +72,8 @@ class SandboxProcess:
         )
         try:
             self._take_address(self._wait_for(ready))
+            if self._options["start_at"]:
+                self.clock_offset_s = self.now() - time.time()
         except BaseException:
             self.kill()
             raise
@@ -89,8 +102,13 @@ class SandboxProcess:
 
     @property
     def env(self) -> dict[str, str]:
-        """The settings that point another process at this sandbox."""
+        """The settings that point another process at this sandbox and at its present time.
+
+        A clock that is moved afterwards moves only the processes that are started later.
+        """
+        there = {"FURNISYNC_CLOCK_OFFSET_S": f"{self.clock_offset_s:.3f}"}
         return {
+            **(there if self.clock_offset_s else {}),
             "ETSY_API_URL": self.api_url,
             "ETSY_CDN_HOSTS": self.cdn_host,
             "ETSY_API_KEY": self.key,
@@ -141,7 +159,9 @@ class SandboxProcess:
 
     def move_clock(self, seconds: float) -> float:
         """Move the sandbox's clock forward, apply what falls due, and return the new time."""
-        return float(self._call("clock", {"move": seconds})["now"])
+        now = float(self._call("clock", {"move": seconds})["now"])
+        self.clock_offset_s += seconds
+        return now
 
     def churn(self, *changes: dict[str, Any], **settings: Any) -> list[dict[str, Any]]:
         """Apply changes by name, and set per_request, per_hour, reviews_per_hour, mix or any.

@@ -21,6 +21,10 @@ __all__ = ["RUN_SECONDS", "SLOTS", "Listing", "Price", "Shop", "World", "image_i
 
 RUN_SECONDS = 121 * 86_400  # a listing runs four months
 
+# The newest ids are over 32 bits, the older ones under: what keeps them in 32 shows at once.
+_EPOCH_ID = 4_300_000_000
+_IDS_A_SECOND = 5.2
+
 # An image id tells its listing and slot, so that the CDN needs no table of millions of images.
 # The base makes ids cross 32 bits.
 SLOTS = 20
@@ -143,8 +147,11 @@ class World:
     # -- growing ---------------------------------------------------------------------------
 
     def fresh_id(self, original: int) -> int:
-        """Return an unused listing id; ids grow with time and cross 32 bits, as Etsy's do."""
-        listing_id = 100_000_000 + int((original - 1_100_000_000) * 5.2)
+        """Return an unused listing id; ids grow with time and reach 32 bits, as Etsy's do.
+
+        They tell the age and not the date, so that a seed has the same ids in every year.
+        """
+        listing_id = _EPOCH_ID + int((original - self.epoch) * _IDS_A_SECOND)
         while listing_id in self.by_id:
             listing_id += 1
         return listing_id

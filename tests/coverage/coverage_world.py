@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from processes import DAY_S, FREE, ROOT, later, surroundings
+
 from furnisync.sandbox.process import SandboxProcess
 
-ROOT = Path(__file__).resolve().parents[2]
-FREE = {"qps": 10**6, "qpd": 10**9}
-"""Limits that no test meets."""
 TINY_IMAGES = {"images_mean": 1, "image_bytes": 1500, "pictures": 2}
 SMALL = {"shops": 20, "listings": 300, "reviews_mean": 2, **TINY_IMAGES, **FREE}
 HOUR_S = 3600.0
-DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,6 @@ class Home:
     def __init__(self, path: Path, sandbox: SandboxProcess, **sections: dict[str, Any]) -> None:
         self.path = path
         self.sandbox = sandbox
-        self.offset_s = 0.0
         path.mkdir(exist_ok=True)
         sections = {**sections, "images": {"min_free_mb": 0, **sections.get("images", {})}}
         lines = []
@@ -47,17 +42,7 @@ class Home:
         (path / "furnisync.toml").write_text("\n".join(lines) + "\n")
 
     def environment(self) -> dict[str, str]:
-        clean = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("ETSY_", "FURNISYNC_")) and name != "FORCE_COLOR"
-        }
-        return {
-            **clean,
-            **self.sandbox.env,
-            "FURNISYNC_HOME": str(self.path),
-            "FURNISYNC_CLOCK_OFFSET_S": str(self.offset_s),
-        }
+        return surroundings(self.sandbox, {"FURNISYNC_HOME": str(self.path)})
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """A command of `furnisync` under way; its words go into a file."""
@@ -101,8 +86,7 @@ class Home:
 
     def later(self, seconds: float) -> None:
         """Let time pass, for the sandbox and for the home's commands."""
-        self.sandbox.move_clock(seconds)
-        self.offset_s += seconds
+        later(self.sandbox, seconds / DAY_S)
 
     def rows(self, sql: str, *values: object, name: str = "catalog.db") -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(f"file:{self.path / name}?mode=ro", uri=True)) as connection:
@@ -122,28 +106,6 @@ class Home:
     def write_plan(self, *breaks: float, taxonomy_id: int = 967, **more: Any) -> None:
         entry = {"id": taxonomy_id, "name": "Furniture", "price_breaks": breaks, **more}
         self.plan_path.write_text(json.dumps({"description": "mine", "taxonomies": [entry]}))
-
-
-class RunningClock:
-    """Makes the sandbox's time run faster than ours, inside a `with` statement."""
-
-    def __init__(self, sandbox: SandboxProcess, times: float) -> None:
-        self._sandbox = sandbox
-        self._step_s = 0.25
-        self._moved_s = self._step_s * (times - 1)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        while not self._ended.wait(self._step_s):
-            self._sandbox.move_clock(self._moved_s)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
 
 
 def furniture(sandbox: SandboxProcess) -> dict[int, dict[str, Any]]:

@@ -56,7 +56,6 @@ def test_a_price_beyond_both_ends_is_read_by_child_nodes(tmp_path):
                 )  # fmt: skip
             sandbox.move_clock(60)
         home = home_on(tmp_path, sandbox)
-        home.offset_s = 64 * 60.0
         home.sync(timeout_s=200)
         certificate = home.coverage()
         check_exact(certificate, furniture(sandbox).values())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -153,25 +152,19 @@ def small_sandbox(**options: object) -> SandboxProcess:
 
 
 class Home(ProcessHome):
-    """A home of data sync with a clock of its own."""
+    """A home of data sync."""
 
     job = "data"
     database = "etsy_data.db"
-    offset_s = 0.0
 
     def configure(self, **sections: dict[str, Any]) -> None:
         super().configure(**{**sections, "quota": {**FAST, **sections.get("quota", {})}})
-
-    def environment(self) -> dict[str, str]:
-        return {**super().environment(), "FURNISYNC_CLOCK_OFFSET_S": str(self.offset_s)}
 
     def copy(self, path: Path) -> Home:
         """The same home once more, at this moment of its life."""
         shutil.copytree(self.path, path)
         other = Home.__new__(Home)
-        other.path, other.sandbox, other.offset_s, other._runs = (
-            path, self.sandbox, self.offset_s, 0,
-        )  # fmt: skip
+        other.path, other.sandbox, other.env, other._runs = path, self.sandbox, self.env, 0
         return other
 
     @property
@@ -213,7 +206,7 @@ def seed_catalog(home: Home, sandbox: SandboxProcess, *, name: str = "catalog.db
     connection = open_catalog(home.path / name)
     try:
         with transaction(connection):
-            add_listed(connection, listed, int(time.time()))
+            add_listed(connection, listed, int(home.now()))
             connection.executemany(
                 "INSERT INTO shops (shop_id, first_seen) VALUES (?, 1) ON CONFLICT DO NOTHING",
                 ((shop["shop_id"],) for shop in sandbox.truth_shops()),
@@ -224,8 +217,8 @@ def seed_catalog(home: Home, sandbox: SandboxProcess, *, name: str = "catalog.db
 
 def later(home: Home, sandbox: SandboxProcess, days: float) -> None:
     """Let time pass for both."""
-    sandbox.move_clock(days * DAY)
-    home.offset_s += days * DAY
+    assert home.sandbox is sandbox
+    home.later(days)
 
 
 @contextmanager
@@ -375,7 +368,7 @@ def check_truth(home: Home, truth: Truth, *, known: Mapping[int, set[int]] | Non
     """A history of one sync of everything equals the truth."""
     alive = [shop_id for shop_id, shop in truth.shops.items() if not shop["gone"]]
     expected = Expected(known=dict(known or {}))
-    expected.sync(home, truth, alive, now_s=time.time() + home.offset_s)
+    expected.sync(home, truth, alive, now_s=home.now())
     expected.check(home)
     assert read_reviews(home) == true_reviews(truth, alive)
 

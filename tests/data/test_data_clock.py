@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from data_world import (
     LIST_CALL,
     REVIEW_CALL,
@@ -48,8 +46,7 @@ class Life:
         self.home.sync()
         truth = Truth(self.sandbox)
         shops = [i for i in truth.shops if retry_gone or i not in self.gone]
-        now_s = time.time() + self.home.offset_s
-        self.expected.sync(self.home, truth, shops, now_s=now_s)
+        self.expected.sync(self.home, truth, shops, now_s=self.home.now())
         self.gone = {i for i, shop in truth.shops.items() if shop["gone"]} | (
             set() if retry_gone else self.gone
         )
@@ -177,19 +174,17 @@ def test_values_come_back_as_what_they_were(bent_home, bent):
 
 
 def test_cadences_are_settings(bent_home, bent):
-    bent_home.configure(data={"sync_days": 2.0, "static_days": 5.0, "reviews_days": 1000.0})
-    bent_home.sync()
-    later(bent_home, bent, 3)
+    home = bent_home
+    home.configure(data={"sync_days": 2.0, "static_days": 5.0, "reviews_days": 1000.0})
+    home.sync()
+    home.later(3)
     bent.reset_asked()
-    bent_home.sync()
+    home.sync()
     asked = calls_of(bent)
     alive = sum(not shop["gone"] for shop in bent.truth_shops())
     assert asked[LIST_CALL] == alive
     assert REVIEW_CALL not in asked
-    assert (bent_home.counts()["shops"], bent_home.counts()["shops_dynamic"]) == (alive, 2 * alive)
-    later(bent_home, bent, 3)
-    bent_home.sync()
-    assert (bent_home.counts()["shops"], bent_home.counts()["shops_dynamic"]) == (
-        2 * alive,
-        3 * alive,
-    )
+    assert (home.counts()["shops"], home.counts()["shops_dynamic"]) == (alive, 2 * alive)
+    home.later(3)
+    home.sync()
+    assert (home.counts()["shops"], home.counts()["shops_dynamic"]) == (2 * alive, 3 * alive)

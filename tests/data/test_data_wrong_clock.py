@@ -16,6 +16,7 @@ from data_world import DAY, TABLES, Truth, no_calls, read_reviews, true_reviews
 from processes import until
 
 from furnisync.analysis.frames import asof, panel
+from furnisync.clock import OFFSET_VARIABLE
 
 YEARS = 3650 * DAY
 PING = "openapi-ping"
@@ -41,9 +42,9 @@ def rows_of(home):
 def sync_years_ahead(home, sandbox):
     """One whole sync under a clock that is ten years ahead, which nothing tells of."""
     sandbox.set_faults(NO_DATE)
-    home.offset_s = YEARS
+    home.env[OFFSET_VARIABLE] = str(YEARS)
     home.sync()
-    home.offset_s = 0.0
+    del home.env[OFFSET_VARIABLE]
     sandbox.set_faults([])
 
 
@@ -72,7 +73,7 @@ def test_ten_years_ahead_once_and_then_right(bent_home, bent):
 
     ended = bent_home.sync()
     assert "had times ahead of now" in ended.out
-    limit = time.time() + 600
+    limit = bent.now() + 600
     for kind, key in (("listings", "listing_id"), ("shops", "shop_id")):
         latest = bent_home.rows(f"SELECT {key}, snapshot_timestamp FROM {kind}_latest")
         shown = {row["listing_id"] for row in truth.listings.values() if row["findable"]}
@@ -98,12 +99,12 @@ def test_the_doctor_finds_and_repairs_what_a_wrong_clock_wrote(bent_home, bent):
     assert found["verdict"] == "warn"
     assert "--repair-clock" in found["remedy"]
 
-    bent_home.offset_s = -5 * DAY
+    bent_home.env[OFFSET_VARIABLE] = str(-5 * DAY)
     told = furnisync(bent_home, "doctor", "--repair-clock", status=2)
     assert "The clock is 5 days behind Etsy's" in told
     assert not bent_home.rows("SELECT 1 FROM listings_dynamic WHERE wrong_clock = 1")
 
-    bent_home.offset_s = 0.0
+    del bent_home.env[OFFSET_VARIABLE]
     told = furnisync(bent_home, "doctor", "--repair-clock")
     assert "none is ahead of now" in told
     for table in TABLES:
@@ -128,7 +129,7 @@ def test_a_history_of_the_version_before_is_migrated_and_read(bent_home, bent):
         history.execute(f"PRAGMA user_version = {version - 1}")
         history.commit()
     rows = bent_home.counts()["shops_dynamic"]
-    assert len(asof(bent_home.path, "shops", time.time() + 600)) == rows
+    assert len(asof(bent_home.path, "shops", bent.now() + 600)) == rows
     bent_home.sync()
     assert len(bent_home.rows("SELECT wrong_clock FROM shops_dynamic")) == rows
     assert len(bent_home.rows("SELECT 1 FROM shops_latest")) == rows
@@ -139,7 +140,7 @@ def test_a_history_of_the_version_before_is_migrated_and_read(bent_home, bent):
 
 @pytest.mark.parametrize("wrong_s", [YEARS, -YEARS, 3 * 3600.0])
 def test_hours_off_writes_nothing_and_says_so(patient, bent, wrong_s):
-    patient.offset_s = wrong_s
+    patient.env[OFFSET_VARIABLE] = str(wrong_s)
     ended = patient.start("--fast").wait()
     assert ended.status == 1, ended.out
     assert "Etsy's: nothing is written until it agrees" in ended.out
@@ -149,7 +150,7 @@ def test_hours_off_writes_nothing_and_says_so(patient, bent, wrong_s):
     clock = picture(patient)["quota"]["clock"]
     assert abs(clock["behind_s"] + wrong_s) < 60
     assert abs(clock["since"] - bent.now()) < 600, "by Etsy's clock"
-    patient.offset_s = 0.0
+    del patient.env[OFFSET_VARIABLE]
     told = furnisync(patient, "status", status=0)
     assert "no calls, no history until it agrees" in told
     told = furnisync(patient, "notices", "check")
@@ -162,13 +163,13 @@ def test_hours_off_writes_nothing_and_says_so(patient, bent, wrong_s):
 def test_a_clock_that_is_behind_is_noticed_though_nothing_is_due(patient, bent):
     patient.sync()
     before = rows_of(patient)
-    patient.offset_s = -YEARS
+    patient.env[OFFSET_VARIABLE] = str(-YEARS)
     ended = patient.start("--fast").wait()
     assert ended.status == 1, ended.out
     assert "behind Etsy's" in ended.out
     assert rows_of(patient) == before
     assert not patient.rows("SELECT 1 FROM listings_dynamic WHERE wrong_clock = 1")
-    patient.offset_s = 0.0
+    del patient.env[OFFSET_VARIABLE]
     with no_calls(bent):
         patient.sync()
 
@@ -180,20 +181,20 @@ def test_retention_purges_nothing_under_a_clock_that_is_ahead(patient, bent):
         api={"timeout_s": 1.0, "clock_patience_s": 1.0}, data={"retention_days": 30.0}
     )
     for job in ("data", "images"):
-        patient.offset_s = YEARS
+        patient.env[OFFSET_VARIABLE] = str(YEARS)
         ended = patient.start(job, "--fast", command=("-m", "furnisync")).wait()
         assert ended.status == 1, ended.out
     told = furnisync(patient, "purge", "--older-than", "30", status=2)
     assert "nobody knows what is old" in told
     assert patient.counts() == before
-    patient.offset_s = 0.0
+    del patient.env[OFFSET_VARIABLE]
     bent.set_faults(NO_DATE)
     assert "no answer bears a Date" in patient.sync().out
     assert patient.counts() == before
 
 
 def test_minutes_off_is_a_warning(bent_home):
-    bent_home.offset_s = 300.0
+    bent_home.env[OFFSET_VARIABLE] = str(300.0)
     ended = bent_home.sync()
     assert ended.out.count("5 minutes ahead of Etsy's: let the computer") == 1
     told = " ".join(bent_home.start("status", command=("-m", "furnisync")).wait().out.split())
@@ -214,7 +215,7 @@ def test_odd_dates_now_and_then_stop_nothing(patient, bent, seconds):
     ended = patient.sync()
     assert "nothing is written" not in ended.out
     assert max(at for (at,) in patient.rows("SELECT snapshot_timestamp FROM shops_dynamic")) < (
-        time.time() + 600
+        bent.now() + 600
     )
 
 
@@ -254,7 +255,7 @@ def test_a_clock_that_jumps_while_a_sync_runs(bent_home, bent, tmp_path):
     assert ended.status == 0, ended.out
     assert "the clock agrees with Etsy's again" in ended.out
     assert bent.asked()["most_in_a_second"] <= 9, "a jump frees no burst"
-    limit = time.time() + 600
+    limit = bent.now() + 600
     for table in TABLES:
         assert bent_home.number(f"SELECT max(snapshot_timestamp) FROM {table}") < limit
     truth = Truth(bent)

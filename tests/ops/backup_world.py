@@ -6,24 +6,30 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from furnisync.catalog.listings import Listed, add_listed
 from furnisync.catalog.schema import open_catalog
+from furnisync.clock import OFFSET_VARIABLE
 from furnisync.database import transaction
 from furnisync.history.due import register_shops
 from furnisync.history.schema import open_history
 from furnisync.history.selection import Selection
+from furnisync.sandbox.process import NOON
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class BackupHome:
+    """A home whose commands start at `NOON`, so that no day or week ends between two of them."""
+
     def __init__(self, path: Path, env: dict[str, str] | None = None) -> None:
         self.path = path
         self.env = env or {}
+        self._noon_offset_s = NOON - time.time()
         path.mkdir(exist_ok=True)
 
     def environment(self, offset_s: float = 0) -> dict[str, str]:
@@ -32,7 +38,7 @@ class BackupHome:
             **clean,
             **self.env,
             "FURNISYNC_HOME": str(self.path),
-            "FURNISYNC_CLOCK_OFFSET_S": str(offset_s),
+            OFFSET_VARIABLE: str(self._noon_offset_s + offset_s),
         }
 
     def start(self, *arguments: object, offset_s: float = 0, **options: Any):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import FREE
 
 from furnisync.sandbox.process import SandboxProcess
 
@@ -128,6 +129,11 @@ def start_systemd(user_home: Path) -> OwnSystemd:
         return OwnSystemd(user_home)
     except OSError as error:
         pytest.skip(str(error))
+
+
+def present_sandbox(**options: object) -> SandboxProcess:
+    """A sandbox that lives in the present, as services do: no unit tells them another time."""
+    return SandboxProcess(**{**SMALL, **FREE, "start_at": 0, **options})
 
 
 def make_home(path: Path, sandbox: SandboxProcess | None) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from remote_world import start_box
-from service_world import clean_environment, start_systemd
+from service_world import clean_environment, present_sandbox, start_systemd
 
 from furnisync.sandbox.process import SandboxProcess
 
@@ -31,7 +31,7 @@ def lines_after(words: str, block: int = 0) -> list[str]:
 
 @pytest.fixture(scope="module")
 def sandbox():
-    with SandboxProcess(**SMALL, qps=10**6, qpd=10**9) as sandbox:
+    with present_sandbox(**SMALL) as sandbox:
         yield sandbox
 
 

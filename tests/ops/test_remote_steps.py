@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from remote_world import Box, start_box
-from service_world import SMALL, clean_environment, start_systemd, until
+from service_world import clean_environment, present_sandbox, start_systemd, until
 
 from furnisync.sandbox.process import SandboxProcess
 
@@ -22,7 +22,7 @@ REPEAT = "run the same command again"
 
 @pytest.fixture(scope="module")
 def sandbox():
-    with SandboxProcess(**SMALL, qps=10**6, qpd=10**9) as sandbox:
+    with present_sandbox() as sandbox:
         yield sandbox
 
 

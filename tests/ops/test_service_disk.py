@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from service_world import SMALL, clean_environment, furnisync
+from service_world import clean_environment, furnisync, present_sandbox
 from small_disk import SmallDisk
 
 from furnisync.cli.service_commands import EXIT_AGAIN
@@ -32,7 +32,7 @@ def run(
 
 def test_a_start_without_room_is_worth_another(disk):
     """With the status of what only the user can mend, systemd would not start them again."""
-    with SandboxProcess(**SMALL, qps=10**6, qpd=10**9) as sandbox:
+    with present_sandbox() as sandbox:
         (disk.seen / "furnisync.toml").write_text("[images]\nmin_free_mb = 0\n")
         assert run(disk, sandbox, "images", "--fast").returncode == 0
         assert run(disk, sandbox, "data", "--fast").returncode == 0

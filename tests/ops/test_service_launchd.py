@@ -18,11 +18,10 @@ import time
 from pathlib import Path
 
 import pytest
-from service_world import ODD, SMALL, clean_environment, make_home, states, until
+from service_world import ODD, clean_environment, make_home, present_sandbox, states, until
 
 from furnisync.ops.launchd import parse_print, render_agent
 from furnisync.ops.service import Service
-from furnisync.sandbox.process import SandboxProcess
 
 ON_A_MAC = """
 import furnisync.cli.service_commands as commands
@@ -83,7 +82,7 @@ class Mac:
 
 @pytest.fixture(scope="module")
 def sandbox():
-    with SandboxProcess(**SMALL, qps=10**6, qpd=10**9) as sandbox:
+    with present_sandbox() as sandbox:
         yield sandbox
 
 

@@ -10,16 +10,14 @@ from pathlib import Path
 import pytest
 from service_world import (
     ODD,
-    SMALL,
     OwnSystemd,
     furnisync,
     make_home,
+    present_sandbox,
     start_systemd,
     states,
     until,
 )
-
-from furnisync.sandbox.process import SandboxProcess
 
 pytestmark = pytest.mark.slow  # a real systemd takes its time to start, stop and restart
 
@@ -50,7 +48,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def sandbox():
-    with SandboxProcess(**SMALL, qps=10**6, qpd=10**9) as sandbox:
+    with present_sandbox() as sandbox:
         yield sandbox
 
 

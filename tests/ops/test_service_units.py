@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from service_world import ODD, SMALL, clean_environment, make_home, until
+from service_world import ODD, clean_environment, make_home, present_sandbox, until
 
 from furnisync.ops.service import Service, last_words
 from furnisync.ops.systemd import quote, render_unit
@@ -112,7 +112,7 @@ def check_plain(words: str) -> None:
 
 
 def test_nohup_as_ever_and_a_hangup_does_not_end_it(tmp_path):
-    with SandboxProcess(**SMALL, qps=10**6, qpd=10**9) as sandbox:
+    with present_sandbox() as sandbox:
         home = make_home(tmp_path / "home", sandbox)
         process, output = nohup(home, sandbox)
         until(lambda: output.exists() and "images: " in output.read_text("utf-8", "replace"))
@@ -148,7 +148,7 @@ def test_a_catalogue_in_the_making_is_waited_for(tmp_path):
 
 @pytest.mark.slow
 def test_one_useful_line_a_minute(tmp_path):
-    with SandboxProcess(**SMALL, qps=10**6, qpd=10**9) as sandbox:
+    with present_sandbox() as sandbox:
         home = make_home(tmp_path / "home", sandbox)
         process, output = nohup(home, sandbox)
         time.sleep(135)

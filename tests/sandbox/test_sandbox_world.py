@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,15 @@ from asking_sandbox import SMALL, Asker
 
 from furnisync.sandbox.generate import generate
 from furnisync.sandbox.options import Options, parse_options
-from furnisync.sandbox.process import SandboxError, SandboxProcess
+from furnisync.sandbox.process import NOON, SandboxError, SandboxProcess
+from furnisync.sandbox.texts import title_of
 
-NOON = 1_790_000_000.0
+DAY = 86_400
 
 
 def seen(world):
     return [
-        (one.listing_id, one.shop.shop_id, one.price, one.state, one.created, one.image_ids)
+        (one.listing_id, one.shop.shop_id, one.price, one.state, one.image_ids, title_of(one))
         for one in world.listings
     ]
 
@@ -32,10 +34,37 @@ def furniture(world):
     return [one for one in world.listings if one.findable and world.is_furniture(one)]
 
 
+def times(world):
+    """All times in the world, by what they belong to."""
+    listings = [
+        (one.created, one.original, one.updated, one.state_changed) for one in world.listings
+    ]
+    shops = [
+        (shop.created, shop.updated, *(r.created for r in shop.book.all(world.reviewed_ids(shop))))
+        for shop in world.shops.values()
+    ]
+    return [moment for group in (*listings, *shops) for moment in group]
+
+
 def test_the_same_seed_makes_the_same_world():
     first = generate(Options(seed=3, shops=50, listings=500), NOON)
-    assert seen(first) == seen(generate(Options(seed=3, shops=50, listings=500), NOON + 60))
+    again = generate(Options(seed=3, shops=50, listings=500), NOON + 60)
+    assert (seen(first), times(first)) == (seen(again), times(again))
     assert seen(first) != seen(generate(Options(seed=4, shops=50, listings=500), NOON))
+
+
+@pytest.mark.parametrize("days", [-7000, -1, 1, 160, 1808])
+def test_on_another_day_the_same_seed_makes_the_same_world_so_many_days_older(days):
+    options = Options(seed=3, shops=50, listings=500)
+    first, other = generate(options, NOON), generate(options, NOON + days * DAY)
+    assert seen(other) == seen(first)
+    assert [moment - days * DAY for moment in times(other)] == times(first)
+
+
+def test_ids_stand_on_both_sides_of_32_bits():
+    ids = [one.listing_id for one in generate(Options(), NOON).listings]
+    assert min(ids) > 0
+    assert min(ids) < 2**32 < max(ids)
 
 
 @pytest.mark.parametrize(("shops", "listings"), [(1, 1), (1, 40), (30, 10), (12, 0), (300, 3000)])
@@ -62,10 +91,7 @@ def test_shops_are_of_pareto_size_and_prices_pile_up():
     assert prices.most_common(1)[0][1] > 50
     assert max(prices) > 8_800
     assert {one.price.divisor for one in found} == {1, 100}
-    assert (
-        max(one.listing_id for one in found) > 2**32
-        or max(image for one in found for image in one.image_ids) > 2**32
-    )
+    assert max(image for one in found for image in one.image_ids) > 2**32
 
 
 def test_titles_are_as_odd_as_real_ones(steady):
@@ -165,6 +191,29 @@ def test_churn_by_the_hour_follows_the_clock(bent):
     assert abs(len(found) - len(listed)) <= 2
 
 
+def test_a_sandbox_begins_at_noon_and_takes_the_programs_along(bent):
+    """Its `Date` on both servers and the clock of what is started on it tell the same time."""
+    with SandboxProcess(listings=5, shops=2) as sandbox:
+        asker, [image] = Asker(sandbox), sandbox.truth_images(digests=False)[:1]
+        assert 0 <= sandbox.now() - NOON < 600
+        sandbox.move_clock(40 * DAY)
+        program = time.time() + float(sandbox.env["FURNISYNC_CLOCK_OFFSET_S"])
+        assert abs(program - sandbox.now()) < 5
+        sandbox.set_faults([{"do": "503", "nth": 2}])
+        replies = [asker.api("openapi-ping"), asker.api("openapi-ping", key="wrong:wrong")]
+        replies += [asker.api("openapi-ping"), asker.url(image["urls"]["570xN"])]
+        assert [reply.status for reply in replies] == [200, 403, 503, 200]
+        for reply in replies:
+            sent = parsedate_to_datetime(reply.headers["date"]).timestamp()
+            assert NOON + 40 * DAY <= sent <= sandbox.now()
+
+
+def test_a_sandbox_of_the_present_leaves_the_clock_alone():
+    with SandboxProcess(listings=5, shops=2, start_at=0) as sandbox:
+        assert "FURNISYNC_CLOCK_OFFSET_S" not in sandbox.env
+        assert abs(sandbox.now() - time.time()) < 60
+
+
 def test_churn_by_the_request_shifts_lists(bent):
     bent.sandbox.churn(per_request=25)
     pages = [bent.api("listings/active?limit=100").json["results"] for _ in range(4)]
@@ -173,7 +222,7 @@ def test_churn_by_the_request_shifts_lists(bent):
 
 def test_churn_is_repeatable():
     def played():
-        options = {**SMALL, "seed": 9, "start_at": NOON, "churn_per_hour": 0.02}
+        options = {**SMALL, "seed": 9, "churn_per_hour": 0.02}
         with SandboxProcess(**options) as box:
             box.move_clock(5 * 3600)
             lines = box.truth_listings()
@@ -258,6 +307,7 @@ def test_env_and_kill():
         "ETSY_CDN_HOSTS",
         "ETSY_API_KEY",
         "ETSY_SHARED_SECRET",
+        "FURNISYNC_CLOCK_OFFSET_S",
     }
     box.kill()
     with pytest.raises(OSError, match="refused"):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from processes import later
 from small_disk import SmallDisk
 
 from furnisync.ops.service import JOBS, Job, Service
@@ -23,7 +24,6 @@ from furnisync.sandbox.process import SandboxProcess
 
 SYSTEMD = 255
 """The version whose units are run: its first pause after a crash is 10 s, not 60."""
-DAY_S = 86_400
 MB = 1e6
 SAMPLE_EVERY_S = 1.0
 YOUNG_S = 10.0
@@ -171,7 +171,6 @@ class World:
     disk: SmallDisk
     services: dict[Job, Supervised]
     began: float = field(default_factory=time.monotonic)
-    offset_s: float = 0.0
 
     @classmethod
     def make(cls, tmp_path: Path, sandbox: SandboxProcess, settings: str, size_mb: int) -> World:
@@ -202,7 +201,7 @@ class World:
 
     def start(self, *jobs: Job) -> None:
         for job in jobs or JOBS:
-            self.services[job].start(self.offset_s)
+            self.services[job].start(self.sandbox.clock_offset_s)
 
     def stop(self, *jobs: Job) -> None:
         for job in jobs or JOBS:
@@ -211,8 +210,7 @@ class World:
     def move(self, days: float) -> None:
         """The computer is off for some days; a process keeps the clock that it began with."""
         self.stop()
-        self.sandbox.move_clock(days * DAY_S)
-        self.offset_s += days * DAY_S
+        later(self.sandbox, days)
         self.start()
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -220,7 +218,7 @@ class World:
         unit = self.services["images"].unit
         return subprocess.run(
             self.disk.inside([sys.executable, "-m", "furnisync", *arguments], unit.folder),
-            env=unit.surroundings(self.offset_s),
+            env=unit.surroundings(self.sandbox.clock_offset_s),
             capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
 

@@ -219,7 +219,7 @@ class Soak:
         found = status["current_pass"]
         return (
             found["complete"]
-            and found["started_at"] > time.time() + self.world.offset_s - 86_400
+            and found["started_at"] > self.sandbox.now() - 86_400
             and not status["batches_waiting"]
             and not status["images_due"]
             and not status["images"].get("pending")
@@ -323,5 +323,5 @@ def check_data(soak: Soak, tmp_path: Path) -> None:
     check_image_files(home, images)
     sync_world.check_metadata(home, images)
     history = data_world.Home(copy, soak.sandbox)
-    check_history(history, data_world.Truth(soak.sandbox), time.time() + soak.world.offset_s)
+    check_history(history, data_world.Truth(soak.sandbox), soak.sandbox.now())
     data_world.check_one_time_a_shop(history)

@@ -13,7 +13,6 @@ from processes import DEADLINE_S, FREE, Ended, ProcessHome, Run
 from furnisync.sandbox.process import SandboxProcess
 
 SMALL = {"shops": 20, "listings": 300, "images_mean": 2, "image_bytes": 3000, "pictures": 4}
-DAY_S = 86_400
 WHOLE_KINDS = {"jpeg": "jpg", "png": "png", "webp": "webp", "gif": "gif"}
 
 
@@ -51,13 +50,6 @@ class Home(ProcessHome):
     def metadata(self, name: str = "image_metadata.json") -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.path / name).read_bytes())
         return found
-
-
-def later(home: Home, sandbox: SandboxProcess, days: float) -> None:
-    """Let that much more time pass for both."""
-    before = float(home.env.get("FURNISYNC_CLOCK_OFFSET_S", 0))
-    home.env["FURNISYNC_CLOCK_OFFSET_S"] = str(before + days * DAY_S)
-    sandbox.move_clock(days * DAY_S)
 
 
 def digest(path: Path) -> str:

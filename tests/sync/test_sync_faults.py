@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from sync_world import (
-    DAY_S,
     WHOLE_KINDS,
     Home,
     calls,
@@ -12,7 +11,6 @@ from sync_world import (
     check_images,
     check_metadata,
     findable,
-    later,
     served,
     small_sandbox,
 )
@@ -127,7 +125,7 @@ def test_batch_that_never_comes_is_named_and_asked_for_later(tmp_path, bent):
     assert (trouble["what"], trouble["number"]) == ("listing", 300)
     assert "500" in trouble["reason"]
     bent.set_faults([])
-    later(home, bent, 3700 / DAY_S)
+    home.later(1.1 / 24)
     ended = home.sync("--fast")
     assert ended.status == 0, ended.out
     check_complete(home)
@@ -143,7 +141,7 @@ def test_broken_listings_of_a_batch_are_named_and_the_run_says_so(bent_home, ben
         "SELECT count(*) FROM listings WHERE batched_at IS NULL"
     )
     bent.set_faults([])
-    later(bent_home, bent, 1.001)
+    bent_home.later(1.01)
     ended = bent_home.sync("--fast")
     assert ended.status == 0, ended.out
     check_complete(bent_home)
@@ -259,10 +257,10 @@ def test_each_fault_of_the_cdn_that_lasts(bent_home, bent):
 def _fetched_later_when_the_faults_are_over(home, sandbox, ids):
     """Failed ones within the hour, bad ones in a week; gone ones when batch names them again."""
     sandbox.set_faults([])
-    later(home, sandbox, 3700 / DAY_S)
+    home.later(1.1 / 24)
     assert home.sync("--fast").status == 0
     assert home.status()["images"].keys() == {"done", "gone", "bad"}
-    later(home, sandbox, 8)
+    home.later(8)
     assert home.sync("--fast").status == 0
     assert home.status()["images"].keys() == {"done", "gone"}
 

@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from sync_world import (
-    DAY_S,
-    Home,
-    check_complete,
-    check_images,
-    digest,
-    later,
-    no_questions,
-    served,
-)
+from processes import DAY_S
+from sync_world import Home, check_complete, check_images, digest, no_questions, served
 
 
 def test_larger_size_is_fetched_beside_nothing_lost(bent_home, bent):
@@ -85,11 +77,11 @@ def change_the_world(sandbox) -> dict[str, list[int]]:
 def test_new_cycle_after_thirty_days(bent_home, bent):
     assert bent_home.sync("--fast").status == 0
     before = {name: digest(path) for name, path in bent_home.files().items()}
-    later(bent_home, bent, 20)
+    bent_home.later(20)
     with no_questions(bent):
         assert bent_home.status()["images"]
     ends = change_the_world(bent)
-    later(bent_home, bent, 11)
+    bent_home.later(11)
     bent.reset_asked()
     ended = bent_home.sync("--fast")
     assert ended.status == 0, ended.out
@@ -115,7 +107,7 @@ def test_ended_listing_that_returns_is_active_again(bent_home, bent):
     one = next(row["listing_id"] for row in bent.truth_listings() if row["findable"])
     for op, state in (("end", "sold_out"), ("bring_back", "active")):
         bent.churn({"op": op, "listing_ids": [one]})
-        later(bent_home, bent, 31)
+        bent_home.later(31)
         assert bent_home.sync("--fast").status == 0
         assert bent_home.rows("SELECT state FROM listings WHERE listing_id = ?", one) == [(state,)]
     check_complete(bent_home)
@@ -123,7 +115,7 @@ def test_ended_listing_that_returns_is_active_again(bent_home, bent):
 
 def test_slow_mode_looks_for_new_listings_newest_first(bent_home, bent):
     assert bent_home.sync("--fast").status == 0
-    later(bent_home, bent, 1)
+    bent_home.later(1)
     shop = next(r["shop_id"] for r in bent.truth_listings() if r["findable"])
     [made] = bent.churn({"op": "create", "shop_id": shop, "n": 2, "taxonomy_id": 977, "images": 2})
     bent.reset_asked()
@@ -144,25 +136,21 @@ def test_clock_that_was_wrong_once_stops_nothing_for_ever(bent_home, bent, days)
 
     No Date tells the first run of it, as none told the versions before.
     """
-    bent.set_faults(
-        [
-            {"where": "cdn", "do": "500", "share": 0.2, "sticky": True},
-            {"where": "api", "do": "no_date"},
-        ]
-    )
+    odd = {"where": "cdn", "do": "500", "share": 0.2, "sticky": True}
+    bent.set_faults([odd, {"where": "api", "do": "no_date"}])
     bent_home.env["FURNISYNC_CLOCK_OFFSET_S"] = str(days * DAY_S)
     run = bent_home.start("--fast")
     run.until(lambda: bent_home.number("SELECT count(*) FROM images") > 100)
     run.process.terminate()
     run.wait()
     bent.set_faults([])
-    bent_home.env["FURNISYNC_CLOCK_OFFSET_S"] = "0"
-    later(bent_home, bent, 8)
+    del bent_home.env["FURNISYNC_CLOCK_OFFSET_S"]
+    bent_home.later(8)
     assert bent_home.sync("--fast").status == 0
     check_complete(bent_home)
     shop = next(r["shop_id"] for r in bent.truth_listings() if r["findable"])
     bent.churn({"op": "create", "shop_id": shop, "n": 1, "taxonomy_id": 977, "images": 1})
-    later(bent_home, bent, 2)
+    bent_home.later(2)
     bent_home.configure(crawl={"look_every_s": 1.0})
     assert bent_home.sync("--fast").status == 0
     check_complete(bent_home)

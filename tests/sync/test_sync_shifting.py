@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from sync_world import Home, check_complete, findable, later, small_sandbox
+from sync_world import Home, check_complete, findable, small_sandbox
 
 BREAKS = [0, 40, 90, 150, 300, 1_000_000]
 
@@ -93,7 +93,7 @@ def test_interval_over_the_reach_is_cut_and_the_plan_keeps_it(tmp_path):
         assert breaks == sorted(set(breaks))
         assert plan["description"]
         before = sandbox.asked()["total"]
-        later(home, sandbox, 31)
+        home.later(31)
         assert home.sync("--fast", timeout_s=250).status == 0
         assert sandbox.asked()["total"] - before <= 22 * 15
         assert plan_of(home)["taxonomies"][0]["price_breaks"] == breaks
