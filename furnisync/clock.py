@@ -6,6 +6,9 @@ from typing import Protocol
 
 OFFSET_VARIABLE = "FURNISYNC_CLOCK_OFFSET_S"
 
+WRONG_S = 3600.0
+"""A clock that differs so much from Etsy's is wrong; a time so far ahead of now was never now."""
+
 
 class Clock(Protocol):
     """Wall time for what is recorded, monotonic time for pacing."""

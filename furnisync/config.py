@@ -105,6 +105,7 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: Positive = 30.0
     attempts: Count = 5
     connections: Count = 40
+    clock_patience_s: Positive = 600.0
 
 
 class NoticeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -27,6 +27,7 @@ class DataStatus(msgspec.Struct, frozen=True):
         synced: shops with at least one snapshot that Etsy still knows.
         waiting: shops that are due, never synced ones included.
         under_way: shops of which a part is here.
+        ahead: shops whose last sync bears a time ahead of now: a wrong clock wrote it.
         behind_days: by how much the most overdue shop is late.
         calls_per_day: what would keep the cadence, estimated.
         quota_per_day: what the key allows; None where unknown.
@@ -43,6 +44,7 @@ class DataStatus(msgspec.Struct, frozen=True):
     never_synced: int
     reviews_never_walked: int
     reviews_due: int
+    ahead: int
     behind_days: float
     calls_per_day: float
     quota_per_day: int | None
@@ -95,6 +97,7 @@ def read_data_status_from(
         never_synced=lag.never_synced,
         reviews_never_walked=lag.reviews_never_walked,
         reviews_due=lag.reviews_due,
+        ahead=lag.ahead,
         behind_days=round(lag.most_overdue_s / DAY_S, 1),
         calls_per_day=round(lag.calls_per_day),
         quota_per_day=None if quota is None else quota.limit_per_day,

@@ -13,6 +13,7 @@
     ├── Transient                 marker: worth another try
     │   ├── ApiUnavailable        reset, time-out, 5xx, malformed body
     │   └── RateLimited           429, with its retry-after
+    ├── ClockWrong                our clock is hours off, and was waited for in vain
     └── Terminal                  marker: another try would end the same
         ├── NotFound              404: what was asked for does not exist (any more)
         └── BadRequest            400 and whatever else Etsy will not answer
@@ -27,6 +28,7 @@ __all__ = [
     "AlreadyRunning",
     "ApiUnavailable",
     "BadRequest",
+    "ClockWrong",
     "ConfigError",
     "DatabaseFull",
     "DatabaseOutdated",
@@ -106,6 +108,10 @@ class RateLimited(Transient):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class ClockWrong(FurnisyncError):
+    """Our clock is hours off Etsy's; a run that ends has waited for it long enough."""
 
 
 class NotFound(Terminal):

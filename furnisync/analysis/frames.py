@@ -7,7 +7,8 @@
 
 Whole rows are carried forward. A null within a row says that Etsy sent null (or nothing) at that
 time; it is a value, and no older value stands in for it. A listing that is gone keeps its last row,
-whose state is `gone` and whose other dynamic values are null.
+whose state is `gone` and whose other dynamic values are null. Rows that a wrong clock wrote are
+left out.
 """
 
 import os
@@ -92,7 +93,7 @@ def _parts(source: Source, ids: Sequence[int] | None) -> Iterator[tuple[int, int
     known = read_frame(
         source.path,
         {source.key: "INTEGER"},
-        f"SELECT DISTINCT {source.key} FROM {source.table} WHERE {condition}",
+        f"SELECT DISTINCT {source.key} FROM {source.table} WHERE {condition} AND {source.right}",
         bound,
     )[source.key].sort()
     begin = -_LARGEST_ID
@@ -136,8 +137,8 @@ def _read(
         source.path,
         {key: "INTEGER", "snapshot_timestamp": "INTEGER", **columns},
         f"SELECT {names} FROM {source.table}{suffix}"
-        f" WHERE {key} BETWEEN ? AND ? AND snapshot_timestamp <= ? AND {condition}"
-        + (f" GROUP BY {key}" if newest else ""),
+        f" WHERE {key} BETWEEN ? AND ? AND snapshot_timestamp <= ?"
+        f" AND {source.right} AND {condition}" + (f" GROUP BY {key}" if newest else ""),
         [*part, latest, *bound],
     )
     return frame if _is_in_order(frame, key) else frame.sort(key, "snapshot_timestamp")

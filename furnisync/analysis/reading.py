@@ -16,7 +16,7 @@ import polars as pl
 
 from furnisync.errors import ConfigError, DatabaseUnusable
 from furnisync.history.fields import LISTING_FIELDS, SHOP_FIELDS, Field
-from furnisync.history.schema import open_history_reader, stored_columns
+from furnisync.history.schema import open_history_reader, right_rows, stored_columns
 from furnisync.sqlite_connection import BUSY_TIMEOUT_MS, choose_reading
 
 Table = Literal["listings", "shops"]
@@ -37,12 +37,14 @@ class Source:
         table: listings or shops.
         static: SQL types of the static columns, the key and the snapshot's time not among them.
         dynamic: the same of the dynamic ones.
+        right: a condition on both tables: no wrong clock wrote the row.
     """
 
     path: Path
     table: Table
     static: dict[str, str]
     dynamic: dict[str, str]
+    right: str
 
     @property
     def key(self) -> str:
@@ -66,6 +68,7 @@ def open_source(home_or_path: Path | str, table: Table, columns: Iterable[str] |
     try:
         static = stored_columns(connection, table)
         dynamic = stored_columns(connection, f"{table}_dynamic")
+        right = right_rows(connection, table)
     finally:
         connection.close()
     for name in (KEYS[table], "snapshot_timestamp"):
@@ -79,7 +82,7 @@ def open_source(home_or_path: Path | str, table: Table, columns: Iterable[str] |
             )
         static = {name: kind for name, kind in static.items() if name in wanted}
         dynamic = {name: kind for name, kind in dynamic.items() if name in wanted}
-    return Source(path, table, static, dynamic)
+    return Source(path, table, static, dynamic, right)
 
 
 def read_frame(

@@ -211,10 +211,14 @@ app.command()(restore)
 def doctor(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    repair_clock: Annotated[
+        bool,
+        typer.Option("--repair-clock", help="First mark and repair what a wrong clock wrote."),
+    ] = False,
     test: TestFlag = False,
 ) -> None:
     """Look at key, quota, clock, disk, permissions, versions, locks, databases; say what to do."""
-    raise typer.Exit(run_doctor(as_json=as_json, test=test))
+    raise typer.Exit(run_doctor(as_json=as_json, test=test, repair_clock=repair_clock))
 
 
 @app.command()

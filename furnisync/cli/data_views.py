@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from furnisync.cli.summary import print_events
-from furnisync.cli.views import LINE_EVERY_S, make_bars, quota_line
+from furnisync.cli.views import LINE_EVERY_S, clock_line, make_bars, quota_line
 from furnisync.cli.words import clock_time
 from furnisync.config import HomeFiles
 from furnisync.data_status import DataStatus, count_rows
@@ -105,6 +105,8 @@ def print_data_status(console: Console, status: DataStatus, files: HomeFiles) ->
     )
     table.add_row("cadence", _cadence(status))
     table.add_row("quota", quota_line(status.quota))
+    if (clock := clock_line(status.quota)) is not None:
+        table.add_row("clock", clock)
     table.add_row("history", str(files.history))
     console.print(table)
     if status.troubles:
@@ -121,6 +123,8 @@ def print_data_status(console: Console, status: DataStatus, files: HomeFiles) ->
 
 def _cadence(status: DataStatus) -> str:
     behind = f"{status.behind_days:g} days behind" if status.behind_days else "kept"
+    if status.ahead:
+        behind = f"unknown: {status.ahead:,} shops bear times ahead of now, by a wrong clock"
     words = f"{behind}; keeping it takes about {status.calls_per_day:,.0f} calls a day"
     if status.quota_per_day is not None:
         words += f", the key allows {status.quota_per_day:,}"

@@ -13,6 +13,7 @@ from furnisync.clock import Clock, SystemClock
 from furnisync.config import Environment, HomeFiles, Settings, read_environment, read_settings
 from furnisync.errors import UserError
 from furnisync.ops import doctor
+from furnisync.ops.clock_repair import check_times, repair_home
 from furnisync.ops.doctor import Check
 from furnisync.ops.doctor_asks import check_key, check_sleep
 from furnisync.ops.doctor_disk import check_file_system, check_home
@@ -23,18 +24,33 @@ EXIT_FAIL = 1
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-def run_doctor(*, as_json: bool, test: bool) -> int:
-    """Look at everything and say what to do.
+def run_doctor(*, as_json: bool, test: bool, repair_clock: bool) -> int:
+    """Look at everything and say what to do; first repair what a wrong clock wrote, if asked to.
 
     Returns:
         exit status: 1 where something fails, else 0.
+
+    Raises:
+        UserError: the repair could not be done.
     """
+    if repair_clock:
+        _repair_clock(as_json=as_json, test=test)
     checks = list(_examine(test=test))
     if as_json:
         sys.stdout.write(msgspec.json.encode(checks).decode() + "\n")
     else:
         _print(checks)
     return EXIT_FAIL if any(one.verdict == "fail" for one in checks) else 0
+
+
+def _repair_clock(*, as_json: bool, test: bool) -> None:
+    environment = read_environment()
+    files = HomeFiles(environment.home, test)
+    done = repair_home(environment, files, read_settings(files.settings), SystemClock())
+    words = f"{done.shops:,} shops are due again, {done.rows:,} rows of the history are marked"
+    if done.catalog:
+        words += "; the catalogue's times are repaired"
+    make_console(stderr=as_json).print(f"{words}.")
 
 
 def _examine(*, test: bool) -> Iterator[Check]:
@@ -69,6 +85,7 @@ def _examine_home(
     yield doctor.check_disk(files, settings, clock)
     yield from doctor.check_permissions(environment, files, settings)
     yield from doctor.check_databases(files)
+    yield from check_times(files, settings, clock)
     yield from doctor.check_locks(files, clock)
 
 

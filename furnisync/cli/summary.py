@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from furnisync.cli.views import quota_line
+from furnisync.cli.views import clock_line, quota_line
 from furnisync.cli.words import clock_time, duration, size
 from furnisync.config import HomeFiles
 from furnisync.etsy.quota import QuotaState
@@ -60,6 +60,8 @@ def _facts(status: Status, files: HomeFiles) -> list[tuple[str, str]]:
             words += f"; {current.unreached:,} listings out of reach of any query"
         rows.append(("pass", words))
     rows.append(("quota", quota_line(status.quota)))
+    if (clock := clock_line(status.quota)) is not None:
+        rows.append(("clock", clock))
     if status.seconds_left:
         until = clock_time(time.time() + status.seconds_left)
         rows.append(("to go", f"about {duration(status.seconds_left)}, until {until}"))

@@ -44,7 +44,7 @@ class Surroundings:
 
     def retention(self) -> Retention:
         """What the run purges by itself."""
-        return Retention(self.files, self.settings.data.retention_days, self.clock)
+        return Retention(self.files, self.settings.data.retention_days)
 
     def end(self, *, stopped: bool, complete: bool, otherwise: str) -> int:
         """Say how the run ended, `otherwise` where it is not complete; returns the exit status."""

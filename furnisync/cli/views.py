@@ -36,6 +36,16 @@ class View(Protocol):
         ...
 
 
+def clock_line(quota: QuotaState | None) -> str | None:
+    """How our clock differs from Etsy's and what that stops; None where nothing is known to."""
+    if quota is None or quota.clock is None:
+        return None
+    words = f"{quota.clock}, seen since {clock_time(quota.clock.since)}"
+    if quota.clock.wrong:
+        words += ": no calls, no history until it agrees"
+    return f"{words}; `furnisync doctor` compares it again"
+
+
 def make_bars(console: Console) -> Progress:
     """Bars with how many of how many, and a field `note` behind."""
     return Progress(

@@ -47,13 +47,14 @@ class ReviewWalks:
     async def _read_page(self, shop_id: int) -> None:
         """One page of a shop's reviews; the rest of the walk queues up again."""
         this = self._round
-        ask = await this.writer.run(reviews.next_review_ask, shop_id, this.clock.now())
-        trouble = await this.writer.run(reviews.review_trouble, shop_id)
         try:
+            ask = await this.writer.run(reviews.next_review_ask, shop_id, await this.now())
+            trouble = await this.writer.run(reviews.review_trouble, shop_id)
             page, doubt = await ask_until_believed(
                 lambda: self._fetch(shop_id, ask),
                 lambda page: doubt_reviews(page, ask, unsent=trouble.unsent, some=trouble.has_some),
             )
+            now_s = await this.now()
         except UserError:
             raise
         except NotFound:
@@ -65,7 +66,7 @@ class ReviewWalks:
         except (Transient, Terminal) as error:
             await self._fail(shop_id, str(error))
             return
-        answer, now_s = reviews.ReviewPage(ask, page.results, page.count), this.clock.now()
+        answer = reviews.ReviewPage(ask, page.results, page.count)
         if doubt is not None and not (doubt.usable or _lasts(doubt, trouble)):
             if doubt.sound:
                 this.collected.reviews += await this.writer.run(

@@ -50,3 +50,11 @@ class Round:
     top: int | None
     watch: FieldWatch
     collected: Collected = field(default_factory=Collected)
+
+    async def now(self) -> float:
+        """Unix time for what goes into the history: waited for while our clock is hours off.
+
+        Raises:
+            ClockWrong, Transient, Terminal, UserError: as `ClockCheck.trusted_now`.
+        """
+        return await self.client.clock.trusted_now()

@@ -42,11 +42,15 @@ class ShopSyncs:
         self.calls = 0
 
     async def take_up(self) -> None:
-        """Go on with the shops that a run before left half done, unless that is too long ago."""
+        """Go on with the shops that a run before left unfinished, unless that is too long ago."""
         this = self._round
         oldest = this.clock.now() - this.settings.sync_days * snapshots.DAY_S
-        await this.writer.run(staging.drop_stale_syncs, oldest)
-        for sync in await this.writer.run(staging.open_syncs):
+        syncs = await this.writer.run(staging.open_syncs)
+        if any(one.snapshot_timestamp < oldest for one in syncs):
+            oldest = await this.now() - this.settings.sync_days * snapshots.DAY_S
+            await this.writer.run(staging.drop_stale_syncs, oldest)
+            syncs = await this.writer.run(staging.open_syncs)
+        for sync in syncs:
             self._in_hand.add(sync.shop_id)
             self._open += 1
             self._sort_in(sync)
@@ -111,13 +115,20 @@ class ShopSyncs:
 
     async def _begin(self, shop_id: int) -> None:
         """Begin a shop; its first list page is asked for in the same breath."""
+        try:
+            now_s = await self._round.now()
+        except UserError:
+            raise
+        except (Transient, Terminal) as error:
+            await self._fail(shop_id, str(error))
+            return
 
         def begin(connection: sqlite3.Connection) -> staging.ShopSync:
             known = self._source.listings_of(shop_id) if self._furniture_only else None
             sync = staging.begin_shop_sync(
                 connection,
                 shop_id,
-                self._round.clock.now(),
+                now_s,
                 static_days=self._round.settings.static_days,
                 ids=known,
             )
@@ -169,6 +180,7 @@ class ShopSyncs:
                 lambda: self._fetch_batch(claim.ids),
                 lambda page: doubt_listings(page, len(claim.ids)),
             )
+            now_s = await this.now()
         except UserError:
             raise
         except (Transient, Terminal) as error:
@@ -183,7 +195,7 @@ class ShopSyncs:
         shops = (one.get("shop") for one in page.results)
         this.watch.look("shops", [shop for shop in shops if isinstance(shop, dict)])
         taken = await this.writer.run(
-            snapshots.take_batch, this.selection, claim, page.results, now_s=this.clock.now()
+            snapshots.take_batch, this.selection, claim, page.results, now_s=now_s
         )
         self._claims.give_back(claim)
         self._finished.extend(taken.wants_shop)
@@ -247,20 +259,22 @@ class ShopSyncs:
             except NotFound:
                 # One odd 404 would put a shop away for months: the shop itself is asked once more.
                 self.calls += 1
-                await self._round.client.shop(shop_id)
+                try:
+                    await self._round.client.shop(shop_id)
+                except NotFound:
+                    await self._end_gone(shop_id, await self._round.now())
+                    return None
             await self._fail(shop_id, "Etsy has the shop, but said 404 of it (a passing fault?)")
-        except NotFound:
-            await self._end_gone(shop_id)
         except UserError:
             raise
         except (Transient, Terminal) as error:
             await self._fail(shop_id, str(error))
         return None
 
-    async def _end_gone(self, shop_id: int) -> None:
+    async def _end_gone(self, shop_id: int, now_s: float) -> None:
         this = self._round
         await this.writer.run(
-            snapshots.mark_shop_gone, shop_id, this.clock.now(), gone_days=this.settings.gone_days
+            snapshots.mark_shop_gone, shop_id, now_s, gone_days=this.settings.gone_days
         )
         self._close(shop_id)
         this.collected.gone += 1

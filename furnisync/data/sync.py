@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 
@@ -14,20 +15,22 @@ from furnisync.data.round import Collected, Round
 from furnisync.data.source import ShopSource
 from furnisync.data_status import DataStatus, cadence_of, read_data_status_from
 from furnisync.database import Writer, read_in_thread
-from furnisync.errors import UserError
+from furnisync.errors import ClockWrong, Terminal, Transient, UserError
 from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
-from furnisync.history import due
+from furnisync.etsy.clock_check import ClockCheck
+from furnisync.history import due, wrong_clock
 from furnisync.history.buyers import read_buyers
 from furnisync.history.drift import FieldWatch
 from furnisync.history.schema import open_history, open_history_reader
 from furnisync.history.selection import Selection
+from furnisync.history.snapshots import DAY_S
 from furnisync.instance import single_instance
 
 log = logging.getLogger("furnisync.data")
 
 Show = Callable[[DataStatus], None]
-Upkeep = Callable[[Writer], Awaitable[None]]
+Upkeep = Callable[[Writer, ClockCheck], Awaitable[None]]
 
 LOOK_AGAIN_S = 600.0
 """How often `--continuous` looks for shops that became due or that image sync found."""
@@ -36,6 +39,8 @@ ROUND_S = 3600.0
 LOOK_EVERY_S = 1.0
 STOP_CALLS_S = 4.0
 SLOW_WORKERS = 4
+REPAIR_AT_ONCE = 200
+"""So many shops are repaired in one transaction."""
 
 
 class DataRun(msgspec.Struct, frozen=True):
@@ -110,6 +115,8 @@ class DataSync:
                         self._clock,
                     )
                 )
+                if not self._run.continuous:
+                    client.clock.patience_s = self._settings.api.clock_patience_s
                 return await self._run_until_stopped(client, writer, selection)
 
     async def _run_until_stopped(
@@ -124,7 +131,7 @@ class DataSync:
             if report.done():
                 report.result()
             if work.done():
-                return work.result()
+                return _result(work)
             await client.drain(STOP_CALLS_S)
             return False
         finally:
@@ -147,13 +154,42 @@ class DataSync:
         await writer.run(due.forget_waits)
         while True:
             if self._upkeep is not None:
-                await self._upkeep(writer)
+                await self._upkeep(writer, client.clock)
+            await self._repair_times(client, writer)
             cut_short = await self._run_round(client, writer, selection)
             if self._run.continuous and not cut_short:
                 await asyncio.sleep(LOOK_AGAIN_S)
             found_more = await self._register_shops(writer)
             if not (self._run.continuous or cut_short or found_more):
                 return not await writer.run(due.is_failing, self._run.top)
+
+    async def _repair_times(self, client: EtsyClient, writer: Writer) -> None:
+        """Mark what a clock that was ahead has written; where ours is behind now, wait for it."""
+        wait_s = self._settings.data.sync_days * DAY_S
+
+        def ahead(connection: sqlite3.Connection) -> list[int]:
+            now_s = self._clock.now()
+            return wrong_clock.shops_ahead(connection, now_s, wait_s=wait_s)
+
+        if not await writer.run(ahead):
+            return
+        try:
+            now_s = await client.clock.trusted_now()
+        except UserError:
+            raise
+        except (Transient, Terminal) as error:
+            log.warning("times ahead of now are not repaired yet: %s", error)
+            return
+        shops = await writer.run(ahead)
+        marked = 0
+        for begin in range(0, len(shops), REPAIR_AT_ONCE):
+            some = shops[begin : begin + REPAIR_AT_ONCE]
+            marked += await writer.run(wrong_clock.repair_shops, some, now_s)
+        if shops:
+            log.warning(
+                "%d shops had times ahead of now, which a wrong clock wrote: they are due, and %d"
+                " rows are marked and left out", len(shops), marked,
+            )  # fmt: skip
 
     async def _register_shops(self, writer: Writer) -> bool:
         """Take over what image sync knows now; whether a shop is due."""
@@ -193,6 +229,15 @@ class DataSync:
 
     def _workers(self) -> int:
         return self._settings.api.connections if self._run.mode == "fast" else SLOW_WORKERS
+
+
+def _result(work: asyncio.Task[bool]) -> bool:
+    """Whether all was served; not where the run has waited in vain for the clock."""
+    try:
+        return work.result()
+    except ClockWrong as error:
+        log.error("%s", error)  # noqa: TRY400 -- the clock, not the code
+        return False
 
 
 def _log_end(collected: Collected) -> None:

@@ -27,6 +27,7 @@ from furnisync.errors import (
     Transient,
 )
 from furnisync.etsy.batch_answers import BatchAnswers, CountMeaning
+from furnisync.etsy.clock_check import ClockCheck, ClockState
 from furnisync.etsy.objects import (
     Listing,
     Page,
@@ -71,6 +72,16 @@ class Quota(Protocol):
     def settle(self, purpose: str, answer: Answer | None) -> None:
         """Tell what the call's answer said of the limits."""
 
+    def note_clock(self, state: ClockState | None) -> None:
+        """Tell how our clock differs from the API's; None: it agrees."""
+
+
+class _Reply(msgspec.Struct, frozen=True):
+    """A whole answer of status 200; `behind_s` as `_read_date` tells it."""
+
+    body: bytes
+    behind_s: float | None
+
 
 class _ErrorBody(msgspec.Struct):
     error: str = ""
@@ -110,7 +121,9 @@ class EtsyClient:
             follow_redirects=False,
         )
         self.clock_behind_s: float | None = None
-        """By how much our clock is behind the API's, as the newest answer's Date told it."""
+        """By how much our clock is behind the API's, as the newest ping's Date told it."""
+        self.clock = ClockCheck(clock, self._ask_time, quota.note_clock)
+        """Etsy's time as far as it is known; what is written takes its times from here."""
         self._failures_in_a_row = 0
         self._answered = False
         self._count_meaning = CountMeaning()
@@ -256,10 +269,21 @@ class EtsyClient:
             wait_jitter=0.5,
         ):
             with attempt:
-                return decode(await self._within_quota(path, query, purpose))
+                return decode(await self._under_right_clock(path, query, purpose))
         raise AssertionError("unreachable: the retry context returns or raises")
 
-    async def _within_quota(self, path: str, query: Query, purpose: str) -> bytes:
+    async def _under_right_clock(self, path: str, query: Query, purpose: str) -> bytes:
+        """What comes while our clock is hours off is not passed on, but asked for again later."""
+        while True:
+            reply = await self._within_quota(path, query, purpose)
+            if path == PING or await self.clock.admits(reply.behind_s):
+                return reply.body
+
+    async def _ask_time(self) -> float | None:
+        await self.ping()
+        return self.clock_behind_s
+
+    async def _within_quota(self, path: str, query: Query, purpose: str) -> _Reply:
         """Send as soon as the ledger allows; a 429 waits there, unlike a fault, for its time."""
         refused = 0
         for _ in range(MAX_429_IN_A_ROW):
@@ -308,7 +332,7 @@ class EtsyClient:
             )
         await asyncio.sleep(pause_s)
 
-    async def _send(self, path: str, query: Query, purpose: str) -> bytes:
+    async def _send(self, path: str, query: Query, purpose: str) -> _Reply:
         """One request, whatever it ends in; the ledger learns of every end."""
         if self._draining:
             await asyncio.Event().wait()
@@ -325,7 +349,6 @@ class EtsyClient:
                 try:
                     now = self._clock.now()
                     answer = read_answer(response.status_code, response.headers, now)
-                    self.clock_behind_s = read_clock(response.headers.get("date"), now)
                     body = await _read_body(response)
                 finally:
                     await response.aclose()
@@ -340,7 +363,10 @@ class EtsyClient:
         self._raise_for_status(path, answer, body)
         self._failures_in_a_row = 0
         self._answered = True
-        return body
+        behind_s = _read_date(response.headers, body, now)
+        if path == PING:
+            self.clock_behind_s = behind_s
+        return _Reply(body, behind_s)
 
     def _raise_for_status(self, path: str, answer: Answer, body: bytes) -> None:
         status = answer.status
@@ -393,6 +419,17 @@ def read_clock(date: str | None, now: float) -> float | None:
         return None if date is None else parsedate_to_datetime(date).timestamp() - now
     except (ValueError, OverflowError):
         return None
+
+
+def _read_date(headers: Mapping[str, str], body: bytes, now: float) -> float | None:
+    """What the Date of an answer tells, if it is the API's own and of now.
+
+    A page of a proxy is no JSON, and what comes out of a cache bears an Age.
+    """
+    told = {name.lower(): value for name, value in headers.items()}
+    if told.get("age", "0") != "0" or body.lstrip()[:1] not in (b"{", b"["):
+        return None
+    return read_clock(told.get("date"), now)
 
 
 async def _read_body(response: httpx2.Response) -> bytes:

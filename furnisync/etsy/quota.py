@@ -21,11 +21,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeVar
 
+import msgspec
+
 from furnisync.clock import Clock
 from furnisync.config import Mode, QuotaSettings
 from furnisync.database import transaction
 from furnisync.errors import DatabaseUnusable
 from furnisync.etsy import quota_file as file
+from furnisync.etsy.clock_check import ClockState
 from furnisync.etsy.pacing import (
     Caller,
     Pause,
@@ -149,6 +152,17 @@ class Ledger:
         """Take what an answer told; None where no answer came (the call still counts)."""
         self._unsettled.append((self._take_flight(purpose), answer))
         self._flush()
+
+    def note_clock(self, state: ClockState | None) -> None:
+        """Note how our clock differs from Etsy's, for `status` and notices; None: it agrees."""
+
+        def note(key: Key, _: Facts, __: Moment) -> None:
+            before, key.clock = key.clock, state
+            if before is not None and state is not None and before.wrong == state.wrong:
+                since = min(before.since, state.since)
+                key.clock = msgspec.structs.replace(state, since=since)
+
+        self._insist(note)
 
     def state(self) -> QuotaState:
         """The quota as it stands."""

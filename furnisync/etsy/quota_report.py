@@ -5,10 +5,11 @@ from pathlib import Path
 
 import msgspec
 
-from furnisync.clock import Clock
+from furnisync.clock import WRONG_S, Clock
 from furnisync.config import Mode
 from furnisync.database import open_reader
 from furnisync.errors import DatabaseUnusable
+from furnisync.etsy.clock_check import ClockState
 from furnisync.etsy.pacing import (
     key_rate,
     program_rate,
@@ -71,6 +72,8 @@ class QuotaState(msgspec.Struct, frozen=True):
     programs: tuple[ProgramState, ...] = ()
     events: tuple[Event, ...] = ()
     """Newest first, at most 50."""
+    clock: ClockState | None = None
+    """How our clock differs from Etsy's as last seen; None where it agrees, or nothing is known."""
 
 
 def read_quota(connection: sqlite3.Connection, key_id: str, key: Key, now: Moment) -> QuotaState:
@@ -99,6 +102,7 @@ def read_quota(connection: sqlite3.Connection, key_id: str, key: Key, now: Momen
         usage=usage,
         programs=programs,
         events=_read_events(connection, key_id),
+        clock=key.clock,
     )
 
 
@@ -139,18 +143,19 @@ def read_state(path: Path, key_id: str | None, clock: Clock) -> QuotaState | Non
         key_id: the key's fingerprint; None for the key that was used last.
         clock: wall and monotonic time.
     """
+    now = Moment(clock.monotonic(), clock.now())
     try:
         connection = open_reader(path, APPLICATION_ID, len(MIGRATIONS))
     except DatabaseUnusable:
         return None
     try:
         row = connection.execute(
-            "SELECT key_id FROM ledger WHERE key_id = ? OR ? IS NULL ORDER BY used_at DESC LIMIT 1",
-            (key_id, key_id),
+            "SELECT key_id FROM ledger WHERE key_id = ? OR ? IS NULL"
+            " ORDER BY used_at > ?, used_at DESC LIMIT 1",  # a wrong clock's time is not the latest
+            (key_id, key_id, now.wall + WRONG_S),
         ).fetchone()
         if row is None:
             return None
-        now = Moment(clock.monotonic(), clock.now())
         return read_quota(connection, row[0], load_key(connection, row[0]), now)
     except (sqlite3.DatabaseError, Damaged):
         return None

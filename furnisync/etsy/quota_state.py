@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from furnisync.config import Mode, QuotaSettings
+from furnisync.etsy.clock_check import ClockState
 
 DAY_S = 86_400.0
 BUCKET_S = 300
@@ -108,6 +109,9 @@ class Key(msgspec.Struct):
     """When one call last looked whether there are calls again, or since when there are none."""
     looks: int = 0
     trimmed: Moment | None = None
+
+    clock: ClockState | None = None
+    """How our clock differs from Etsy's as last seen; None where it agrees."""
 
 
 class Notice(msgspec.Struct, frozen=True):

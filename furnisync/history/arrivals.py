@@ -200,7 +200,7 @@ def _with_recent_static(
     connection: sqlite3.Connection, target: _Target, ids: Sequence[int]
 ) -> set[int]:
     rows = connection.execute(
-        "SELECT listing_id FROM listings WHERE snapshot_timestamp >= ?"
+        "SELECT listing_id FROM listings WHERE snapshot_timestamp >= ? AND wrong_clock IS NULL"
         " AND listing_id IN (SELECT value FROM json_each(?))",
         (target.static_after, as_json(list(ids))),
     )

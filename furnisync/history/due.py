@@ -7,6 +7,7 @@
 | 3     | gone, where its long wait is over   | signals moved since the last walk, oldest first    |
 | 4     |                                     | signals as they were: after `reviews_quiet_days`   |
 
+A time ahead of now is no time: `wrong_clock.py` makes its shop due before a round asks here.
 A shop whose sync is under way is not due: `open_syncs` has it. Only shops that were synced once
 have reviews due. Every order is an index, so the first answer does not wait for the size.
 """
@@ -16,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from furnisync.clock import WRONG_S
 from furnisync.history.snapshots import DAY_S
 
 
@@ -180,7 +182,7 @@ class Lag:
     Attributes:
         shops: known shops.
         never_synced: shops without any snapshot.
-        due: shops whose last sync is older than the cadence.
+        due: shops whose last sync is older than the cadence, or bears a time ahead of now.
         under_way: shops of which a part is here.
         gone: shops that Etsy knows no more.
         failing: shops whose last try failed.
@@ -188,6 +190,7 @@ class Lag:
         reviews_never_walked: synced shops without a complete walk, interrupted ones included.
         reviews_due: shops whose signals moved and whose last walk is older than the cadence.
         reviews_quiet: shops whose signals did not move, so that their reviews wait longest.
+        ahead: of the due ones those whose last sync bears a time ahead of now.
         calls_per_day: what quota would keep the cadence, reviews included, an estimate.
     """
 
@@ -201,13 +204,14 @@ class Lag:
     reviews_never_walked: int
     reviews_due: int
     reviews_quiet: int
+    ahead: int
     calls_per_day: float
 
 
 _LAG: Final = """
 SELECT count(*),
     count(*) FILTER (WHERE status = 'new'),
-    count(*) FILTER (WHERE status = 'ok' AND last_sync < :synced_before),
+    count(*) FILTER (WHERE status = 'ok' AND (last_sync < :synced_before OR last_sync > :ahead)),
     (SELECT count(*) FROM work_shops),
     count(*) FILTER (WHERE status = 'gone'),
     count(*) FILTER (WHERE status != 'gone' AND (failures > 0 OR reviews_failures > 0)),
@@ -216,6 +220,7 @@ SELECT count(*),
     count(*) FILTER (WHERE status = 'ok' AND (signals = signals_walked) IS NOT TRUE
         AND reviews_walked < :walked_before),
     count(*) FILTER (WHERE status = 'ok' AND signals = signals_walked),
+    count(*) FILTER (WHERE status = 'ok' AND last_sync > :ahead),
     ifnull(sum((ifnull(listings_found, furniture_listings) + 99) / 100)
         FILTER (WHERE status != 'gone'), 0),
     ifnull(sum(ifnull(listings_found, furniture_listings)) FILTER (WHERE status != 'gone'), 0)
@@ -229,10 +234,11 @@ def measure_lag(connection: sqlite3.Connection, now_s: float, cadence: Cadence) 
         {
             "synced_before": int(now_s - cadence.sync_days * DAY_S),
             "walked_before": int(now_s - cadence.reviews_days * DAY_S),
+            "ahead": int(now_s + WRONG_S),
         },
     ).fetchone()
-    pages, listings = row[10], row[11]
+    pages, listings = row[11], row[12]
     live, quiet = row[0] - row[4], row[9]
     reviews = (live - quiet) / cadence.reviews_days + quiet / cadence.reviews_quiet_days
     calls = (pages + listings / 100) / cadence.sync_days + reviews
-    return Lag(*(*row[:10], calls))
+    return Lag(*(*row[:11], calls))

@@ -13,6 +13,7 @@
 | `purged`           | what was purged by its id and stays out   | kind, id                       |
 | `work_*`           | what was fetched and waits for the rest   |                                |
 
+A row with `wrong_clock` 1 was written under a clock that was hours ahead; views leave it out.
 All times are unix seconds, UTC. Rows of the first five are only ever added by a sync. The dynamic
 tables are kept in the order of their key (WITHOUT ROWID), so that the course of one listing, its
 latest row and a panel over all are read without a second index and without a sort.
@@ -26,6 +27,7 @@ from furnisync.database import Migration, open_database, open_reader, transactio
 from furnisync.errors import DatabaseUnusable
 from furnisync.history.purge import PURGED
 from furnisync.history.selection import Selection
+from furnisync.history.wrong_clock import COLUMN, MARKS
 
 APPLICATION_ID: Final = 0x46524E48  # "FRNH"
 WAL_PAGES: Final = 8000
@@ -179,7 +181,13 @@ CREATE TABLE drift (at INTEGER NOT NULL, message TEXT NOT NULL) STRICT;
 # Most reviews that a page of the shop lacked for good, though the answer counted them.
 _UNSENT: Final = "ALTER TABLE sync_state ADD COLUMN reviews_unsent INTEGER NOT NULL DEFAULT 0"
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_SNAPSHOTS + _STATE + _WORK, _DRIFT, PURGED, _UNSENT)
+MIGRATIONS: Final[tuple[Migration, ...]] = (
+    _SNAPSHOTS + _STATE + _WORK,
+    _DRIFT,
+    PURGED,
+    _UNSENT,
+    MARKS,
+)
 
 FIXED_COLUMNS: Final = {
     "shops": ("shop_id", "snapshot_timestamp"),
@@ -228,11 +236,17 @@ def open_history_reader(path: Path) -> sqlite3.Connection:
 
 
 def stored_columns(connection: sqlite3.Connection, table: str) -> dict[str, str]:
-    """The columns of a snapshot table and their SQL types, keys first."""
+    """The columns of a snapshot table that hold values, and their SQL types, keys first."""
     columns = dict.fromkeys(FIXED_COLUMNS[table], "INTEGER")
     rows = connection.execute("SELECT name, type FROM pragma_table_info(?) ORDER BY cid", (table,))
-    found = {name: sql_type for name, sql_type in rows if name not in columns}
+    found = {name: sql_type for name, sql_type in rows if name not in {*columns, COLUMN}}
     return {**columns, **found}
+
+
+def right_rows(connection: sqlite3.Connection, table: str) -> str:
+    """A condition on a snapshot table: no wrong clock wrote the row; true in an older file."""
+    names = connection.execute("SELECT name FROM pragma_table_info(?)", (table,))
+    return f"{COLUMN} IS NULL" if (COLUMN,) in map(tuple, names) else "true"
 
 
 def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
@@ -333,7 +347,9 @@ SELECT
 FROM {kind}_dynamic d
 LEFT JOIN {kind} s ON s.{key} = d.{key} AND s.snapshot_timestamp = (
     SELECT max(t.snapshot_timestamp) FROM {kind} t
-    WHERE t.{key} = d.{key} AND t.snapshot_timestamp <= d.snapshot_timestamp)
-WHERE NOT EXISTS (
+    WHERE t.{key} = d.{key} AND t.snapshot_timestamp <= d.snapshot_timestamp
+        AND t.{COLUMN} IS NULL)
+WHERE d.{COLUMN} IS NULL AND NOT EXISTS (
     SELECT 1 FROM {kind}_dynamic n
-    WHERE n.{key} = d.{key} AND n.snapshot_timestamp > d.snapshot_timestamp)"""
+    WHERE n.{key} = d.{key} AND n.snapshot_timestamp > d.snapshot_timestamp
+        AND n.{COLUMN} IS NULL)"""

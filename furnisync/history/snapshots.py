@@ -159,7 +159,7 @@ def _append_shop(
 ) -> None:
     key = (sync.shop_id, sync.snapshot_timestamp)
     recent = connection.execute(
-        "SELECT 1 FROM shops WHERE shop_id = ? AND snapshot_timestamp >= ?",
+        "SELECT 1 FROM shops WHERE shop_id = ? AND snapshot_timestamp >= ? AND wrong_clock IS NULL",
         (sync.shop_id, static_after),
     ).fetchone()
     if recent is None:
@@ -209,7 +209,7 @@ _NEVER: Final = object()
 def _last_state(connection: sqlite3.Connection, listing_id: int) -> object:
     """The state in the newest row of a listing; `_NEVER` where it has none."""
     row = connection.execute(
-        "SELECT state FROM listings_dynamic WHERE listing_id = ?"
+        "SELECT state FROM listings_dynamic WHERE listing_id = ? AND wrong_clock IS NULL"
         " ORDER BY snapshot_timestamp DESC LIMIT 1",
         (listing_id,),
     ).fetchone()

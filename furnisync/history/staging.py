@@ -233,6 +233,7 @@ LIVE_LISTINGS: Final = """
     FROM (SELECT DISTINCT listing_id FROM listings WHERE shop_id = :shop_id) k
     WHERE ifnull((
         SELECT d.state FROM listings_dynamic d WHERE d.listing_id = k.listing_id
+            AND d.wrong_clock IS NULL
         ORDER BY d.snapshot_timestamp DESC LIMIT 1), 'active') = 'active'"""
 """Listings of a shop whose last known state is active, or was not told."""
 

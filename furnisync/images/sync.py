@@ -15,13 +15,14 @@ import msgspec
 from furnisync import __version__
 from furnisync.catalog import queue
 from furnisync.catalog.schema import open_catalog, read_catalog
-from furnisync.catalog.wrong_clock import mend_times
+from furnisync.catalog.wrong_clock import repair_times, times_ahead
 from furnisync.clock import Clock
 from furnisync.config import Environment, HomeFiles, ImageSettings, Mode, Settings
 from furnisync.database import Writer
-from furnisync.errors import ConfigError, Terminal, Transient, UserError
+from furnisync.errors import ClockWrong, ConfigError, Terminal, Transient, UserError
 from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
+from furnisync.etsy.clock_check import ClockCheck
 from furnisync.images.discovery import DAY_S, Discovery, Scope, reset_shops
 from furnisync.images.download import Downloader, DownloadLimits
 from furnisync.images.downloads import DownloadWorker
@@ -35,7 +36,7 @@ from furnisync.instance import single_instance
 
 log = logging.getLogger("furnisync.images")
 
-Upkeep = Callable[[Writer], Awaitable[None]]
+Upkeep = Callable[[Writer, ClockCheck], Awaitable[None]]
 
 RETRY_ROUND_S = 600.0
 """What could not be done in a round of slow mode is tried again after this."""
@@ -114,15 +115,17 @@ class ImageSync:
                         self._clock,
                     )
                 )
+                if self._run.ends:
+                    client.clock.patience_s = self._settings.api.clock_patience_s
                 discovery = self._discovery(client, writer)
                 store = FolderStore(self._files.images)
-                worker = self._worker(writer, store, discovery)
+                worker = self._worker(client.clock, writer, store, discovery)
                 reporter = Reporter(
                     reader,
                     writer,
                     self._files,
                     self._settings,
-                    self._clock,
+                    client.clock,
                     discovery=discovery,
                     worker=worker,
                     mode=self._run.mode,
@@ -143,8 +146,6 @@ class ImageSync:
         """
         now = int(self._clock.now())
         images = self._settings.images
-        refresh_s = int(self._settings.crawl.refresh_days * DAY_S)
-        await writer.run(mend_times, now, refresh_s)
         if self._run.reset_shops:
             await writer.run(reset_shops, now)
         queued = await writer.run(
@@ -169,21 +170,23 @@ class ImageSync:
         return Discovery(
             client,
             writer,
-            self._clock,
+            client.clock,
             self._settings,
             self._files.plan,
             self._run.scope,
             pages_at_once=self._settings.api.connections if fast else 2,
         )
 
-    def _worker(self, writer: Writer, store: FolderStore, discovery: Discovery) -> DownloadWorker:
+    def _worker(
+        self, clock: ClockCheck, writer: Writer, store: FolderStore, discovery: Discovery
+    ) -> DownloadWorker:
         limits = download_limits(self._settings.images, self._run.mode, self._environment)
         return DownloadWorker(
             writer,
-            Downloader(store, limits, self._clock),
+            Downloader(store, limits, clock),
             self._settings.images,
             self._files.images,
-            self._clock,
+            clock,
             discovery.within,
         )
 
@@ -206,7 +209,7 @@ class ImageSync:
             worker.start()
 
         begin = asyncio.create_task(begin_downloads())
-        work = asyncio.create_task(self._run_rounds(discovery, writer, worker, begin))
+        work = asyncio.create_task(self._run_rounds(discovery, client, writer, worker, begin))
         report = asyncio.create_task(reporter.run())
         stop = asyncio.create_task(self._stopping.wait())
         tasks = (work, report, stop, begin)
@@ -222,6 +225,9 @@ class ImageSync:
             if report.done():
                 report.result()
             return work.result()
+        except ClockWrong as error:
+            log.error("%s", error)  # noqa: TRY400 -- the clock, not the code
+            return False
         finally:
             writer.hurry()
             for task in tasks:
@@ -234,13 +240,15 @@ class ImageSync:
     async def _run_rounds(
         self,
         discovery: Discovery,
+        client: EtsyClient,
         writer: Writer,
         worker: DownloadWorker,
         begin: asyncio.Task[None],
     ) -> bool:
         while True:
             if self._upkeep is not None:
-                await self._upkeep(writer)
+                await self._upkeep(writer, client.clock)
+            await self._repair_times(client, writer)
             complete = await self._round(discovery)
             if self._run.ends:
                 await begin
@@ -248,6 +256,22 @@ class ImageSync:
                 return complete
             pause_s = await discovery.seconds_to_next() if complete else RETRY_ROUND_S
             await asyncio.sleep(pause_s)
+
+    async def _repair_times(self, client: EtsyClient, writer: Writer) -> None:
+        """Repair what a clock that was ahead has written; where ours is behind now, wait for it."""
+        refresh_s = int(self._settings.crawl.refresh_days * DAY_S)
+        if not await writer.run(times_ahead, int(self._clock.now()), refresh_s):
+            return
+        try:
+            now = await client.clock.trusted_now()
+        except UserError:
+            raise
+        except (Transient, Terminal) as error:
+            log.warning("times ahead of now are not repaired yet: %s", error)
+            return
+        if await writer.run(times_ahead, int(now), refresh_s):
+            log.warning("the catalogue had times ahead of now, which a wrong clock wrote: repaired")
+            await writer.run(repair_times, int(now), refresh_s)
 
     async def _round(self, discovery: Discovery) -> bool:
         """One round; a failure that may pass costs only the round.

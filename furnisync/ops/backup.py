@@ -6,6 +6,7 @@ What is kept: every backup of the last 24 hours, the newest of each of the last 
 each of the last weeks. Only backups of the same home are ever counted or removed.
 """
 
+import logging
 import os
 import sqlite3
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from furnisync import durable
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles
 from furnisync.errors import AlreadyRunning, FurnisyncError
+from furnisync.etsy.quota import read_state
 from furnisync.instance import single_instance
 from furnisync.ops.backup_set import (
     MANIFEST,
@@ -32,6 +34,8 @@ from furnisync.ops.backup_set import (
     sources_of,
 )
 from furnisync.ops.backup_target import Target, open_target, whole_backups
+
+log = logging.getLogger("furnisync")
 
 DAY_S: Final = 86_400
 FOLDER: Final = "backups"
@@ -82,7 +86,7 @@ def make_backup(files: HomeFiles, address: str, keep: Keep, clock: Clock, tell: 
     """
     at = int(clock.now())
     try:
-        made = _make(files, address, keep, at, tell)
+        made = _make(files, address, keep, clock, tell)
     except AlreadyRunning:
         raise
     except FurnisyncError as error:
@@ -99,7 +103,8 @@ def make_backup(files: HomeFiles, address: str, keep: Keep, clock: Clock, tell: 
     return made
 
 
-def _make(files: HomeFiles, address: str, keep: Keep, at: int, tell: Tell) -> Made:
+def _make(files: HomeFiles, address: str, keep: Keep, clock: Clock, tell: Tell) -> Made:
+    at = int(clock.now())
     sources = sources_of(files)
     if not {"catalog", "history"} & sources.keys():
         raise BackupFailed(
@@ -118,8 +123,17 @@ def _make(files: HomeFiles, address: str, keep: Keep, at: int, tell: Tell) -> Ma
             durable.write(staged / MANIFEST, note, durable.PRIVATE)
             tell(f"bringing it to {address}", 0, 1)
             target.publish(staged, name)
-            removed = _prune(target, files, keep, at)
+            removed = _prune(target, files, keep, at) if _is_clock_right(files, clock) else ()
         return Made(target.shown(name), manifest, removed)
+
+
+def _is_clock_right(files: HomeFiles, clock: Clock) -> bool:
+    """Whether age may decide what goes: not under a clock that Etsy's answers showed wrong."""
+    quota = read_state(files.quota, None, clock)
+    if quota is None or quota.clock is None or not quota.clock.wrong:
+        return True
+    log.warning("no old backup is removed: the clock was %s", quota.clock)
+    return False
 
 
 def _prune(target: Target, files: HomeFiles, keep: Keep, now: int) -> tuple[str, ...]:

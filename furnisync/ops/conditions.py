@@ -3,6 +3,7 @@
 | kind                   | when                                                                    |
 | ---------------------- | ----------------------------------------------------------------------- |
 | key-refused            | a sync ended because Etsy refused the key                               |
+| clock-wrong            | our clock does not agree with Etsy's                                    |
 | quota-cut              | Etsy lowered a limit within the last day                                |
 | quota-spent            | the day's calls are spent, and not by us                                |
 | disk-low               | less free than `min_free_mb`, or downloads pause for want of room       |
@@ -16,6 +17,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import Final, Literal
 
 import msgspec
@@ -26,6 +28,7 @@ from furnisync.clock import Clock
 from furnisync.config import HomeFiles, Settings
 from furnisync.data_status import read_data_status
 from furnisync.errors import DatabaseUnusable
+from furnisync.etsy.clock_check import ClockState
 from furnisync.etsy.quota import QuotaState, read_state
 from furnisync.history.schema import open_history_reader
 from furnisync.instance import holder
@@ -47,6 +50,7 @@ TITLES: Final[dict[Job, str]] = {"images": "image sync", "data": "data sync"}
 
 Kind = Literal[
     "key-refused",
+    "clock-wrong",
     "quota-cut",
     "quota-spent",
     "disk-low",
@@ -129,8 +133,10 @@ def _read_images(files: HomeFiles, clock: Clock) -> Status | None:
 def _about_quota(quota: QuotaState | None, now: float) -> Iterator[Condition]:
     if quota is None:
         return
+    if (state := quota.clock) is not None:
+        yield Condition("clock-wrong", _clock_message(state))
     for event in quota.events:
-        if event.kind == "limit-fell" and event.at > now - DAY_S:
+        if event.kind == "limit-fell" and abs(now - event.at) < DAY_S:
             yield Condition("quota-cut", f"{event.message}.", at=event.at)
             break
     spent = quota.waiting_until is not None and quota.remaining_today is not None
@@ -142,6 +148,15 @@ def _about_quota(quota: QuotaState | None, now: float) -> Iterator[Condition]:
                 f"The day's calls are spent, but only {ours:,} of {quota.limit_per_day:,} by"
                 " furnisync: something else uses the key.",
             )
+
+
+def _clock_message(state: ClockState) -> str:
+    since = datetime.fromtimestamp(state.since, UTC).strftime("%Y-%m-%d %H:%M")
+    effect = "No calls are made and no history is written. " if state.wrong else ""
+    return (
+        f"The clock is {state} since {since} UTC. {effect}Let the computer set it by the network;"
+        " `furnisync doctor` compares it again."
+    )
 
 
 def _about_disk(files: HomeFiles, settings: Settings, images: Status | None) -> Iterator[Condition]:
@@ -201,8 +216,12 @@ def _about_sync(
         if beat is not None:
             yield _ended(job, beat, title)
         return
-    waiting = quota is not None and quota.waiting_until is not None
+    waiting = quota is not None and (
+        quota.waiting_until is not None or (quota.clock is not None and quota.clock.wrong)
+    )
     standing = life.standing.get(job)
+    if standing is not None and standing.since > now:
+        standing = None  # of a clock that was ahead
     if work is None or not work[0] or waiting or standing is None or standing.picture != work[1]:
         life.standing[job] = Standing("" if work is None else work[1], now)
     elif now - standing.since > STALLED_S:

@@ -224,7 +224,8 @@ def _check_limits(quota: QuotaState, now: float) -> Check:
         f"{quota.limit_per_second or 0:g} calls a second, {quota.limit_per_day:,} a day,"
         f" {left} left, {quota.used_last_day:,} by us in 24 hours"
     )
-    fell = [one for one in quota.events if one.kind == "limit-fell" and now - one.at < CUT_LATELY_S]
+    lately = [one for one in quota.events if abs(now - one.at) < CUT_LATELY_S]
+    fell = [one for one in lately if one.kind == "limit-fell"]
     if fell:
         remedy = f"{fell[0].message}: ask developer@etsy.com if you did not expect it."
         return Check("quota", "warn", words, remedy)

@@ -33,6 +33,7 @@ _HEAD: Final = b'{"told":'
 
 HEADS: Final = {
     "key-refused": "the API key was refused",
+    "clock-wrong": "the clock is wrong",
     "quota-cut": "Etsy lowered the quota",
     "quota-spent": "the quota was spent earlier than planned",
     "disk-low": "the disk is almost full",
@@ -176,7 +177,8 @@ class Notifier:
 
     def _digest_due(self, memory: Memory, now: float) -> bool:
         last = memory.told.get(DIGEST, memory.since or now)
-        return self.is_on and self._settings.notices.weekly_digest and now - last >= WEEK_S
+        due = now - last >= WEEK_S or last > now  # a time ahead is of a clock that was wrong
+        return self.is_on and self._settings.notices.weekly_digest and due
 
     def _send_digest(self, found: Sequence[Condition]) -> None:
         from furnisync.ops.notices_digest import write_digest  # noqa: PLC0415 -- once a week

@@ -22,6 +22,7 @@ from furnisync.clock import Clock
 from furnisync.config import DataSettings, HomeFiles
 from furnisync.database import overwrite_free_pages, transaction
 from furnisync.errors import ConfigError
+from furnisync.etsy.quota import read_state
 from furnisync.history import purge as history_rows
 from furnisync.history.buyers import Buyers, read_buyers
 from furnisync.history.schema import open_history, open_history_reader
@@ -74,6 +75,12 @@ def purge_home(
         raise ConfigError(
             f"{files.home} holds neither {files.catalog.name} nor {files.history.name}: there is"
             " nothing to purge. Is FURNISYNC_HOME the right folder?"
+        )
+    quota = read_state(files.quota, None, clock)
+    if purge.by == "age" and quota is not None and quota.clock is not None and quota.clock.wrong:
+        raise ConfigError(
+            f"The clock was {quota.clock}, so that nobody knows what is old: let the computer set"
+            " it by the network, run `furnisync doctor`, then purge."
         )
     now = int(clock.now())
     make_key = purge.by == "buyer" and not dry_run

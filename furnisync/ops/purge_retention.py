@@ -10,9 +10,10 @@ import sqlite3
 import time
 
 from furnisync.catalog import purge as catalog_rows
-from furnisync.clock import Clock
 from furnisync.config import HomeFiles
 from furnisync.database import Writer, overwrite_free_pages
+from furnisync.errors import Terminal, Transient, UserError
+from furnisync.etsy.clock_check import ClockCheck
 from furnisync.history import purge as history_rows
 from furnisync.history.staging import drop_sync
 from furnisync.images.store import FolderStore
@@ -24,23 +25,35 @@ log = logging.getLogger("furnisync")
 class Retention:
     """Purges by age while a sync runs, in small transactions."""
 
-    def __init__(self, files: HomeFiles, days: float, clock: Clock) -> None:
+    def __init__(self, files: HomeFiles, days: float) -> None:
         """Make it for a run; `days` 0 keeps everything."""
         self._files = files
         self._days = days
-        self._clock = clock
         self._done_mono = float("-inf")
 
-    def _before(self) -> int | None:
-        """The time before which things are too old; None where nothing is to be done now."""
+    async def _before(self, clock: ClockCheck) -> int | None:
+        """The time before which things are too old; None where nothing is to be done now.
+
+        A clock that is years ahead makes everything old: only one that is known to agree counts.
+        """
         if not self._days or time.monotonic() - self._done_mono < DAY_S:
             return None
+        try:
+            now = await clock.trusted_now()
+        except UserError:
+            raise
+        except (Transient, Terminal) as error:
+            log.warning("retention_days: nothing is purged before Etsy answers: %s", error)
+            return None
         self._done_mono = time.monotonic()
-        return int(self._clock.now() - self._days * DAY_S)
+        if not clock.is_known_right:
+            log.warning("retention_days: nothing is purged: no answer bears a Date to compare with")
+            return None
+        return int(now - self._days * DAY_S)
 
-    async def purge_catalog(self, writer: Writer) -> None:
+    async def purge_catalog(self, writer: Writer, clock: ClockCheck) -> None:
         """For image sync: listings with their images and files."""
-        before = self._before()
+        before = await self._before(clock)
         if before is None:
             return
         before = min(before, await writer.run(catalog_rows.last_complete_start))
@@ -60,9 +73,9 @@ class Retention:
                 self._days,
             )
 
-    async def purge_history(self, writer: Writer) -> None:
+    async def purge_history(self, writer: Writer, clock: ClockCheck) -> None:
         """For data sync: rows of the history."""
-        before = self._before()
+        before = await self._before(clock)
         if before is None:
             return
         reach = history_rows.Reach("age", (before,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -112,6 +113,11 @@ class Api:
             return web.Response(status=500)
         if rule.do == "no_rate_headers":
             headers = {}
+        if rule.do == "no_date":
+            headers = {**headers, "date": ""}
+        if rule.do == "odd_date":
+            odd = parts.clock.now() + float(rule.details["seconds"])
+            headers = {**headers, "date": formatdate(odd, usegmt=True)}
         if not rule.do.isdigit():
             return self._end(entry, _json(spoil(rule, answer)), headers, rule.do)
         response = _status(rule)
@@ -130,8 +136,8 @@ class Api:
         headers: dict[str, str],
         fault: str | None = None,
     ) -> web.Response:
-        response.headers.update(headers)
         response.headers["date"] = self._parts.clock.http_date()
+        response.headers.update(headers)
         self._parts.asked.end(entry, str(response.status), fault)
         return response
 

@@ -34,6 +34,8 @@ API_DEEDS = _CONNECTION_DEEDS | {
     "duplicates",
     "missing_items",
     "no_rate_headers",
+    "no_date",
+    "odd_date",
 }
 CDN_DEEDS = _CONNECTION_DEEDS | {
     "truncated",

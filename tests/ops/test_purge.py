@@ -13,6 +13,7 @@ from furnisync.catalog.schema import open_catalog
 from furnisync.config import DataSettings
 from furnisync.database import Writer, transaction
 from furnisync.errors import AlreadyRunning
+from furnisync.etsy.clock_check import ClockCheck
 from furnisync.history.buyers import read_buyers
 from furnisync.history.schema import open_history
 from furnisync.instance import single_instance
@@ -169,14 +170,18 @@ def test_a_run_purges_by_itself_only_what_a_complete_pass_has_not_seen(home):
     home.change("UPDATE listings SET batch_due = NULL WHERE shop_id = 2")
     home.clock.at = later + DAY
 
-    async def run(days):
-        keep = Retention(home.files, days, home.clock)
+    async def run(days, told=0.0):
+        async def ping():
+            return told
+
+        clock = ClockCheck(home.clock, ping, lambda _: None)
+        keep = Retention(home.files, days)
         catalog = Writer(open_catalog(home.files.catalog), "catalogue")
         history = Writer(open_history(home.files.history, home.selection()), "history")
         try:
-            await keep.purge_catalog(catalog)
-            keep = Retention(home.files, days, home.clock)
-            await keep.purge_history(history)
+            await keep.purge_catalog(catalog, clock)
+            keep = Retention(home.files, days)
+            await keep.purge_history(history, clock)
         finally:
             catalog.close()
             history.close()
@@ -187,6 +192,8 @@ def test_a_run_purges_by_itself_only_what_a_complete_pass_has_not_seen(home):
     assert home.rows("SELECT count(*) FROM listings") == [(4,)]  # no pass was complete since
     assert home.rows("SELECT count(*) FROM reviews", history=True) == [(2,)]
     home.change("INSERT INTO passes VALUES (1, 'p', ?, ?, 1)", later - DAY, later)
+    asyncio.run(run(50, told=None))
+    assert home.rows("SELECT count(*) FROM listings") == [(4,)]  # nobody knows what time it is
     asyncio.run(run(50))
     assert {row[0] for row in home.rows("SELECT listing_id FROM listings")} == set(SHOPS[1])
     assert len(home.images()) == 4

@@ -42,6 +42,9 @@ class Ledger:
         await asyncio.sleep(self.delay_s)
         self.granted.append(purpose)
 
+    def note_clock(self, state):
+        self.clock = state
+
     def settle(self, purpose, answer):
         self.settled.append((purpose, answer))
 

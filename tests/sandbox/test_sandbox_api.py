@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from email.utils import parsedate_to_datetime
 
 import pytest
 
@@ -270,3 +271,10 @@ def test_reviews_are_as_odd_as_real_ones(bent):
     ids = [review["transaction_id"] for review in found if "transaction_id" in review]
     assert len(set(ids)) == len(ids)
     assert max(ids) > 2**32
+
+
+def test_the_date_header_follows_the_sandbox_s_clock(bent):
+    for moved_s in (0, 10 * 365 * 86_400):
+        now = bent.sandbox.move_clock(moved_s)
+        told = parsedate_to_datetime(bent.api("openapi-ping").headers["date"]).timestamp()
+        assert abs(told - now) < 60

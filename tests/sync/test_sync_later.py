@@ -132,8 +132,12 @@ def test_slow_mode_looks_for_new_listings_newest_first(bent_home, bent):
 
 @pytest.mark.parametrize("days", [-400, 400])
 def test_clock_that_was_wrong_once_stops_nothing_for_ever(bent_home, bent, days):
-    """A machine without a battery begins in another year; the next run knows the time again."""
-    bent.set_faults([{"where": "cdn", "do": "500", "share": 0.2, "sticky": True}])
+    """A machine without a battery begins in another year; the next run knows the time again.
+
+    No Date tells the first run of it, as none told the versions before.
+    """
+    odd = {"where": "cdn", "do": "500", "share": 0.2, "sticky": True}
+    bent.set_faults([odd, {"where": "api", "do": "no_date"}])
     bent_home.env["FURNISYNC_CLOCK_OFFSET_S"] = str(days * DAY_S)
     run = bent_home.start("--fast")
     run.until(lambda: bent_home.number("SELECT count(*) FROM images") > 100)
