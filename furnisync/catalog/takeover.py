@@ -13,6 +13,9 @@ import msgspec
 
 from furnisync.catalog.schema import set_meta
 
+IMPORTED_METADATA = "imported_metadata"
+"""Meta key: sha256 (hex) of the older tool's `image_metadata.json` that was taken over."""
+
 
 class TakenListing(msgspec.Struct, frozen=True):
     """A listing of the older tool; times in unix seconds, None where nothing is known of it.

@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from furnisync.catalog.altered import AlteredImage, known_altered, take_altered
 from furnisync.catalog.purge import purged_among
 from furnisync.catalog.queue import Which
 from furnisync.catalog.takeover import (
@@ -28,12 +29,15 @@ from furnisync.catalog.takeover import (
     take_listings,
 )
 from furnisync.ops.old_adopt import Adopted, Adopter, Refused
-from furnisync.ops.old_files import OldFile, OldFiles
+from furnisync.ops.old_files import CAME, OldFile, OldFiles
 from furnisync.ops.old_forms import OldImage, OldListing
 from furnisync.ops.takeover_report import Report
 
 CHUNK: Final = 2000
 THREADS: Final = 4
+SOURCE: Final = "image files"
+"""What the files by themselves are called where sources are told of."""
+_NO_ID: Final = "no image id is known for it; it stays where it lies"
 _GONE: Final = "404"
 _DEAD: Final = "gone when the older tool asked"
 
@@ -56,6 +60,7 @@ class _Task(msgspec.Struct):
     image: OldImage
     files: list[OldFile]
     known: KnownImage | None
+    altered: bool = False
     adopted: Adopted | None = None
     refused: list[tuple[OldFile, str]] = []
     doubles: list[OldFile] = []
@@ -69,14 +74,15 @@ class ImageTakeover:
         self,
         connection: sqlite3.Connection,
         files: OldFiles,
-        adopter: Adopter,
+        adopters: tuple[Adopter, Adopter | None],
         rules: Rules,
         report: Report,
         attempt: Attempt,
     ) -> None:
+        """Make it; `adopters` are for originals and for altered pictures, None leaves these."""
         self._connection = connection
         self._files = files
-        self._adopter = adopter
+        self._adopter, self._altered = adopters
         self._rules = rules
         self._report = report
         self._attempt = attempt
@@ -106,7 +112,7 @@ class ImageTakeover:
     def take_left_over(self, progress: Callable[[int], None]) -> None:
         """Take over the files that no source told of."""
         listings = (OldListing(listing_id) for listing_id, _ in self._files.left_over())
-        self.take(listings, "image files", 0, progress)
+        self.take(listings, SOURCE, 0, progress)
 
     def _take_chunk(
         self, chunk: list[OldListing], source: str, told_at: int, pool: ThreadPoolExecutor
@@ -114,6 +120,7 @@ class ImageTakeover:
         ids = {one.listing_id for one in chunk}
         files = self._files.of(ids)
         known = known_images(self._connection, ids)
+        altered = known_altered(self._connection, ids) if self._altered else {}
         old = known_listings(self._connection, ids)
         purged = self._purged(chunk, source)
         tasks: list[_Task] = []
@@ -122,24 +129,31 @@ class ImageTakeover:
                 continue
             for reason in one.broken:
                 self._report.leave_out("broken images", source, one.listing_id, reason)
-            tasks += self._tasks(one, files.get(one.listing_id, []), known.get(one.listing_id, {}))
+            mine = files.get(one.listing_id, [])
+            tasks += self._tasks(one, mine, known.get(one.listing_id, {}))
+            if self._altered is not None:
+                tasks += self._altered_tasks(one, mine, altered, self._altered)
         list(pool.map(self._settle, tasks))
-        listings = [self._listing(one, told_at) for one in chunk if source != "image files"]
-        listings += _listings_of_files(chunk, tasks) if source == "image files" else []
+        listings = [self._listing(one, told_at) for one in chunk if source != SOURCE]
+        listings += _listings_of_files(chunk, tasks) if source == SOURCE else []
         images = [row for task in tasks if (row := self._row(task)) is not None]
+        pictures = [_altered_row(task) for task in tasks if task.altered and task.adopted]
 
         def commit() -> None:
             take_listings(self._connection, listings, self._rules.now)
             take_images(self._connection, images)
-            if any(task.adopted for task in tasks):
+            take_altered(self._connection, pictures)
+            if any(task.adopted and not task.altered for task in tasks):
                 look_at_sizes_again(self._connection)
 
         self._attempt(self._connection, commit)
-        for path, name in itertools.chain.from_iterable(task.moved for task in tasks):
-            if self._adopter.forget_old_name(path, name):
-                self._report.count("files moved")
+        for task in tasks:
+            for path, name in task.moved:
+                if self._adopter_of(task).forget_old_name(path, name):
+                    self._report.count("files moved")
         self._files.mark_used([file for group in files.values() for file in group])
         new = {one.listing_id for one in listings} - old - purged
+        self._files.mark_fates(fate for task in tasks for fate in _fates(task))
         self._count(tasks, new=len(new), all_of=len(ids - purged))
 
     def _purged(self, chunk: list[OldListing], source: str) -> frozenset[int]:
@@ -158,6 +172,7 @@ class ImageTakeover:
         """The listing's images, each with its files; a name with an id that nobody told is one."""
         real = [file for file in files if not file.is_placeholder]
         self._report.count("placeholders", len(files) - len(real))
+        real = [file for file in real if not file.altered]
         by_id: dict[int | None, list[OldFile]] = {}
         for file in real:
             by_id.setdefault(file.image_id, []).append(file)
@@ -167,17 +182,44 @@ class ImageTakeover:
             yield _Task(one.listing_id, image, mine, known.get(image.image_id))
         if not one.images:
             held = {row.file for row in known.values()}
-            for file in nameless:
-                if self._adopter.own_name(file) in held:
-                    continue
-                reason = "no image id is known for it; it stays where it lies"
-                self._report.leave_out("files without an image id", file.path, file.path, reason)
+            self._leave_nameless(
+                [file for file in nameless if self._adopter.own_name(file) not in held]
+            )
         ranks = itertools.count(1 + self._last_rank(one, known))
         for image_id, mine in by_id.items():
             assert image_id is not None
             now = known.get(image_id)
             image = OldImage(image_id, now.rank if now else next(ranks))
             yield _Task(one.listing_id, image, mine, now)
+
+    def _altered_tasks(
+        self,
+        one: OldListing,
+        files: list[OldFile],
+        known: dict[tuple[int, int], AlteredImage],
+        adopter: Adopter,
+    ) -> Iterator[_Task]:
+        """The altered pictures of the listing; a name without an image id is the first image."""
+        by_id: dict[int | None, list[OldFile]] = {}
+        first = one.images[0].image_id if one.images else None
+        for file in files:
+            if file.altered and not file.is_placeholder:
+                by_id.setdefault(file.image_id or first, []).append(file)
+        held = {row.file for row in known.values()}
+        nameless = by_id.pop(None, [])
+        self._leave_nameless([file for file in nameless if adopter.own_name(file) not in held])
+        for image_id, mine in by_id.items():
+            assert image_id is not None
+            row = known.get((one.listing_id, image_id))
+            here = None
+            if row is not None and adopter.holds(row.file):  # one that was lost is taken anew
+                here = KnownImage(row.file, row.sha256, 1, has_url=False)
+            yield _Task(one.listing_id, OldImage(image_id, 1), mine, here, altered=True)
+
+    def _leave_nameless(self, files: list[OldFile]) -> None:
+        for file in files:
+            self._report.leave_out("files without an image id", file.path, file.path, _NO_ID)
+        self._files.mark_fates((file, _NO_ID) for file in files)
 
     @staticmethod
     def _last_rank(one: OldListing, known: dict[int, KnownImage]) -> int:
@@ -186,22 +228,29 @@ class ImageTakeover:
 
     def _settle(self, task: _Task) -> None:
         """Find the file that is the image; runs in a thread of the pool."""
+        adopter = self._adopter_of(task)
         task.refused, task.doubles, task.moved = [], [], []
         held = task.known.file if task.known else None
         sha256 = task.known.sha256 if task.known else None
         for file in task.files:
             try:
                 if held is None:
-                    task.adopted = self._adopter.adopt(file, task.image.image_id)
+                    task.adopted = adopter.adopt(file, task.image.image_id)
                     held, sha256 = task.adopted.file, task.adopted.sha256
                     if task.adopted.moved_from is not None:
                         task.moved.append((task.adopted.moved_from, held))
-                elif self._adopter.is_moved(file, held, sha256):
+                elif adopter.is_moved(file, held, sha256):
                     task.moved.append((file.path, held))
-                elif not self._adopter.is_held(file, held):
+                elif not adopter.is_held(file, held):
                     task.doubles.append(file)
             except Refused as refused:
                 task.refused.append((file, str(refused)))
+
+    def _adopter_of(self, task: _Task) -> Adopter:
+        if not task.altered:
+            return self._adopter
+        assert self._altered is not None
+        return self._altered
 
     def _listing(self, one: OldListing, told_at: int) -> TakenListing:
         rules = self._rules
@@ -217,6 +266,8 @@ class ImageTakeover:
 
     def _row(self, task: _Task) -> TakenImage | None:
         image, key = task.image, (task.listing_id, task.image.image_id)
+        if task.altered:
+            return None
         if (adopted := task.adopted) is not None:
             return TakenImage(
                 *key,
@@ -255,6 +306,11 @@ class ImageTakeover:
 
 
 def _kind(task: _Task) -> str:
+    if task.altered:
+        known = task.known is not None
+        return "altered pictures " + (
+            "adopted" if task.adopted else "known" if known else "refused"
+        )
     if task.adopted is not None:
         return "images adopted"
     if task.known is not None and (task.known.file is not None or task.known.has_url):
@@ -262,6 +318,27 @@ def _kind(task: _Task) -> str:
     if task.image.gone:
         return "images gone"
     return "images to download" if task.image.url else "images without file and address"
+
+
+def _fates(task: _Task) -> Iterator[tuple[OldFile, str]]:
+    why = {file.number: reason for file, reason in task.refused}
+    for file in task.files:
+        yield file, why.get(file.number, CAME)
+
+
+def _altered_row(task: _Task) -> AlteredImage:
+    adopted = task.adopted
+    assert adopted is not None
+    return AlteredImage(
+        task.listing_id,
+        task.image.image_id,
+        adopted.file,
+        adopted.size_bytes,
+        adopted.width,
+        adopted.height,
+        adopted.sha256,
+        adopted.stored_at,
+    )
 
 
 def _listings_of_files(chunk: list[OldListing], tasks: list[_Task]) -> list[TakenListing]:
