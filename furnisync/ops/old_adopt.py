@@ -105,6 +105,11 @@ class Adopter:
         self._writing = threading.Lock()
         self._folders: set[str] = set()
 
+    @property
+    def moves(self) -> bool:
+        """Whether files go from where they lay."""
+        return self._adopt == "move"
+
     def adopt(self, file: OldFile, image_id: int) -> Adopted:
         """Check a file and give it its place as this image of its listing.
 

@@ -133,6 +133,9 @@ class OldHistory:
             found.static.append((began, fixed))
         for snapshot, changed, is_dynamic in dated:
             newly = {name: value for name, value in changed.items() if name in changing}
+            own = first and first[0]
+            if own and own < snapshot and not found.dynamic and _differs(values, newly):
+                _add_dynamic(found, own, values)  # or the first values would be lost
             newer = {**fixed, **{n: v for n, v in changed.items() if n not in changing}}
             _add_static(found, snapshot, newer, is_new=newer != fixed)
             fixed, values = newer, {**values, **newly}
@@ -209,6 +212,10 @@ class OldHistory:
             walked=not reread_reviews,
             watermark=None if reread_reviews else self._syncs.reviewed(shop.key),
         )
+
+
+def _differs(values: Row, newly: Row) -> bool:
+    return any(values.get(name, value) != value for name, value in newly.items())
 
 
 def _add_static(found: OldSnapshots, snapshot: int, fixed: Row, *, is_new: bool) -> None:

@@ -154,6 +154,9 @@ class ImageTakeover:
         self._files.mark_used([file for group in files.values() for file in group])
         new = {one.listing_id for one in listings} - old - purged
         self._files.mark_fates(fate for task in tasks for fate in _fates(task))
+        if self._adopter.moves:  # what a run before has moved is not among the files any more
+            moved = sum(bool(task.known and task.known.file and not task.files) for task in tasks)
+            self._report.read(SOURCE, moved)
         self._count(tasks, new=len(new), all_of=len(ids - purged))
 
     def _purged(self, chunk: list[OldListing], source: str) -> frozenset[int]:
