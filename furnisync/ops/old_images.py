@@ -11,6 +11,7 @@ import itertools
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -28,9 +29,10 @@ from furnisync.catalog.takeover import (
     take_images,
     take_listings,
 )
-from furnisync.ops.old_adopt import Adopted, Adopter, Refused
-from furnisync.ops.old_files import CAME, OldFile, OldFiles
+from furnisync.ops.old_adopt import Adopter, Refused
+from furnisync.ops.old_files import OldFile, OldFiles
 from furnisync.ops.old_forms import OldImage, OldListing
+from furnisync.ops.old_tasks import Task, altered_row, fates, kind
 from furnisync.ops.takeover_report import Report
 
 CHUNK: Final = 2000
@@ -51,20 +53,6 @@ class Rules(msgspec.Struct, frozen=True):
     which: Which
     refresh_s: int
     now: int
-
-
-class _Task(msgspec.Struct):
-    """An image with the files that may be it, and what becomes of it."""
-
-    listing_id: int
-    image: OldImage
-    files: list[OldFile]
-    known: KnownImage | None
-    altered: bool = False
-    adopted: Adopted | None = None
-    refused: list[tuple[OldFile, str]] = []
-    doubles: list[OldFile] = []
-    moved: list[tuple[str, str]] = []
 
 
 class ImageTakeover:
@@ -119,45 +107,46 @@ class ImageTakeover:
     ) -> None:
         ids = {one.listing_id for one in chunk}
         files = self._files.of(ids)
-        known = known_images(self._connection, ids)
-        altered = known_altered(self._connection, ids) if self._altered else {}
         old = known_listings(self._connection, ids)
         purged = self._purged(chunk, source)
-        tasks: list[_Task] = []
+        tasks = self._all_tasks([one for one in chunk if one.listing_id not in purged], files)
         for one in chunk:
-            if one.listing_id in purged:
-                continue
-            for reason in one.broken:
+            for reason in one.broken if one.listing_id not in purged else ():
                 self._report.leave_out("broken images", source, one.listing_id, reason)
-            mine = files.get(one.listing_id, [])
-            tasks += self._tasks(one, mine, known.get(one.listing_id, {}))
-            if self._altered is not None:
-                tasks += self._altered_tasks(one, mine, altered, self._altered)
         list(pool.map(self._settle, tasks))
         listings = [self._listing(one, told_at) for one in chunk if source != SOURCE]
         listings += _listings_of_files(chunk, tasks) if source == SOURCE else []
-        images = [row for task in tasks if (row := self._row(task)) is not None]
-        pictures = [_altered_row(task) for task in tasks if task.altered and task.adopted]
-
-        def commit() -> None:
-            take_listings(self._connection, listings, self._rules.now)
-            take_images(self._connection, images)
-            take_altered(self._connection, pictures)
-            if any(task.adopted and not task.altered for task in tasks):
-                look_at_sizes_again(self._connection)
-
-        self._attempt(self._connection, commit)
+        self._attempt(self._connection, partial(self._commit, listings, tasks))
         for task in tasks:
             for path, name in task.moved:
                 if self._adopter_of(task).forget_old_name(path, name):
                     self._report.count("files moved")
         self._files.mark_used([file for group in files.values() for file in group])
         new = {one.listing_id for one in listings} - old - purged
-        self._files.mark_fates(fate for task in tasks for fate in _fates(task))
-        if self._adopter.moves:  # what a run before has moved is not among the files any more
-            moved = sum(bool(task.known and task.known.file and not task.files) for task in tasks)
-            self._report.read(SOURCE, moved)
         self._count(tasks, new=len(new), all_of=len(ids - purged))
+
+    def _all_tasks(self, chunk: list[OldListing], files: dict[int, list[OldFile]]) -> list[Task]:
+        ids = {one.listing_id for one in chunk}
+        known = known_images(self._connection, ids)
+        altered = known_altered(self._connection, ids) if self._altered else {}
+        tasks: list[Task] = []
+        for one in chunk:
+            mine = files.get(one.listing_id, [])
+            tasks += self._tasks(one, mine, known.get(one.listing_id, {}))
+            if self._altered is not None:
+                tasks += self._altered_tasks(one, mine, altered, self._altered)
+        return tasks
+
+    def _commit(self, listings: list[TakenListing], tasks: list[Task]) -> None:
+        images = [row for task in tasks if (row := self._row(task)) is not None]
+        take_listings(self._connection, listings, self._rules.now)
+        take_images(self._connection, images)
+        take_altered(
+            self._connection,
+            [altered_row(task) for task in tasks if task.altered and task.adopted],
+        )
+        if any(task.adopted and not task.altered for task in tasks):
+            look_at_sizes_again(self._connection)
 
     def _purged(self, chunk: list[OldListing], source: str) -> frozenset[int]:
         """What the user wanted gone: its rows are refused by the catalogue, its files by us."""
@@ -171,7 +160,7 @@ class ImageTakeover:
 
     def _tasks(
         self, one: OldListing, files: list[OldFile], known: dict[int, KnownImage]
-    ) -> Iterator[_Task]:
+    ) -> Iterator[Task]:
         """The listing's images, each with its files; a name with an id that nobody told is one."""
         real = [file for file in files if not file.is_placeholder]
         self._report.count("placeholders", len(files) - len(real))
@@ -182,7 +171,7 @@ class ImageTakeover:
         nameless = by_id.pop(None, [])
         for place, image in enumerate(one.images):
             mine = by_id.pop(image.image_id, []) + (nameless if place == 0 else [])
-            yield _Task(one.listing_id, image, mine, known.get(image.image_id))
+            yield Task(one.listing_id, image, mine, known.get(image.image_id))
         if not one.images:
             held = {row.file for row in known.values()}
             self._leave_nameless(
@@ -193,7 +182,7 @@ class ImageTakeover:
             assert image_id is not None
             now = known.get(image_id)
             image = OldImage(image_id, now.rank if now else next(ranks))
-            yield _Task(one.listing_id, image, mine, now)
+            yield Task(one.listing_id, image, mine, now)
 
     def _altered_tasks(
         self,
@@ -201,7 +190,7 @@ class ImageTakeover:
         files: list[OldFile],
         known: dict[tuple[int, int], AlteredImage],
         adopter: Adopter,
-    ) -> Iterator[_Task]:
+    ) -> Iterator[Task]:
         """The altered pictures of the listing; a name without an image id is the first image."""
         by_id: dict[int | None, list[OldFile]] = {}
         first = one.images[0].image_id if one.images else None
@@ -217,7 +206,7 @@ class ImageTakeover:
             here = None
             if row is not None and adopter.holds(row.file):  # one that was lost is taken anew
                 here = KnownImage(row.file, row.sha256, 1, has_url=False)
-            yield _Task(one.listing_id, OldImage(image_id, 1), mine, here, altered=True)
+            yield Task(one.listing_id, OldImage(image_id, 1), mine, here, altered=True)
 
     def _leave_nameless(self, files: list[OldFile]) -> None:
         for file in files:
@@ -229,7 +218,7 @@ class ImageTakeover:
         ranks = [image.rank for image in one.images] + [image.rank for image in known.values()]
         return max(ranks, default=0)
 
-    def _settle(self, task: _Task) -> None:
+    def _settle(self, task: Task) -> None:
         """Find the file that is the image; runs in a thread of the pool."""
         adopter = self._adopter_of(task)
         task.refused, task.doubles, task.moved = [], [], []
@@ -249,7 +238,7 @@ class ImageTakeover:
             except Refused as refused:
                 task.refused.append((file, str(refused)))
 
-    def _adopter_of(self, task: _Task) -> Adopter:
+    def _adopter_of(self, task: Task) -> Adopter:
         if not task.altered:
             return self._adopter
         assert self._altered is not None
@@ -267,7 +256,7 @@ class ImageTakeover:
             return TakenListing(one.listing_id, one.shop_id, "active", told_at, due)
         return TakenListing(one.listing_id, one.shop_id, batched_at=told_at)
 
-    def _row(self, task: _Task) -> TakenImage | None:
+    def _row(self, task: Task) -> TakenImage | None:
         image, key = task.image, (task.listing_id, task.image.image_id)
         if task.altered:
             return None
@@ -295,8 +284,12 @@ class ImageTakeover:
 
     # -- telling -------------------------------------------------------------------------------
 
-    def _count(self, tasks: list[_Task], *, new: int, all_of: int) -> None:
+    def _count(self, tasks: list[Task], *, new: int, all_of: int) -> None:
         report = self._report
+        self._files.mark_fates(fate for task in tasks for fate in fates(task))
+        if self._adopter.moves:  # what a run before has moved is not among the files any more
+            moved = sum(bool(task.known and task.known.file and not task.files) for task in tasks)
+            report.read(SOURCE, moved)
         report.count("listings new", new)
         report.count("listings known", all_of - new)
         for task in tasks:
@@ -305,46 +298,10 @@ class ImageTakeover:
             for file in task.doubles:
                 reason = f"image {task.image.image_id} is here already"
                 report.leave_out("files not needed", file.path, file.path, reason)
-            report.count(_kind(task))
+            report.count(kind(task))
 
 
-def _kind(task: _Task) -> str:
-    if task.altered:
-        known = task.known is not None
-        return "altered pictures " + (
-            "adopted" if task.adopted else "known" if known else "refused"
-        )
-    if task.adopted is not None:
-        return "images adopted"
-    if task.known is not None and (task.known.file is not None or task.known.has_url):
-        return "images known"
-    if task.image.gone:
-        return "images gone"
-    return "images to download" if task.image.url else "images without file and address"
-
-
-def _fates(task: _Task) -> Iterator[tuple[OldFile, str]]:
-    why = {file.number: reason for file, reason in task.refused}
-    for file in task.files:
-        yield file, why.get(file.number, CAME)
-
-
-def _altered_row(task: _Task) -> AlteredImage:
-    adopted = task.adopted
-    assert adopted is not None
-    return AlteredImage(
-        task.listing_id,
-        task.image.image_id,
-        adopted.file,
-        adopted.size_bytes,
-        adopted.width,
-        adopted.height,
-        adopted.sha256,
-        adopted.stored_at,
-    )
-
-
-def _listings_of_files(chunk: list[OldListing], tasks: list[_Task]) -> list[TakenListing]:
+def _listings_of_files(chunk: list[OldListing], tasks: list[Task]) -> list[TakenListing]:
     """Only files that were adopted make a listing known: their names are all that tells of it."""
     adopted = {task.listing_id for task in tasks if task.adopted}
     return [TakenListing(one.listing_id, None) for one in chunk if one.listing_id in adopted]
