@@ -171,7 +171,7 @@ class OldHistory:
             if snapshot is None:
                 given = as_json(row.get("snapshot_timestamp"))
                 where = f"{self._database.name(role)} {key}"
-                self._complain(role, where, f"snapshot_timestamp is {given}", 1)
+                self._complain(role, where, f"snapshot_timestamp is no time: {given}", 1)
             else:
                 dated.append((snapshot, naming.read(row)))
         return dated

@@ -61,7 +61,8 @@ class Report:
         self._tally(source).read += number
 
     def lose(self, source: str, reason: str, number: int = 1) -> None:
-        """So many of them could not be used."""
+        """So many of them could not be used; what follows a colon in the reason is one case's."""
+        reason = reason.partition(": ")[0]
         tally = self._tally(source)
         tally.lost += number
         known = reason in tally.reasons or len(tally.reasons) < _REASONS_MAX
