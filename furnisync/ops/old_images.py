@@ -16,13 +16,19 @@ from typing import Final
 
 import msgspec
 
-from furnisync.catalog.altered import AlteredImage, known_altered, take_altered
+from furnisync.catalog.altered import (
+    AlteredImage,
+    known_altered,
+    take_altered,
+)
 from furnisync.catalog.purge import purged_among
 from furnisync.catalog.queue import Which
 from furnisync.catalog.takeover import (
     KnownImage,
     TakenImage,
     TakenListing,
+    give_back,
+    held_originals,
     known_images,
     known_listings,
     look_at_sizes_again,
@@ -32,7 +38,7 @@ from furnisync.catalog.takeover import (
 from furnisync.ops.old_adopt import Adopter, Refused
 from furnisync.ops.old_files import OldFile, OldFiles
 from furnisync.ops.old_forms import OldImage, OldListing
-from furnisync.ops.old_tasks import Task, altered_row, fates, kind
+from furnisync.ops.old_tasks import Task, altered_row, fates, kind, mistaken_originals
 from furnisync.ops.takeover_report import Report
 
 CHUNK: Final = 2000
@@ -107,6 +113,7 @@ class ImageTakeover:
     ) -> None:
         ids = {one.listing_id for one in chunk}
         files = self._files.of(ids)
+        self._give_back(files)
         old = known_listings(self._connection, ids)
         purged = self._purged(chunk, source)
         tasks = self._all_tasks([one for one in chunk if one.listing_id not in purged], files)
@@ -124,6 +131,17 @@ class ImageTakeover:
         self._files.mark_used([file for group in files.values() for file in group])
         new = {one.listing_id for one in listings} - old - purged
         self._count(tasks, new=len(new), all_of=len(ids - purged))
+
+    def _give_back(self, files: dict[int, list[OldFile]]) -> None:
+        """Versions before this one took altered pictures for originals."""
+        ids = {key for key, group in files.items() if any(file.altered for file in group)}
+        mistaken = mistaken_originals(held_originals(self._connection, ids), files)
+        if mistaken:
+            now = self._rules.now
+            self._attempt(self._connection, partial(give_back, self._connection, mistaken, now))
+            self._report.count(
+                "images to be fetched anew, as an altered one stood for them", len(mistaken)
+            )
 
     def _all_tasks(self, chunk: list[OldListing], files: dict[int, list[OldFile]]) -> list[Task]:
         ids = {one.listing_id for one in chunk}

@@ -1,11 +1,12 @@
 """An image of an older listing on its way into the catalogue, with the files that may be it."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from furnisync.catalog.altered import AlteredImage
-from furnisync.catalog.takeover import KnownImage
+from furnisync.catalog.takeover import HeldOriginal, KnownImage
 from furnisync.ops.old_adopt import Adopted
 from furnisync.ops.old_files import CAME, OldFile
 from furnisync.ops.old_forms import OldImage
@@ -62,3 +63,32 @@ def altered_row(task: Task) -> AlteredImage:
         adopted.sha256,
         adopted.stored_at,
     )
+
+
+def mistaken_originals(
+    held: list[HeldOriginal], files: Mapping[int, list[OldFile]]
+) -> list[HeldOriginal]:
+    """Images whose file is, byte for byte, an altered picture: an import by an older version.
+
+    Only altered files of the very size of the file that we hold are read.
+    """
+    altered: dict[tuple[int, int], list[OldFile]] = {}
+    for group in files.values():
+        for file in group:
+            if file.altered:
+                altered.setdefault((file.listing_id, file.size), []).append(file)
+    return [
+        one
+        for one in held
+        if any(
+            file.image_id in (None, one.image_id) and _sha256(file) == one.sha256
+            for file in altered.get((one.listing_id, one.size_bytes), ())
+        )
+    ]
+
+
+def _sha256(file: OldFile) -> bytes | None:
+    try:
+        return hashlib.sha256(file.read()).digest()
+    except OSError:
+        return None  # told where it is to be taken

@@ -116,6 +116,23 @@ def test_asked_for_they_come_beside_the_originals(old, home, adopt):
     assert home.dump() == state
 
 
+@pytest.mark.parametrize("adopt", ["place", "copy"])
+def test_what_an_earlier_version_took_for_originals_is_given_back(old, home, adopt):
+    """It knew no altered pictures: here it sees them in a folder whose name says nothing."""
+    (old.images / "imageembedded").rename(old.images / "folder")
+    old.image("folder/102_29.jpg", picture(29))  # of which no address is known
+    home.take(old.path, "--adopt", adopt)
+    assert {row[:3] for row in originals(home)} >= {(101, 12, "done"), (102, 29, "done")}
+    (old.images / "folder").rename(old.images / "imageembedded")
+    out = home.take(old.path, "--adopt", adopt)
+    assert originals(home) == ORIGINALS
+    assert "2  images to be fetched anew" in out
+    assert "fetched anew" not in home.take(old.path, "--adopt", adopt, "--take-altered")
+    assert originals(home) == ORIGINALS
+    assert {row[:2] for row in altered(home)} == {*PICTURES, (102, 29)}
+    assert home.check_files() == 7
+
+
 def test_another_home_knows_them_by_the_folder_where_we_keep_them(old, home, tmp_path):
     home.take(old.path, "--take-altered")
     other = NewHome(tmp_path / "other")
