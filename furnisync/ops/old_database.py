@@ -168,6 +168,7 @@ def open_unchanged(path: Path, scratch: Path) -> sqlite3.Connection:
         sqlite3.DatabaseError: it is no database.
         OSError: the scratch folder has no room.
     """
+    path = path.resolve()  # its log lies beside the file itself, not beside a link to it
     view = scratch / path.name
     log, journal = (path.with_name(path.name + ending) for ending in ("-wal", "-journal"))
     if journal.exists() and journal.stat().st_size:
@@ -176,7 +177,7 @@ def open_unchanged(path: Path, scratch: Path) -> sqlite3.Connection:
         return _connect(view, "mode=rw")
     if log.exists() and log.stat().st_size:
         try:
-            view.hardlink_to(path.resolve())
+            view.hardlink_to(path)
         except OSError:  # another disk, or another owner
             shutil.copyfile(path, view)
         shutil.copyfile(log, view.with_name(log.name))

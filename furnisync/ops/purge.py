@@ -101,15 +101,25 @@ def purge_home(
         for job, title in (("images", "image sync"), ("data", "data sync")):
             locks.enter_context(single_instance(files.lock(job), title))
         now = int(clock.now())
-        if agree is not None and not agree(_count(files, purge, now)):
-            return None
         by_buyer = purge.by == "buyer"
         buyers = read_buyers(files.buyer_key, settings.buyer_user_id, make_key=by_buyer)
         selection = Selection.of(
             settings.shop_fields, settings.listing_fields, settings.review_fields, buyers
         )
+        if agree is not None:
+            _renew(files, selection)
+            if not agree(_count(files, purge, now)):
+                return None
         gone = list(_purge_catalog(files, purge, now))
         return [*gone, *_purge_history(files, purge, selection, now)]
+
+
+def _renew(files: HomeFiles, selection: Selection) -> None:
+    """Bring databases of an older version to this one, as readers refuse them."""
+    if files.catalog.exists():
+        open_catalog(files.catalog).close()
+    if files.history.exists():
+        open_history(files.history, selection).close()
 
 
 def _check_home(files: HomeFiles) -> None:

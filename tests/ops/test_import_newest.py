@@ -219,6 +219,15 @@ def test_nothing_is_written_into_the_source(old, home, leave, title):
     assert not (home.path / ".import").exists()
 
 
+def test_a_link_to_a_database_that_has_a_log(old, home, tmp_path):
+    old.newest()
+    left_with_log(old)
+    link = tmp_path / "link.db"
+    link.symlink_to(old.database)
+    home.take("--history", link)
+    assert home.history("SELECT DISTINCT title FROM listings") == [("from the log",)]
+
+
 @pytest.mark.parametrize("leave", [left_with_log, lambda _: None], ids=["log", "closed"])
 def test_a_source_on_a_read_only_disk(old, home, leave):
     if shutil.which("unshare") is None:

@@ -15,8 +15,8 @@ import pytest
 from kept_world import BUYERS, DAY, NOW, SHOPS, KeptHome, picture
 
 from furnisync.catalog.altered import AlteredImage, take_altered
-from furnisync.catalog.schema import open_catalog
-from furnisync.database import transaction
+from furnisync.catalog.schema import APPLICATION_ID, MIGRATIONS, open_catalog
+from furnisync.database import open_database, transaction
 from furnisync.errors import UserError
 from furnisync.history import staging
 from furnisync.history.schema import open_history
@@ -250,6 +250,17 @@ def test_an_id_that_no_database_holds_is_refused(home, option):
     ended = run(home, option, 2**63, "--yes")
     assert ended.returncode == 2
     assert "Traceback" not in ended.stdout
+
+
+def test_databases_of_an_older_version_are_renewed_before_they_are_counted(tmp_path):
+    home = KeptHome(tmp_path / "home")
+    with closing(open_database(home.files.catalog, APPLICATION_ID, MIGRATIONS[:-1])) as catalog:
+        catalog.execute("INSERT INTO listings (listing_id, first_seen) VALUES (1001, 1)")
+    told = []
+    purge = Purge("listing", 1001)
+    purge_home(home.files, home.data, home.clock, purge, lambda counted: bool(told.extend(counted)))
+    assert sum(one.number for one in told) == 1
+    assert home.rows("SELECT listing_id FROM listings") == [(1001,)]
 
 
 def test_a_file_that_cannot_be_removed_is_one_sentence(home):
