@@ -59,7 +59,7 @@ END;
 """A migration of the catalogue. `counters` had no triggers for what is deleted: nothing was."""
 
 PAGE: Final = 500
-
+_MEANT: Final = "(SELECT value FROM json_each(:ids))"
 
 _UNSEEN: Final = "max(first_seen, ifnull(last_listed, 0), ifnull(batched_at, 0)) < :value"
 
@@ -85,11 +85,17 @@ class Reach(msgspec.Struct, frozen=True):
 
 
 class ImageFile(msgspec.Struct, frozen=True):
-    """An image of a listing that goes; `file` as its row names it."""
+    """An image of a listing that goes.
+
+    Attributes:
+        file: as its row names it.
+        altered: it is an altered picture of that image, and not Etsy's original.
+    """
 
     listing_id: int
     image_id: int
     file: str | None
+    altered: bool = False
 
 
 def remember_purged(
@@ -136,28 +142,26 @@ def listings_page(connection: sqlite3.Connection, reach: Reach, after: int) -> l
 
 
 def images_of(connection: sqlite3.Connection, listing_ids: Collection[int]) -> list[ImageFile]:
-    """All images of some listings."""
+    """All images of some listings, and the altered pictures of them."""
     rows = connection.execute(
-        "SELECT listing_id, image_id, file FROM images"
-        " WHERE listing_id IN (SELECT value FROM json_each(?))",
-        (json.dumps(list(listing_ids)),),
+        f"SELECT listing_id, image_id, file, 0 FROM images WHERE listing_id IN {_MEANT}"
+        " UNION ALL"
+        f" SELECT listing_id, image_id, file, 1 FROM altered_images WHERE listing_id IN {_MEANT}",
+        {"ids": json.dumps(list(listing_ids))},
     )
-    return [ImageFile(*row) for row in rows]
+    return [ImageFile(row[0], row[1], row[2], bool(row[3])) for row in rows]
 
 
 def delete_listings(connection: sqlite3.Connection, listing_ids: Sequence[int]) -> int:
-    """Delete listings and their images; their files are gone already.
+    """Delete listings, their images and altered pictures; their files are gone already.
 
     Returns:
         how many listings had a row.
     """
-    ids = json.dumps(list(listing_ids))
-    connection.execute(
-        "DELETE FROM images WHERE listing_id IN (SELECT value FROM json_each(?))", (ids,)
-    )
-    return connection.execute(
-        "DELETE FROM listings WHERE listing_id IN (SELECT value FROM json_each(?))", (ids,)
-    ).rowcount
+    ids = {"ids": json.dumps(list(listing_ids))}
+    for table in ("images", "altered_images"):
+        connection.execute(f"DELETE FROM {table} WHERE listing_id IN {_MEANT}", ids)
+    return connection.execute(f"DELETE FROM listings WHERE listing_id IN {_MEANT}", ids).rowcount
 
 
 _SHOPS: Final = {

@@ -9,6 +9,7 @@ can forget them.
 import sqlite3
 from pathlib import Path
 
+from furnisync.catalog.altered import ALTERED
 from furnisync.catalog.purge import PURGED
 from furnisync.database import Migration, open_database, open_reader
 
@@ -164,7 +165,7 @@ ALTER TABLE intervals ADD COLUMN sort_on TEXT NOT NULL DEFAULT 'created';
 ALTER TABLE intervals ADD COLUMN proven INTEGER;  -- a giant's ends met: 1; did not: 0
 """
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST, _count, _WAVES, _GIANTS, PURGED)
+MIGRATIONS: tuple[Migration, ...] = (_FIRST, _count, _WAVES, _GIANTS, PURGED, ALTERED)
 
 
 def open_catalog(path: Path) -> sqlite3.Connection:

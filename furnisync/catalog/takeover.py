@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
+from furnisync.catalog.queue import requeue
 from furnisync.catalog.schema import set_meta
 
 
@@ -142,3 +143,37 @@ _TAKE = (
 def look_at_sizes_again(connection: sqlite3.Connection) -> None:
     """Make the next run hold all images against the settings: files of another size have come."""
     set_meta(connection, "wanted", None)
+
+
+class HeldOriginal(msgspec.Struct, frozen=True):
+    """An image whose file we hold, as its row says."""
+
+    listing_id: int
+    image_id: int
+    size_bytes: int
+    sha256: bytes
+
+
+def held_originals(
+    connection: sqlite3.Connection, listing_ids: Collection[int]
+) -> list[HeldOriginal]:
+    """The images of these listings whose files we hold."""
+    rows = connection.execute(
+        "SELECT listing_id, image_id, bytes, sha256 FROM images WHERE file IS NOT NULL"
+        " AND bytes IS NOT NULL AND sha256 IS NOT NULL"
+        " AND listing_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(listing_ids)),),
+    )
+    return [HeldOriginal(*row) for row in rows]
+
+
+def give_back(connection: sqlite3.Connection, images: Collection[HeldOriginal], now: int) -> None:
+    """Fetch these images anew: an altered picture stood for the original.
+
+    One without an address cannot be fetched until batch names it: its row goes. Files stay.
+    """
+    ids = [(one.listing_id, one.image_id) for one in images]
+    requeue(connection, ids, "an altered picture stood for it", now)
+    connection.executemany(
+        "DELETE FROM images WHERE listing_id = ? AND image_id = ? AND url = ''", ids
+    )

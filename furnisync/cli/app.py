@@ -17,7 +17,7 @@ from furnisync.cli.import_commands import import_data
 from furnisync.cli.logs import start_logging
 from furnisync.cli.notice_commands import notices_app
 from furnisync.cli.plan_command import show_plan
-from furnisync.cli.purge_command import run_purge
+from furnisync.cli.purge_command import choose, run_purge
 from furnisync.cli.remote_commands import remote_app
 from furnisync.cli.run_data import run_data_sync
 from furnisync.cli.run_images import run_image_sync
@@ -36,6 +36,8 @@ from furnisync.images.sync import ImageRun
 from furnisync.status import read_status
 
 EXIT_USAGE = 2
+MAX_ID = 2**63 - 1
+"""The largest that a database holds."""
 
 app = typer.Typer(
     name="furnisync",
@@ -241,22 +243,32 @@ def verify(
 def purge(
     *,
     older_than: Annotated[
-        float | None, typer.Option("--older-than", min=0, metavar="DAYS", help="What is older.")
+        float | None,
+        typer.Option("--older-than", metavar="DAYS", help="What is older than DAYS (above 0)."),
     ] = None,
     listing: Annotated[
-        int | None, typer.Option("--listing", min=1, metavar="ID", help="All of a listing.")
+        int | None,
+        typer.Option("--listing", min=1, max=MAX_ID, metavar="ID", help="All of a listing."),
     ] = None,
     shop: Annotated[
-        int | None, typer.Option("--shop", min=1, metavar="ID", help="All of a shop.")
+        int | None, typer.Option("--shop", min=1, max=MAX_ID, metavar="ID", help="All of a shop.")
     ] = None,
     buyer: Annotated[
-        int | None, typer.Option("--buyer", min=1, metavar="ID", help="All reviews of a buyer.")
+        int | None,
+        typer.Option("--buyer", min=1, max=MAX_ID, metavar="ID", help="All reviews of a buyer."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would go.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask; needed where there is no terminal.")
+    ] = False,
     test: TestFlag = False,
 ) -> None:
-    """Take data out of history, catalogue and image folder for good; no sync brings it back."""
-    run_purge(older_than, listing, shop, buyer, dry_run=dry_run, test=test)
+    """Take data out of history, catalogue and image folder for good; no sync brings it back.
+
+    On a terminal it shows what would go and asks first.
+    """
+    purge_choice = choose(older_than, listing, shop, buyer)
+    run_purge(purge_choice, dry_run=dry_run, yes=yes, test=test)
 
 
 @app.command()

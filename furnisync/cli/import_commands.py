@@ -18,8 +18,9 @@ from furnisync.errors import ConfigError
 from furnisync.home import prepare_home
 from furnisync.ops.old_adopt import Adopt
 from furnisync.ops.old_sources import Sources, find_sources
-from furnisync.ops.takeover import Choices, Takeover
+from furnisync.ops.takeover import ALTERED_LEFT, Takeover
 from furnisync.ops.takeover_report import Report
+from furnisync.ops.takeover_run import Choices, Run
 
 log = logging.getLogger("furnisync.import")
 
@@ -71,6 +72,13 @@ def import_data(  # noqa: PLR0913 - the options of a command
             help="Do not trust that the older tool read all reviews: the next sync reads them.",
         ),
     ] = False,
+    take_altered: Annotated[
+        bool,
+        typer.Option(
+            "--take-altered",
+            help="Take pictures that the older tool altered too, beside Etsy's originals.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would happen; write nothing but a report.")
     ] = False,
@@ -86,15 +94,18 @@ def import_data(  # noqa: PLR0913 - the options of a command
     files = HomeFiles(read_environment().home, test)
     prepare_home(files)
     settings = read_settings(files.settings)
-    choices = Choices(adopt, size, reread_reviews, dry_run)
-    named = Sources(metadata, tuple(images or ()), history, progress)
+    choices = Choices(adopt, size, reread_reviews, take_altered, dry_run)
+    named = Sources(() if metadata is None else (metadata,), tuple(images or ()), history, progress)
     sources = _sources(source, named, files, dry=dry_run)
     console = make_console()
     where = report or files.home / REPORT
     with Report(where) as written, Bars(console) as bars:
-        Takeover(files, settings, choices, SystemClock(), written, bars.show).run(sources)
-    print_report(console, written, choices)
-    raise typer.Exit(EXIT_INCOMPLETE if written.counts["damaged sources"] else 0)
+        now = int(SystemClock().now())
+        Takeover(Run(files, settings, choices, now, written, bars.show)).run(sources)
+        short = written.tell_short()
+    print_report(console, written, short, choices)
+    incomplete = short or written.counts["damaged sources"]
+    raise typer.Exit(EXIT_INCOMPLETE if incomplete else 0)
 
 
 def _sources(folder: Path | None, named: Sources, files: HomeFiles, *, dry: bool) -> Sources:
@@ -103,7 +114,7 @@ def _sources(folder: Path | None, named: Sources, files: HomeFiles, *, dry: bool
     Raises:
         ConfigError: nothing is named, or what is named does not exist.
     """
-    for path in (named.metadata, named.database, named.progress):
+    for path in (*named.metadata, named.database, named.progress):
         if path is not None and not path.is_file():
             raise ConfigError(f"{path} does not exist: name a file.")
     for path in named.images:
@@ -163,7 +174,7 @@ class Bars:
         self._bars.update(self._tasks[stage], total=total, completed=done, count=count, note=note)
 
 
-def print_report(console: Console, report: Report, choices: Choices) -> None:
+def print_report(console: Console, report: Report, short: list[str], choices: Choices) -> None:
     """What was taken over, and what was not."""
     title = "What would be taken over" if choices.dry else "What was taken over"
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
@@ -179,6 +190,13 @@ def print_report(console: Console, report: Report, choices: Choices) -> None:
         console.print(
             "A source could be read only in part: all that could be read of it is here.",
             style="bold yellow",
+        )
+    for sentence in short:
+        console.print(f"Fewer than half came of {sentence}", style="bold yellow", soft_wrap=True)
+    if report.counts[ALTERED_LEFT]:
+        console.print(
+            "Altered pictures (background removed) are not Etsy's originals, which image sync"
+            " fetches; --take-altered takes them too, marked as altered."
         )
     if choices.dry:
         console.print("Nothing was written. The same command without --dry-run does it.")

@@ -191,3 +191,14 @@ def open_syncs_of(connection: sqlite3.Connection, reach: Reach) -> list[int]:
         "buyer": "SELECT sync_id FROM work_shops WHERE 0",
     }[reach.by]
     return [row[0] for row in connection.execute(sql, {"values": as_json(list(reach.values))})]
+
+
+def count_staged(connection: sqlite3.Connection, sync_ids: list[int]) -> int:
+    """How many rows are staged for these syncs, and go with them."""
+    ids = {"values": as_json(sync_ids)}
+    return sum(
+        connection.execute(
+            f"SELECT count(*) FROM {table} WHERE sync_id IN {_MEANT}", ids
+        ).fetchone()[0]
+        for table in ("work_shops", "work_ids", "work_pages")
+    )

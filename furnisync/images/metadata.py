@@ -2,7 +2,9 @@
 
 Written whole beside the old one and renamed over it, one listing at a time, so that memory does not
 grow with the dataset. Never the state that we work from, and never written over a file that we did
-not write last (`owned.py`): that one is kept beside.
+not write last (`owned.py`): that one is kept beside. Altered pictures stand in a list of their own
+(`altered`, each with its `origin`), which only listings with some have, so that no reader takes
+them for Etsy's originals.
 """
 
 import logging
@@ -20,12 +22,19 @@ log = logging.getLogger("furnisync.images")
 _EMPTY_BYTES: Final = 64
 """A file of `{}` is not longer than this, with any blanks."""
 
-_ENTRIES = """
-SELECT '"' || listing_id || '": ' || json_object('shop_id', shop_id, 'images', json((
+_ENTRY = """json_object('shop_id', shop_id, 'images', json((
     SELECT json_group_array(json_object('image_id', image_id, 'rank', rank, 'url', url,
         'file', :folder || '/' || file, 'status', status))
     FROM (SELECT * FROM images WHERE images.listing_id = listings.listing_id
-        AND status <> 'unwanted' ORDER BY rank, image_id))))
+        AND status <> 'unwanted' ORDER BY rank, image_id))))"""
+_ALTERED = """
+    SELECT json_group_array(json_object('image_id', image_id,
+        'file', :folder || '/' || file, 'origin', origin))
+    FROM altered_images WHERE altered_images.listing_id = listings.listing_id"""
+_ENTRIES = f"""
+SELECT '"' || listing_id || '": ' || CASE
+    WHEN EXISTS (SELECT 1 FROM altered_images WHERE listing_id = listings.listing_id)
+    THEN json_insert({_ENTRY}, '$.altered', json(({_ALTERED}))) ELSE {_ENTRY} END
 FROM listings
 WHERE shop_id IS NOT NULL OR batched_at IS NOT NULL OR last_listed IS NOT NULL
 ORDER BY listing_id

@@ -177,6 +177,14 @@ class FolderStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def has(self, name: str) -> bool:
+        """Whether `remove` would take a file away: also a link whose target is not there.
+
+        Raises:
+            ValueError: a name that leads out of the root.
+        """
+        return os.path.lexists(self._path(name))
+
     def remove(self, name: str) -> bool:
         """Take a file away, for good; whether there was one.
 

@@ -57,6 +57,20 @@ class Adopted(msgspec.Struct, frozen=True):
     moved_from: str | None = None
 
 
+class Placing(msgspec.Struct, frozen=True):
+    """How files are placed.
+
+    Attributes:
+        adopt: what becomes of them.
+        max_pixels: larger pictures are refused.
+        dry: write nothing.
+    """
+
+    adopt: Adopt
+    max_pixels: int
+    dry: bool
+
+
 class Adopter:
     """Checks files and gives them their place; usable from several threads.
 
@@ -66,32 +80,37 @@ class Adopter:
     def __init__(
         self,
         root: Path,
-        adopt: Adopt,
+        placing: Placing,
         wanted: ImageSize,
         *,
         told: ImageSize | None = None,
-        max_pixels: int = 150_000_000,
-        dry: bool = False,
+        below: str = "",
     ) -> None:
         """Make an adopter.
 
         Args:
             root: the store's.
-            adopt: what becomes of the files.
+            placing: how files are placed.
             wanted: the CDN size that the settings ask for.
             told: the size that the older tool fetched, where the user knows it.
-            max_pixels: larger pictures are refused.
-            dry: write nothing.
+            below: folder of the store for files that come from elsewhere, with a `/` at its end.
         """
         self._root = os.path.realpath(root)
+        self._below = below
         self._store = FolderStore(root)
-        self._adopt = adopt
+        self._into = FolderStore(root / below)
+        self._adopt = placing.adopt
         self._wanted: ImageSize = wanted
         self._told = told
-        self._max_pixels = max_pixels
-        self._dry = dry
+        self._max_pixels = placing.max_pixels
+        self._dry = placing.dry
         self._writing = threading.Lock()
         self._folders: set[str] = set()
+
+    @property
+    def moves(self) -> bool:
+        """Whether files go from where they lay."""
+        return self._adopt == "move"
 
     def adopt(self, file: OldFile, image_id: int) -> Adopted:
         """Check a file and give it its place as this image of its listing.
@@ -102,7 +121,8 @@ class Adopter:
         """
         body = self._read(file)
         picture = self._inspect(body)
-        name = f"{file.listing_id % 1000:03d}/{file.listing_id}_{image_id}.{picture.extension}"
+        folder = f"{self._below}{file.listing_id % 1000:03d}"
+        name = f"{folder}/{file.listing_id}_{image_id}.{picture.extension}"
         moved_from = None
         if (own := self.own_name(file)) is not None and self._adopt == "place":
             name = own
@@ -124,6 +144,10 @@ class Adopter:
         if file.offset is not None or not file.path.startswith(f"{self._root}{os.sep}"):
             return None
         return file.path[len(self._root) + 1 :]
+
+    def holds(self, name: str) -> bool:
+        """Whether the store has a file of this name."""
+        return self._store.stat(name) is not None
 
     def is_held(self, file: OldFile, name: str) -> bool:
         """Whether a file is the store's own one, or of its length: what was linked or copied."""
@@ -223,7 +247,7 @@ class Adopter:
     def _copy(self, listing_id: int, image_id: int, picture: Picture, body: bytes) -> None:
         with self._writing:
             try:
-                self._store.put(listing_id, image_id, picture.extension, body)
+                self._into.put(listing_id, image_id, picture.extension, body)
             except NotStored as error:
                 raise UserError(
                     f"An image could not be written to {self._root} ({error}): free some disk, then"

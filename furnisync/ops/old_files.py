@@ -8,9 +8,9 @@ import os
 import re
 import sqlite3
 import tarfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 import msgspec
@@ -22,6 +22,12 @@ NAME: Final = re.compile(
 )
 PLACEHOLDER_BYTES: Final = 119
 """The older tool put a white picture of exactly this size where a download had failed."""
+CAME: Final = "came"
+"""What became of a file that is here now, or was before."""
+_ALTERED_PLACE: Final = re.compile(
+    r"image(?:embedded|tarred|primary)(?:[._-].*)?|altered", re.IGNORECASE
+)
+"""A folder or tar of pictures whose background was removed: the older tool's, and our own."""
 _AT_ONCE: Final = 20_000
 
 Complain = Callable[[str, str], None]
@@ -37,6 +43,7 @@ class OldFile(msgspec.Struct, frozen=True):
         path: absolute; of the tar where it lies in one.
         offset: where it begins in the tar; None: it is a file of its own.
         size: bytes.
+        altered: by its place, it is not Etsy's original.
     """
 
     number: int
@@ -45,6 +52,7 @@ class OldFile(msgspec.Struct, frozen=True):
     path: str
     offset: int | None
     size: int
+    altered: bool = False
 
     @property
     def is_placeholder(self) -> bool:
@@ -65,7 +73,12 @@ class OldFile(msgspec.Struct, frozen=True):
 
 
 class OldFiles:
-    """The list of files; `mark_used` tells what is left over at the end."""
+    """The list of files, and what became of each; those of which nobody told are left over.
+
+    Attributes:
+        count: of all files.
+        altered: how many of them are altered pictures.
+    """
 
     def __init__(self, scratch: Path) -> None:
         self._list = sqlite3.connect(scratch, isolation_level=None)
@@ -73,10 +86,12 @@ class OldFiles:
         self._list.execute("PRAGMA synchronous = OFF")
         self._list.execute(
             "CREATE TABLE files (number INTEGER PRIMARY KEY, listing_id INTEGER, image_id INTEGER,"
-            " folder INTEGER, name TEXT, place INTEGER, size INTEGER, used INTEGER DEFAULT 0)"
+            " folder INTEGER, name TEXT, place INTEGER, size INTEGER,"
+            " altered INTEGER, used INTEGER DEFAULT 0, fate TEXT)"
         )
         self._list.execute("CREATE TABLE folders (folder INTEGER PRIMARY KEY, path TEXT)")
         self.count = 0
+        self.altered = 0
 
     def close(self) -> None:
         """Forget the list."""
@@ -90,21 +105,26 @@ class OldFiles:
             complain: takes what cannot be read.
             found: takes the number of files from time to time.
         """
+        below = is_altered_place(os.path.abspath(root))  # noqa: PTH100 - links keep their names
         self._list.execute("BEGIN")
-        for folder, names in _walk(root, complain):
+        for folder, names in _walk(root.resolve(), complain):
             number = self._list.execute("INSERT INTO folders (path) VALUES (?)", (folder,))
+            path = folder.partition(_IN_TAR)[0]
+            all_altered = below or any(map(is_altered_place, (path, os.path.realpath(path))))
             rows = (
-                (int(match[1]), match[2] and int(match[2]), number.lastrowid, name, place, size)
+                (int(match[1]), match[2] and int(match[2]), number.lastrowid, name, place, size,
+                 all_altered or ("/" in name and is_altered_place(name)))
                 for name, place, size in names
                 if (match := NAME.fullmatch(name.rpartition("/")[2])) and _fits(match)
-            )
+            )  # fmt: skip
             while chunk := [row for row, _ in zip(rows, range(_AT_ONCE), strict=False)]:
                 self._list.executemany(
-                    "INSERT INTO files (listing_id, image_id, folder, name, place, size)"
-                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO files (listing_id, image_id, folder, name, place, size, altered)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
                     chunk,
                 )
                 self.count += len(chunk)
+                self.altered += sum(row[-1] for row in chunk)
                 found(self.count)
         self._list.execute("COMMIT")
 
@@ -128,6 +148,19 @@ class OldFiles:
             "UPDATE files SET used = 1 WHERE number = ?", [(file.number,) for file in files]
         )
 
+    def mark_fates(self, fates: Iterable[tuple[OldFile, str]]) -> None:
+        """What became of some files: `CAME`, or why not; one that came stays so."""
+        self._list.executemany(
+            f"UPDATE files SET fate = ? WHERE number = ? AND fate IS NOT '{CAME}'",
+            [(fate, file.number) for file, fate in fates],
+        )
+
+    def fates(self) -> list[tuple[str, int]]:
+        """How many files had which fate; those that nobody wanted have none."""
+        return self._list.execute(
+            "SELECT fate, count(*) FROM files WHERE fate IS NOT NULL GROUP BY fate"
+        ).fetchall()
+
     def left_over(self) -> Iterator[tuple[int, list[OldFile]]]:
         """Listings with files that nothing was told of, in pieces of memory's size."""
         last = 0
@@ -144,16 +177,21 @@ class OldFiles:
 
 
 _FILES: Final = (
-    "SELECT number, listing_id, image_id, path || name, place, size"
+    "SELECT number, listing_id, image_id, path || name, place, size, altered"
     " FROM files JOIN folders USING (folder)"
 )
 
 
-def _as_file(row: tuple[int, int, int | None, str, int | None, int]) -> OldFile:
-    number, listing_id, image_id, path, place, size = row
+def is_altered_place(path: str) -> bool:
+    """Whether a file or folder lies where pictures are altered ones, or is a tar of such."""
+    return any(map(_ALTERED_PLACE.fullmatch, PurePath(path).parts))
+
+
+def _as_file(row: tuple[int, int, int | None, str, int | None, int, int]) -> OldFile:
+    number, listing_id, image_id, path, place, size, altered = row
     if place is not None:  # the "folder" is the tar, the member's name stands behind it
         path = path.partition(_IN_TAR)[0]
-    return OldFile(number, listing_id, image_id, path, place, size)
+    return OldFile(number, listing_id, image_id, path, place, size, bool(altered))
 
 
 _IN_TAR: Final = "\n"

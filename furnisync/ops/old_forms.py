@@ -81,7 +81,7 @@ def read_entry(key: object, value: Any, size: ImageSize) -> OldListing:
     """
     listing_id = _positive(key)
     if listing_id is None:
-        raise BrokenEntry(f"{_shown(key)} is no listing id")
+        raise BrokenEntry(f"no listing id: {_shown(key)}")
     if isinstance(value, str) and not (value.isdecimal() and len(value) > _WORD_DIGITS):
         if not value.strip():
             raise BrokenEntry("an empty text")

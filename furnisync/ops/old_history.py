@@ -19,6 +19,7 @@ from furnisync.history.fields import (
     LISTING_FIELDS,
     REVIEW_FIELDS,
     SHOP_FIELDS,
+    Field,
     Object,
     as_id,
     as_json,
@@ -26,9 +27,17 @@ from furnisync.history.fields import (
 from furnisync.history.selection import Selection
 from furnisync.history.takeover import Kind, OldShopState, OldSnapshots
 from furnisync.ops.old_database import Complain, Naming, OldDatabase, Row, as_time
+from furnisync.ops.old_tables import KEYS, Role
 
-_KEYS: Final = {"shops": "shop_id", "listings": "listing_id"}
 _FIELDS: Final = {"shops": SHOP_FIELDS, "listings": LISTING_FIELDS}
+DYNAMIC: Final[dict[Kind, Role]] = {"shops": "shops_dynamic", "listings": "listings_dynamic"}
+ROLES_OF_HISTORY: Final[tuple[tuple[Role, tuple[Field, ...]], ...]] = (
+    ("shops", SHOP_FIELDS),
+    ("shops_dynamic", SHOP_FIELDS),
+    ("listings", LISTING_FIELDS),
+    ("listings_dynamic", LISTING_FIELDS),
+    ("reviews", REVIEW_FIELDS),
+)
 
 
 class OldHistory:
@@ -45,14 +54,7 @@ class OldHistory:
         self._written_at = written_at
         self._complain = complain
         self._naming = {
-            table: Naming(database.columns[table], fields)
-            for table, fields in (
-                ("shops", SHOP_FIELDS),
-                ("shops_dynamic", SHOP_FIELDS),
-                ("listings", LISTING_FIELDS),
-                ("listings_dynamic", LISTING_FIELDS),
-                ("reviews", REVIEW_FIELDS),
-            )
+            role: Naming(database.columns[role], fields) for role, fields in ROLES_OF_HISTORY
         }
         self._syncs = _Stamps(database.state(), database.newest_reviews())
         self._shops_with_listings = database.shops_with_listings()
@@ -60,8 +62,8 @@ class OldHistory:
     def unknown_columns(self) -> list[str]:
         """Columns that hold no field of Etsy's API and are left behind, as `table.column`."""
         return [
-            f"{table}.{column}"
-            for table, naming in self._naming.items()
+            f"{self._database.name(role)}.{column}"
+            for role, naming in self._naming.items()
             for column in naming.unknown
         ]
 
@@ -69,8 +71,8 @@ class OldHistory:
         """The selection with all fields that the old tables hold."""
         names = self._naming
 
-        def more(selected: Any, *tables: str) -> set[str]:
-            return {one.name for one in selected}.union(*(names[table].names for table in tables))
+        def more(selected: Any, *roles: Role) -> set[str]:
+            return {one.name for one in selected}.union(*(names[role].names for role in roles))
 
         return Selection.of(
             more(selection.shops, "shops", "shops_dynamic"),
@@ -84,62 +86,95 @@ class OldHistory:
     def snapshots(self, kind: Kind) -> Iterator[OldSnapshots]:
         """Every shop or listing with all its rows, by id."""
         statics = self._keyed(kind, kind, ())
-        dynamics = self._keyed(f"{kind}_dynamic", kind, ("snapshot_timestamp", "id"))
+        dynamics = self._keyed(DYNAMIC[kind], kind, ("snapshot_timestamp", "id"))
         for key, static, rows in _joined(statics, dynamics):
-            shop_id = key if kind == "shops" else _shop_of(static, rows)
+            shop_id = key if kind == "shops" else _shop_of([*static, *rows])
             if shop_id is None:
-                self._complain(f"{kind} {key}", "its shop is not told")
+                for role, lost in ((kind, static), (DYNAMIC[kind], rows)):
+                    if lost:
+                        where = f"{self._database.name(role)} {key}"
+                        self._complain(role, where, "its shop is not told", len(lost))
                 continue
             yield self._filled(kind, key, shop_id, static, rows)
 
     def _keyed(
-        self, table: str, kind: Kind, order: tuple[str, ...]
+        self, role: Role, kind: Kind, order: tuple[str, ...]
     ) -> Iterator[tuple[int, list[Row]]]:
-        """Rows of a table, grouped by a valid id."""
-        name = _KEYS[kind]
-        rows = self._database.rows(table, (name, *order), self._complain)
+        """Rows of a role, grouped by a valid id."""
+        name = KEYS[kind]
+        rows = self._database.rows(role, (name, *order), self._complain)
         for key, group in groupby(rows, key=lambda row: row.get(name)):
+            same = list(group)
             if isinstance(key, int) and key > 0:
-                yield key, list(group)
+                yield key, same
             else:
-                self._complain(f"{table}, {name} {key!r}", "no id")
+                self._complain(
+                    role, f"{self._database.name(role)}, {name} {key!r}", "no id", len(same)
+                )
 
     def _filled(
-        self, kind: Kind, key: int, shop_id: int, static: Row | None, rows: list[Row]
+        self, kind: Kind, key: int, shop_id: int, static: list[Row], rows: list[Row]
     ) -> OldSnapshots:
         """Turn an id's rows into full snapshots."""
         changing = {one.name for one in _FIELDS[kind] if one.dynamic}
-        told = {} if static is None else self._naming[kind].read(static)
+        first, later = self._static(kind, static)
+        told = {} if first is None else first[1]
         values = {name: value for name, value in told.items() if name in changing}
         fixed = {name: value for name, value in told.items() if name not in changing}
-        dated = self._dated(f"{kind}_dynamic", key, rows)
-        own = None if static is None else as_time(static.get("snapshot_timestamp"))
-        began = own or (dated[0][0] if dated else None)
+        looked = self._dated(DYNAMIC[kind], key, rows)
+        dated = sorted(
+            [(*pair, False) for pair in later] + [(*pair, True) for pair in looked],
+            key=lambda one: one[0],
+        )
+        began = (first and first[0]) or (dated[0][0] if dated else None)
         found = OldSnapshots(key, shop_id, undated=began is None)
         began = began or self._written_at
-        if static is not None:
+        if first is not None:
             found.static.append((began, fixed))
-        for snapshot, row in dated:
-            changed = self._naming[f"{kind}_dynamic"].read(row)
-            values = {**values, **{n: v for n, v in changed.items() if n in changing}}
+        for snapshot, changed, is_dynamic in dated:
+            newly = {name: value for name, value in changed.items() if name in changing}
+            own = first and first[0]
+            if own and own < snapshot and not found.dynamic and _differs(values, newly):
+                _add_dynamic(found, own, values)  # or the first values would be lost
             newer = {**fixed, **{n: v for n, v in changed.items() if n not in changing}}
             _add_static(found, snapshot, newer, is_new=newer != fixed)
-            fixed = newer
-            _add_dynamic(found, snapshot, values)
-        if not dated and values:
+            fixed, values = newer, {**values, **newly}
+            if is_dynamic or newly:
+                _add_dynamic(found, snapshot, values)
+        if not found.dynamic and values:
             found.dynamic.append((began, values))
         return found
 
-    def _dated(self, table: str, key: int, rows: list[Row]) -> list[tuple[int, Row]]:
-        dated = []
+    def _static(
+        self, kind: Kind, rows: list[Row]
+    ) -> tuple[tuple[int | None, Row] | None, list[tuple[int, Row]]]:
+        """The first static row with its time, and those that were written later, by time.
+
+        Rows without a time fill what the first leaves out. A row of the time of the first is the
+        same row, kept in two tables.
+        """
+        naming = self._naming[kind]
+        told = [(as_time(row.get("snapshot_timestamp")), naming.read(row)) for row in rows]
+        dated = sorted(
+            ((time, row) for time, row in told if time is not None), key=lambda pair: pair[0]
+        )
+        began = dated[0][0] if dated else None
+        first: Row = {}
+        for _, row in [pair for pair in told if pair[0] is None or pair[0] == began]:
+            first = {**row, **first}
+        return (began, first) if told else None, [pair for pair in dated if pair[0] != began]
+
+    def _dated(self, role: Role, key: int, rows: list[Row]) -> list[tuple[int, Row]]:
+        naming, dated = self._naming[role], []
         for row in rows:
             snapshot = as_time(row.get("snapshot_timestamp"))
             if snapshot is None:
                 given = as_json(row.get("snapshot_timestamp"))
-                self._complain(f"{table} {key}", f"snapshot_timestamp is {given}")
+                where = f"{self._database.name(role)} {key}"
+                self._complain(role, where, f"snapshot_timestamp is no time: {given}", 1)
             else:
-                dated.append((snapshot, row))
-        return sorted(dated, key=lambda pair: pair[0])
+                dated.append((snapshot, naming.read(row)))
+        return dated
 
     # -- reviews, states -----------------------------------------------------------------------
 
@@ -149,7 +184,7 @@ class OldHistory:
         for row in self._database.rows("reviews", (), self._complain):
             review = naming.read(row)
             if as_id(review.get("shop_id")) is None:
-                self._complain(f"reviews {row.get('id', '')}", "no shop_id")
+                self._complain("reviews", f"reviews {row.get('id', '')}", "no shop_id", 1)
                 continue
             snapshot = as_time(row.get("snapshot_timestamp"))
             created = as_time(review.get("create_timestamp"))
@@ -179,6 +214,10 @@ class OldHistory:
         )
 
 
+def _differs(values: Row, newly: Row) -> bool:
+    return any(values.get(name, value) != value for name, value in newly.items())
+
+
 def _add_static(found: OldSnapshots, snapshot: int, fixed: Row, *, is_new: bool) -> None:
     if not is_new:
         return
@@ -199,25 +238,24 @@ def _add_dynamic(found: OldSnapshots, snapshot: int, values: Row) -> None:
 _Keyed = Iterator[tuple[int, list[Row]]]
 
 
-def _joined(statics: _Keyed, dynamics: _Keyed) -> Iterator[tuple[int, Row | None, list[Row]]]:
-    """Merge two streams that are sorted by id; of two static rows of an id the first counts."""
+def _joined(statics: _Keyed, dynamics: _Keyed) -> Iterator[tuple[int, list[Row], list[Row]]]:
+    """Merge two streams that are sorted by id."""
     static, dynamic = next(statics, None), next(dynamics, None)
     while static is not None or dynamic is not None:
         if dynamic is None or (static is not None and static[0] < dynamic[0]):
             assert static is not None
-            yield static[0], static[1][0], []
+            yield static[0], static[1], []
             static = next(statics, None)
         elif static is None or dynamic[0] < static[0]:
-            yield dynamic[0], None, dynamic[1]
+            yield dynamic[0], [], dynamic[1]
             dynamic = next(dynamics, None)
         else:
-            yield static[0], static[1][0], dynamic[1]
+            yield static[0], static[1], dynamic[1]
             static, dynamic = next(statics, None), next(dynamics, None)
 
 
-def _shop_of(static: Row | None, rows: list[Row]) -> int | None:
-    told = [static, *rows] if static is not None else rows
-    return next((shop for row in told if (shop := as_id(row.get("shop_id"))) is not None), None)
+def _shop_of(rows: list[Row]) -> int | None:
+    return next((shop for row in rows if (shop := as_id(row.get("shop_id"))) is not None), None)
 
 
 class _Stamps:

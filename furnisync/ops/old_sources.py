@@ -1,5 +1,6 @@
 """Where the older tool's files lie, and reading the ones that are JSON."""
 
+import filecmp
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from furnisync.ops.takeover_report import Report
 
 log = logging.getLogger("furnisync.import")
 
-_DATABASE_PLACES: Final = ("", "data/db")
+_PLACES: Final = ("", "data/db", "data")
 _MARK: Final = b"\xef\xbb\xbf"
 """Byte order mark, as some editors put it."""
 
@@ -29,7 +30,7 @@ _MARK: Final = b"\xef\xbb\xbf"
 class Sources(msgspec.Struct, frozen=True):
     """The files to take over, None where there is none."""
 
-    metadata: Path | None = None
+    metadata: tuple[Path, ...] = ()
     images: tuple[Path, ...] = ()
     database: Path | None = None
     progress: Path | None = None
@@ -55,17 +56,18 @@ def find_sources(folder: Path, files: HomeFiles, *, dry: bool) -> Sources:
     at_home = folder.resolve() == files.home
     if at_home and not dry:
         _set_aside(files, aside)
-    places = [folder / place for place in _DATABASE_PLACES]
+    places = [folder / place for place in _PLACES]
     if at_home:
         places.insert(0, aside)
+    metadata = _existing(places, files.metadata.name)
     databases = _existing(places, files.history.name)
     plans = _existing(places, files.plan.name)
     suffix = "_test" if files.test else ""
     found = Sources(
-        metadata=next(iter(_existing(places, files.metadata.name)), None),
+        metadata=_one_of_each(metadata) if at_home else tuple(metadata[:1]),
         images=tuple(path for path in (folder / files.images.name,) if path.is_dir()),
         database=next((path for path in databases if not is_ours(path)), None),
-        progress=next(iter(_existing([folder], f"sync_progress{suffix}.json")), None),
+        progress=next(iter(_existing(places, f"sync_progress{suffix}.json")), None),
         plan=None if at_home else next(iter(plans), None),
     )
     if not found.found:
@@ -78,6 +80,15 @@ def find_sources(folder: Path, files: HomeFiles, *, dry: bool) -> Sources:
 
 def _existing(places: list[Path], name: str) -> list[Path]:
     return [path for place in places if (path := place / name).is_file()]
+
+
+def _one_of_each(paths: list[Path]) -> tuple[Path, ...]:
+    """Files without their copies: what was set aside is often the same as what lies there now."""
+    different: list[Path] = []
+    for path in paths:
+        if not any(filecmp.cmp(path, other, shallow=False) for other in different):
+            different.append(path)
+    return tuple(different)
 
 
 def is_ours(database: Path) -> bool:
@@ -137,10 +148,12 @@ def read_metadata(
             # Numbers stay exact: one that is too long is a broken entry, not the end of the file.
             for key, value in ijson.kvitems(file, ""):
                 last = key
+                report.read(path.name, 1)
                 try:
                     yield read_entry(key, value, size)
                 except BrokenEntry as broken:
                     report.leave_out("broken entries", path.name, key, str(broken))
+                    report.lose(path.name, str(broken))
                 tick(file.tell())
         except ijson.JSONError as error:
             why = " ".join(str(error).split())[:200]

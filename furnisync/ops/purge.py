@@ -7,7 +7,7 @@ Both syncs stand still meanwhile: their locks are held.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -16,12 +16,13 @@ from typing import Literal
 import msgspec
 
 from furnisync.catalog import purge as catalog_rows
+from furnisync.catalog.altered import FOLDER as ALTERED
 from furnisync.catalog.purge import ImageFile
 from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.clock import Clock
 from furnisync.config import DataSettings, HomeFiles
 from furnisync.database import overwrite_free_pages, transaction
-from furnisync.errors import ConfigError
+from furnisync.errors import ConfigError, UserError
 from furnisync.etsy.quota import read_state
 from furnisync.history import purge as history_rows
 from furnisync.history.buyers import Buyers, read_buyers
@@ -54,23 +55,75 @@ class Gone(msgspec.Struct, frozen=True):
     number: int
 
 
+def count_home(files: HomeFiles, clock: Clock, purge: Purge) -> list[Gone]:
+    """Count what `purge_home` would take out now; writes nothing, and a sync may run.
+
+    Raises:
+        ConfigError: the home holds no data.
+        UserError: a database cannot be used.
+    """
+    _check_home(files, purge, clock)
+    return _count(files, purge, int(clock.now()))
+
+
+def _count(files: HomeFiles, purge: Purge, now: int) -> list[Gone]:
+    # The forms of a buyer's id are the same under every rule; another rule might make a key.
+    buyers = read_buyers(files.buyer_key, "keep")
+    return [*_count_catalog(files, purge, now), *_count_history(files, purge, buyers, now)]
+
+
 def purge_home(
-    files: HomeFiles, settings: DataSettings, clock: Clock, purge: Purge, *, dry_run: bool
-) -> Iterator[Gone]:
-    """Purge, telling each part as it is done.
+    files: HomeFiles,
+    settings: DataSettings,
+    clock: Clock,
+    purge: Purge,
+    agree: Callable[[list[Gone]], bool] | None = None,
+) -> list[Gone] | None:
+    """Purge, while both syncs are kept from starting.
 
     Args:
         files: of the home.
         settings: `[data]`, for the buyers' rule.
         clock: the time.
         purge: what is to go.
-        dry_run: only count.
+        agree: is shown what would go, before anything does, and says whether it shall; None:
+            it shall.
+
+    Returns:
+        what went; None where `agree` said no.
 
     Raises:
         AlreadyRunning: a sync runs.
         ConfigError: the home holds no data.
-        UserError: a database cannot be used.
+        UserError: a database cannot be used, a file cannot be removed.
     """
+    _check_home(files, purge, clock)
+    with ExitStack() as locks:
+        for job, title in (("images", "image sync"), ("data", "data sync")):
+            locks.enter_context(single_instance(files.lock(job), title))
+        now = int(clock.now())
+        by_buyer = purge.by == "buyer"
+        buyers = read_buyers(files.buyer_key, settings.buyer_user_id, make_key=by_buyer)
+        selection = Selection.of(
+            settings.shop_fields, settings.listing_fields, settings.review_fields, buyers
+        )
+        if agree is not None:
+            _renew(files, selection)
+            if not agree(_count(files, purge, now)):
+                return None
+        gone = list(_purge_catalog(files, purge, now))
+        return [*gone, *_purge_history(files, purge, selection, now)]
+
+
+def _renew(files: HomeFiles, selection: Selection) -> None:
+    """Bring databases of an older version to this one, as readers refuse them."""
+    if files.catalog.exists():
+        open_catalog(files.catalog).close()
+    if files.history.exists():
+        open_history(files.history, selection).close()
+
+
+def _check_home(files: HomeFiles, purge: Purge, clock: Clock) -> None:
     if not files.catalog.exists() and not files.history.exists():
         raise ConfigError(
             f"{files.home} holds neither {files.catalog.name} nor {files.history.name}: there is"
@@ -82,21 +135,6 @@ def purge_home(
             f"The clock was {quota.clock}, so that nobody knows what is old: let the computer set"
             " it by the network, run `furnisync doctor`, then purge."
         )
-    now = int(clock.now())
-    make_key = purge.by == "buyer" and not dry_run
-    buyers = read_buyers(files.buyer_key, settings.buyer_user_id, make_key=make_key)
-    if dry_run:
-        yield from _count_catalog(files, purge, now)
-        yield from _count_history(files, purge, buyers, now)
-        return
-    with ExitStack() as locks:
-        for job, title in (("images", "image sync"), ("data", "data sync")):
-            locks.enter_context(single_instance(files.lock(job), title))
-        yield from _purge_catalog(files, purge, now)
-        selection = Selection.of(
-            settings.shop_fields, settings.listing_fields, settings.review_fields, buyers
-        )
-        yield from _purge_history(files, purge, selection, now)
 
 
 def _takes_part(database: Path, purge: Purge) -> bool:
@@ -104,10 +142,12 @@ def _takes_part(database: Path, purge: Purge) -> bool:
     return database.exists() or purge.by != "age"
 
 
-def catalog_reach(purge: Purge, now: int) -> catalog_rows.Reach | None:
+def catalog_reach(files: HomeFiles, purge: Purge, now: int) -> catalog_rows.Reach | None:
     """What is meant of the catalogue; None where it knows nothing of it."""
-    if purge.by == "buyer":
+    if purge.by == "buyer" or not _takes_part(files.catalog, purge):
         return None
+    if not files.catalog.exists() and files.metadata.exists():
+        return None  # the metadata file tells data sync of the shops, but only without a catalogue
     value = now - purge.value * DAY_S if purge.by == "age" else purge.value
     return catalog_rows.Reach(purge.by, int(value))
 
@@ -124,45 +164,68 @@ def history_reach(purge: Purge, buyers: Buyers, now: int) -> history_rows.Reach:
 # -- the catalogue and the files -------------------------------------------------------------------
 
 
-def remove_files(store: FolderStore, images: list[ImageFile]) -> int:
-    """Take the files of images away, under every name that they can have; how many there were."""
-    removed = 0
+def names_of(images: list[ImageFile]) -> set[str]:
+    """Every name that the files of some images can have; a killed run leaves some without row."""
+    names = {image.file for image in images if image.file is not None}
     for image in images:
         stem = f"{image.listing_id % 1000:03d}/{image.listing_id}_{image.image_id}"
-        names = {f"{stem}.{extension}" for extension in EXTENSIONS}
-        if image.file is not None:
-            names.add(image.file)
-        removed += sum(store.remove(name) for name in names)
-    return removed
+        for extension in EXTENSIONS:
+            names |= {f"{stem}.{extension}", f"{ALTERED}/{stem}.{extension}"}
+    return names
+
+
+def remove_files(store: FolderStore, images: list[ImageFile]) -> int:
+    """Take the files of images away, under every name that they can have; how many there were."""
+    return sum(store.remove(name) for name in names_of(images))
+
+
+class _Catalogued(msgspec.Struct):
+    """Numbers of what went, or would go, from the catalogue and the disk."""
+
+    files: int = 0
+    images: int = 0
+    altered: int = 0
+    listings: int = 0
+    shops: int = 0
+
+    def add(self, images: list[ImageFile]) -> None:
+        altered = sum(image.altered for image in images)
+        self.altered += altered
+        self.images += len(images) - altered
+
+    def told(self) -> Iterator[Gone]:
+        yield Gone("disk", "image files", self.files)
+        yield Gone("catalogue", "images", self.images)
+        yield Gone("catalogue", "altered pictures", self.altered)
+        yield Gone("catalogue", "listings", self.listings)
+        yield Gone("catalogue", "shops", self.shops)
 
 
 def _count_catalog(files: HomeFiles, purge: Purge, now: int) -> Iterator[Gone]:
-    reach = catalog_reach(purge, now)
-    if reach is None or not files.catalog.exists():
+    reach = catalog_reach(files, purge, now)
+    if reach is None:
         return
-    listings = images = held = 0
-    with closing(read_catalog(files.catalog)) as catalog:
-        after = FIRST
-        while ids := catalog_rows.listings_page(catalog, reach, after):
-            found = catalog_rows.images_of(catalog, ids)
-            listings, images = listings + len(ids), images + len(found)
-            held += sum(one.file is not None for one in found)
-            after = ids[-1]
-        shops = catalog_rows.count_shops(catalog, reach)
-    yield Gone("disk", "image files", held)
-    yield Gone("catalogue", "images", images)
-    yield Gone("catalogue", "listings", listings)
-    yield Gone("catalogue", "shops", shops)
+    numbers = _Catalogued()
+    store = FolderStore(files.images)
+    if files.catalog.exists():
+        with closing(read_catalog(files.catalog)) as catalog:
+            after = FIRST
+            while ids := catalog_rows.listings_page(catalog, reach, after):
+                found = catalog_rows.images_of(catalog, ids)
+                numbers.files += sum(store.has(name) for name in names_of(found))
+                numbers.add(found)
+                numbers.listings += len(ids)
+                after = ids[-1]
+            numbers.shops = catalog_rows.count_shops(catalog, reach)
+    yield from numbers.told()
 
 
 def _purge_catalog(files: HomeFiles, purge: Purge, now: int) -> Iterator[Gone]:
-    reach = catalog_reach(purge, now)
-    if reach is None or not _takes_part(files.catalog, purge):
+    reach = catalog_reach(files, purge, now)
+    if reach is None:
         return
-    if not files.catalog.exists() and files.metadata.exists():
-        return  # the metadata file tells data sync of the shops, but only without a catalogue
+    numbers = _Catalogued()
     store = FolderStore(files.images)
-    listings = images = removed = 0
     with closing(open_catalog(files.catalog)) as catalog:
         if reach.by != "age":
             with transaction(catalog):
@@ -170,34 +233,48 @@ def _purge_catalog(files: HomeFiles, purge: Purge, now: int) -> Iterator[Gone]:
         after = FIRST
         while ids := catalog_rows.listings_page(catalog, reach, after):
             found = catalog_rows.images_of(catalog, ids)
-            removed, images = removed + remove_files(store, found), images + len(found)
+            numbers.files += _remove(store, found)
+            numbers.add(found)
             with transaction(catalog):
                 if reach.by == "shop":
                     for listing_id in ids:
                         catalog_rows.remember_purged(catalog, "listing", listing_id, now)
-                listings += catalog_rows.delete_listings(catalog, ids)
+                numbers.listings += catalog_rows.delete_listings(catalog, ids)
             after = ids[-1]
         with transaction(catalog):
-            shops = catalog_rows.delete_shops(catalog, reach)
+            numbers.shops = catalog_rows.delete_shops(catalog, reach)
         _forget_for_good(catalog)
         if files.metadata.exists():
             write_metadata(catalog, files.metadata, files.images.name)
-    yield Gone("disk", "image files", removed)
-    yield Gone("catalogue", "images", images)
-    yield Gone("catalogue", "listings", listings)
-    yield Gone("catalogue", "shops", shops)
+    yield from numbers.told()
+
+
+def _remove(store: FolderStore, images: list[ImageFile]) -> int:
+    try:
+        return remove_files(store, images)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename} could not be removed ({error.strerror}): fix the permissions of its"
+            " folder, then run the same command again; it goes on from here."
+        ) from error
 
 
 # -- the history -----------------------------------------------------------------------------------
 
 
 def _count_history(files: HomeFiles, purge: Purge, buyers: Buyers, now: int) -> Iterator[Gone]:
-    if not files.history.exists():
+    if not _takes_part(files.history, purge):
         return
     reach = history_reach(purge, buyers, now)
+    parts = history_rows.parts_of(reach)
+    if not files.history.exists():
+        yield from _by_table(0, dict.fromkeys(parts, 0))
+        return
     with closing(open_history_reader(files.history)) as history:
+        syncs = history_rows.open_syncs_of(history, reach)
+        staged = history_rows.count_staged(history, syncs)
         count = partial(history_rows.count_rows, history, reach)
-        yield from _by_table({part: count(part) for part in history_rows.parts_of(reach)})
+        yield from _by_table(staged, {part: count(part) for part in parts})
 
 
 def _purge_history(
@@ -213,7 +290,9 @@ def _purge_history(
                 key = int(purge.value)
                 key = buyers.hashed(key) if purge.by == "buyer" else key
                 history_rows.remember_purged(history, purge.by, key, now)
-            for sync_id in history_rows.open_syncs_of(history, reach):
+            syncs = history_rows.open_syncs_of(history, reach)
+            staged = history_rows.count_staged(history, syncs)
+            for sync_id in syncs:
                 drop_sync(history, sync_id)
         deleted = {}
         for part in history_rows.parts_of(reach):
@@ -224,7 +303,7 @@ def _purge_history(
                     number, after = history_rows.delete_page(history, reach, part, after)
                 deleted[part] += number
         _forget_for_good(history)
-    yield from _by_table(deleted)
+    yield from _by_table(staged, deleted)
 
 
 def _forget_for_good(connection: sqlite3.Connection) -> None:
@@ -236,7 +315,8 @@ def _forget_for_good(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _by_table(numbers: dict[history_rows.Part, int]) -> Iterator[Gone]:
+def _by_table(staged: int, numbers: dict[history_rows.Part, int]) -> Iterator[Gone]:
+    yield Gone("history", "staged rows of syncs under way", staged)
     tables: dict[str, int] = {}
     for part, number in numbers.items():
         tables[part.table] = tables.get(part.table, 0) + number

@@ -10,95 +10,48 @@ finished by the same command. A rehearsal does all of it but the writing.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
-
-import msgspec
+from typing import Final
 
 from furnisync import durable
+from furnisync.catalog.altered import FOLDER as ALTERED
 from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.catalog.takeover import take_shops
-from furnisync.clock import Clock
-from furnisync.config import HomeFiles, ImageSize, Settings
 from furnisync.errors import ConfigError, UserError
-from furnisync.history.buyers import read_buyers
-from furnisync.history.fields import Object
-from furnisync.history.purge import purged_ids
-from furnisync.history.schema import WAL_PAGES, open_history
-from furnisync.history.selection import Selection
-from furnisync.history.takeover import (
-    Kind,
-    OldShopState,
-    OldSnapshots,
-    take_reviews,
-    take_shop_states,
-    take_snapshots,
-)
+from furnisync.history.schema import WAL_PAGES
 from furnisync.images.plan_file import load_plan
 from furnisync.instance import single_instance
-from furnisync.ops.old_adopt import Adopt, Adopter
+from furnisync.ops.old_adopt import Adopter, Placing
 from furnisync.ops.old_database import OldDatabase
-from furnisync.ops.old_files import OldFiles
-from furnisync.ops.old_forms import OldListing, read_rows
-from furnisync.ops.old_history import OldHistory
-from furnisync.ops.old_images import ImageTakeover, Rules
+from furnisync.ops.old_files import CAME, OldFiles
+from furnisync.ops.old_forms import BrokenEntry, OldListing, read_rows
+from furnisync.ops.old_images import SOURCE, ImageTakeover, Rules
 from furnisync.ops.old_sorting import SortedListings
 from furnisync.ops.old_sources import Sources, read_metadata, read_progress
-from furnisync.ops.takeover_report import Report
+from furnisync.ops.old_tables import Role
+from furnisync.ops.takeover_history import HistoryTakeover
+from furnisync.ops.takeover_run import Run, source_of
 
 SCRATCH: Final = ".import"
 DAY_S: Final = 86_400
+ALTERED_LEFT: Final = "altered pictures left where they lie"
 _AT_ONCE: Final = 1000
 _FIRST_IMAGE_FIRST: Final = ("listing_id", "is_primary DESC", "image_id")
-
-T = TypeVar("T")
-
-
-class Progress(Protocol):
-    """Shows how far a stage is."""
-
-    def __call__(self, stage: str, done: int, total: int | None, note: str = "") -> None:
-        """So much of a stage is done, in its own unit."""
-        ...
-
-
-class Choices(msgspec.Struct, frozen=True):
-    """What the command line asked for.
-
-    Attributes:
-        adopt: what becomes of the image files.
-        size: the CDN size that the older tool fetched; None: told by each picture.
-        reread_reviews: do not trust that the older tool read all reviews.
-        dry: only tell what would happen.
-    """
-
-    adopt: Adopt = "place"
-    size: ImageSize | None = None
-    reread_reviews: bool = False
-    dry: bool = False
 
 
 class Takeover:
     """One import into a home."""
 
-    def __init__(
-        self,
-        files: HomeFiles,
-        settings: Settings,
-        choices: Choices,
-        clock: Clock,
-        report: Report,
-        progress: Progress,
-    ) -> None:
-        self._files = files
-        self._settings = settings
-        self._choices = choices
-        self._now = int(clock.now())
-        self._report = report
-        self._progress = progress
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._files = run.files
+        self._settings = run.settings
+        self._choices = run.choices
+        self._report = run.report
+        self._progress = run.progress
 
     def run(self, sources: Sources) -> None:
         """Take all of it over; neither sync may run meanwhile.
@@ -110,17 +63,17 @@ class Takeover:
             stack.enter_context(single_instance(self._files.lock("images"), "image sync"))
             stack.enter_context(single_instance(self._files.lock("data"), "data sync"))
             scratch = stack.enter_context(durable.scratch_folder(self._files.home / SCRATCH))
-            database = None
-            if sources.database is not None:
-                database = stack.enter_context(closing(OldDatabase(sources.database)))
             try:
+                database = None
+                if sources.database is not None:
+                    database = stack.enter_context(closing(OldDatabase(sources.database, scratch)))
                 self._take_plan(sources.plan)
                 self._take_images(sources, database, scratch)
                 if database is not None:
-                    self._take_history(database, scratch)
+                    HistoryTakeover(self._run, database).take(scratch)
             except (sqlite3.DatabaseError, OSError) as error:
                 raise UserError(
-                    f"The import into {self._files.home} stopped ({error}): mend that, free some"
+                    f"The import into {self._files.home} stopped ({error}): fix that, free some"
                     " disk where it is full, then run the same command again; it goes on from here."
                 ) from error
 
@@ -144,11 +97,13 @@ class Takeover:
             files = stack.enter_context(closing(OldFiles(scratch / "files.db")))
             for folder in sources.images:
                 files.find(
-                    folder.resolve(),
+                    folder,
                     lambda where, why: self._report.leave_out("unreadable", where, where, why),
                     lambda found: self._progress("finding image files", found, None),
                 )
             files.index()
+            if files.altered and not self._choices.take_altered:
+                self._report.count(ALTERED_LEFT, files.altered)
             path = self._files.catalog
             if self._choices.dry and path.exists():
                 read_catalog(path).close()  # a rehearsal migrates nothing: an older one is refused
@@ -158,42 +113,50 @@ class Takeover:
             catalog.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
             takeover = self._image_takeover(catalog, files)
             self._take_rows(takeover, database)
-            self._take_metadata(takeover, sources.metadata, scratch)
+            for number, metadata in enumerate(sources.metadata):
+                self._take_metadata(takeover, metadata, scratch / f"entries{number}.db")
             takeover.take_left_over(
                 lambda done: self._progress("image files that nothing told of", done, None)
             )
-            self._attempt(catalog, lambda: self._take_progress(catalog, sources.progress))
+            self._tell_files(files)
+            self._run.attempt(catalog, lambda: self._take_progress(catalog, sources.progress))
 
     def _image_takeover(self, catalog: sqlite3.Connection, files: OldFiles) -> ImageTakeover:
         images = self._settings.images
-        adopter = Adopter(
-            self._files.images,
-            self._choices.adopt,
-            images.size,
-            told=self._choices.size,
-            max_pixels=images.max_pixels,
-            dry=self._choices.dry,
+        placing = Placing(self._choices.adopt, images.max_pixels, self._choices.dry)
+        adopter, altered = (
+            Adopter(self._files.images, placing, images.size, told=self._choices.size, below=below)
+            for below in ("", f"{ALTERED}/")
         )
         refresh_s = int(self._settings.crawl.refresh_days * DAY_S)
-        rules = Rules(images.which, refresh_s, self._now)
-        return ImageTakeover(catalog, files, adopter, rules, self._report, self._attempt)
+        rules = Rules(images.which, refresh_s, self._run.now)
+        return ImageTakeover(
+            catalog,
+            files,
+            (adopter, altered if self._choices.take_altered else None),
+            rules,
+            self._report,
+            self._run.attempt,
+        )
+
+    def _tell_files(self, files: OldFiles) -> None:
+        for fate, number in files.fates():
+            self._report.read(SOURCE, number)
+            if fate != CAME:
+                self._report.lose(SOURCE, fate, number)
 
     def _take_rows(self, takeover: ImageTakeover, database: OldDatabase | None) -> None:
         if database is None or not database.has("image_status"):
             return
         total = database.count("image_status")
+        self._report.read(source_of(database, "image_status"), total)
         read = 0
 
         def listings() -> Iterator[OldListing]:
             nonlocal read
-            rows = database.rows("image_status", _FIRST_IMAGE_FIRST, self._complain(database))
-            for listing_id, group in groupby(rows, key=lambda row: row.get("listing_id")):
-                same = list(group)
-                read += len(same)
-                if isinstance(listing_id, int) and listing_id > 0:
-                    yield read_rows(listing_id, same, self._settings.images.size)
-                else:
-                    self._complain(database)(f"image_status {listing_id!r}", "no listing id")
+            for one, number in self._listings_of_rows(database):
+                read += number
+                yield one
 
         takeover.take(
             listings(),
@@ -202,9 +165,23 @@ class Takeover:
             lambda done: self._progress("image_status", read, total, f"{done:,} listings"),
         )
 
-    def _take_metadata(self, takeover: ImageTakeover, path: Path | None, scratch: Path) -> None:
-        if path is None:
-            return
+    def _listings_of_rows(self, database: OldDatabase) -> Iterator[tuple[OldListing, int]]:
+        """Listings of `image_status`, each with the number of its rows."""
+        role: Role = "image_status"
+        complain = self._run.complain(database)
+        rows = database.rows(role, _FIRST_IMAGE_FIRST, complain)
+        for listing_id, group in groupby(rows, key=lambda row: row.get("listing_id")):
+            same = list(group)
+            where = f"{database.name(role)} {listing_id!r}"
+            if not isinstance(listing_id, int) or listing_id <= 0:
+                complain(role, where, "no listing id", len(same))
+                continue
+            try:
+                yield read_rows(listing_id, same, self._settings.images.size), len(same)
+            except BrokenEntry as broken:
+                complain(role, where, str(broken), len(same))
+
+    def _take_metadata(self, takeover: ImageTakeover, path: Path, scratch: Path) -> None:
         size = path.stat().st_size
         read = 0
 
@@ -215,7 +192,7 @@ class Takeover:
                 self._progress(f"reading {path.name}", position, size, f"{read:,} entries")
 
         entries = read_metadata(path, self._settings.images.size, self._report, tick)
-        with closing(SortedListings(scratch / "entries.db")) as listings:
+        with closing(SortedListings(scratch)) as listings:
             listings.add(entries)
             takeover.take(
                 listings.by_id(),
@@ -229,109 +206,7 @@ class Takeover:
         if path is None:
             return
         told = read_progress(path, self._report)
-        take_shops(catalog, told.shops, told.at or int(path.stat().st_mtime), self._now)
+        take_shops(catalog, told.shops, told.at or int(path.stat().st_mtime), self._run.now)
         self._report.count("shops that count as read", len(told.shops))
         if told.units:
             self._report.count("price intervals to be read again", told.units)
-
-    # -- history -------------------------------------------------------------------------------
-
-    def _take_history(self, database: OldDatabase, scratch: Path) -> None:
-        data = self._settings.data
-        written_at = int(database.path.stat().st_mtime)
-        old = OldHistory(database, written_at, self._complain(database))
-        for column in old.unknown_columns():
-            reason = "a column that is none of the fields of Etsy's API"
-            self._report.leave_out("columns left behind", database.path.name, column, reason)
-        selection = old.widened(
-            Selection.of(
-                data.shop_fields,
-                data.listing_fields,
-                data.review_fields,
-                read_buyers(self._files.buyer_key, data.buyer_user_id),
-            )
-        )
-        # Even a rehearsal would add columns: it fills an empty history instead.
-        path = scratch / "history.db" if self._choices.dry else self._files.history
-        with closing(open_history(path, selection)) as history:
-            self._take_snapshots(history, selection, old, database, "shops")
-            self._take_snapshots(history, selection, old, database, "listings")
-            self._take_reviews(history, selection, old, database)
-            # Last of all: a shop counts as synced only once all of it is here.
-            self._take_states(history, OldHistory(database, written_at, lambda *_: None))
-
-    def _take_snapshots(
-        self,
-        history: sqlite3.Connection,
-        selection: Selection,
-        old: OldHistory,
-        database: OldDatabase,
-        kind: Kind,
-    ) -> None:
-        done, total = 0, database.count(f"{kind}_dynamic")
-        purged = purged_ids(history, "shop")  # rows of a listing over time do not name its shop
-        for chunk in _chunks(old.snapshots(kind)):
-
-            def take(chunk: list[OldSnapshots] = chunk) -> None:
-                chunk = [one for one in chunk if one.shop_id not in purged]
-                static, dynamic = take_snapshots(history, selection, kind, chunk)
-                self._report.count(f"rows of {kind}", static)
-                self._report.count(f"rows of {kind}_dynamic", dynamic)
-
-            self._attempt(history, take)
-            done += sum(len(one.dynamic) for one in chunk)
-            self._progress(f"{kind} over time", done, total)
-
-    def _take_reviews(
-        self,
-        history: sqlite3.Connection,
-        selection: Selection,
-        old: OldHistory,
-        database: OldDatabase,
-    ) -> None:
-        done, total = 0, database.count("reviews")
-        for chunk in _chunks(old.reviews()):
-
-            def take(chunk: list[tuple[int, Object]] = chunk) -> None:
-                self._report.count("rows of reviews", take_reviews(history, selection, chunk))
-
-            self._attempt(history, take)
-            done += len(chunk)
-            self._progress("reviews", done, total)
-
-    def _take_states(self, history: sqlite3.Connection, old: OldHistory) -> None:
-        reread = self._choices.reread_reviews
-        for chunk in _chunks(old.snapshots("shops")):
-            states = [old.shop_state(shop, reread_reviews=reread) for shop in chunk]
-
-            def take(states: list[OldShopState | None] = states) -> None:
-                told = [state for state in states if state is not None]
-                self._report.count("shops that count as synced", take_shop_states(history, told))
-
-            self._attempt(history, take)
-
-    # -- common --------------------------------------------------------------------------------
-
-    def _complain(self, database: OldDatabase) -> Callable[[str, str], None]:
-        def complain(where: str, why: str) -> None:
-            damaged = why.startswith("the file is damaged")
-            what = "damaged sources" if damaged else "broken rows"
-            self._report.leave_out(what, database.path.name, where, why)
-
-        return complain
-
-    def _attempt(self, connection: sqlite3.Connection, work: Callable[[], None]) -> None:
-        """Run work as one transaction; a rehearsal takes it back."""
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            work()
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        connection.execute("ROLLBACK" if self._choices.dry else "COMMIT")
-
-
-def _chunks(items: Iterator[T]) -> Iterator[list[T]]:
-    while chunk := list(islice(items, _AT_ONCE)):
-        yield chunk

@@ -10,6 +10,7 @@ must stand still for it; what can be repaired is fetched anew by its next run.
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from itertools import chain
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Literal, Protocol
@@ -26,7 +27,6 @@ from furnisync.images.store import FolderStore
 from furnisync.instance import holder, single_instance
 from furnisync.ops import verify_rows
 from furnisync.ops.verify_images import (
-    REPAIRABLE,
     SUSPECTS_MAX,
     ImageCheck,
     ImageTrouble,
@@ -131,9 +131,9 @@ class Verify:
             self._progress.begin("images on the disk", done)
             self._counting = "images"
             waiting: list[ImageTrouble] = []
-            for trouble in check.check_rows():
+            for trouble in chain(check.check_rows(), check.check_rows("altered_images")):
                 self._add(trouble)
-                if self._repair and trouble.kind in REPAIRABLE:
+                if self._repair and trouble.repairable:
                     waiting.append(trouble)
                 if len(waiting) >= SUSPECTS_MAX:
                     self._requeue(catalog, waiting)
@@ -169,7 +169,7 @@ class Verify:
         numbers[kind] = numbers.get(kind, 0) + 1
         if len(self.report.troubles) < EXAMPLES_MAX:
             self.report.troubles.append(trouble)
-        if kind != "extra" and not (self._repair and kind in REPAIRABLE):
+        if kind != "extra" and not (self._repair and trouble.repairable):
             self.report.wrong += 1
 
     def _requeue(self, catalog: Connection, troubles: list[ImageTrouble]) -> None:

@@ -29,13 +29,22 @@ REASON: Final = "not as its row said (verify)"
 
 
 class ImageTrouble(msgspec.Struct, frozen=True):
-    """Something that is not as it should be; ids where a row is meant, `file` relative."""
+    """Something that is not as it should be; ids where a row is meant, `file` relative.
+
+    An altered picture cannot be fetched anew: Etsy has only its original.
+    """
 
     kind: Kind
     file: str | None
     listing_id: int | None = None
     image_id: int | None = None
     detail: str = ""
+    altered: bool = False
+
+    @property
+    def repairable(self) -> bool:
+        """Whether the next sync can bring it back."""
+        return self.kind in REPAIRABLE and not self.altered
 
 
 class ImageRow(NamedTuple):
@@ -48,8 +57,13 @@ class ImageRow(NamedTuple):
     sha256: bytes | None
 
 
-_ROW: Final = "SELECT listing_id, image_id, file, bytes, sha256 FROM images WHERE"
-_HELD: Final = "(file IS NOT NULL OR status = 'done')"
+Table = Literal["images", "altered_images"]
+_ROW: Final = "SELECT listing_id, image_id, file, bytes, sha256 FROM"
+_HELD: Final[dict[Table, str]] = {
+    "images": "(file IS NOT NULL OR status = 'done')",
+    "altered_images": "file IS NOT NULL",
+}
+_ALTERED_WORDS: Final = "altered picture: `furnisync import --take-altered` brings it back"
 _KEY: Final = "(listing_id, image_id)"
 
 
@@ -73,28 +87,30 @@ class ImageCheck:
 
     # -- rows against files --------------------------------------------------------------------
 
-    def check_rows(self) -> Iterator[ImageTrouble]:
+    def check_rows(self, table: Table = "images") -> Iterator[ImageTrouble]:
         """Every row that has a file: is it there, as long and (on demand) the same to the byte?
 
         Short reads, a page of rows each: a long one would keep a running sync's log growing.
         """
         after, suspects = (-1, -1), list[ImageRow]()
-        while rows := self._rows(after):
-            suspects += [row for row in rows if self._judge(row) is not None]
+        while rows := self._rows(table, after):
+            suspects += [row for row in rows if self._judge(row, table) is not None]
             if len(suspects) >= SUSPECTS_MAX:
-                yield from self._settle(suspects)
+                yield from self._settle(suspects, table)
                 suspects = []
             after = (rows[-1].listing_id, rows[-1].image_id)
             self._step(len(rows))
-        yield from self._settle(suspects)
+        yield from self._settle(suspects, table)
 
-    def _rows(self, after: tuple[int, int]) -> list[ImageRow]:
+    def _rows(self, table: Table, after: tuple[int, int]) -> list[ImageRow]:
         rows = self._catalog.execute(
-            f"{_ROW} {_KEY} > (?, ?) AND {_HELD} ORDER BY listing_id, image_id LIMIT {PAGE}", after
+            f"{_ROW} {table} WHERE {_KEY} > (?, ?) AND {_HELD[table]}"
+            f" ORDER BY listing_id, image_id LIMIT {PAGE}",
+            after,
         )
         return [ImageRow(*row) for row in rows]
 
-    def _judge(self, row: ImageRow) -> ImageTrouble | None:
+    def _judge(self, row: ImageRow, table: Table) -> ImageTrouble | None:
         """What is wrong with the file of a row; None where nothing is."""
         if row.file is None:
             verdict: tuple[Kind, str] | None = ("missing", "its row is done and names no file")
@@ -107,7 +123,10 @@ class ImageCheck:
                 verdict = ("unreadable", str(error))
         if verdict is None:
             return None
-        return ImageTrouble(verdict[0], row.file, row.listing_id, row.image_id, verdict[1])
+        kind, detail = verdict
+        altered = table == "altered_images"
+        detail = ", ".join(filter(None, (detail, _ALTERED_WORDS if altered else "")))
+        return ImageTrouble(kind, row.file, row.listing_id, row.image_id, detail, altered)
 
     def _judge_file(self, file: str, row: ImageRow) -> tuple[Kind, str] | None:
         found = self._store.stat(file)
@@ -127,11 +146,12 @@ class ImageCheck:
                 digest.update(chunk)
             return digest.digest()
 
-    def _settle(self, suspects: list[ImageRow]) -> Iterator[ImageTrouble]:
+    def _settle(self, suspects: list[ImageRow], table: Table) -> Iterator[ImageTrouble]:
         """Look again, until a running sync had time to commit what it has just put."""
         end = time.monotonic() + SETTLE_S
         while suspects:
-            judged = [(row, self._judge(row)) for one in suspects for row in self._again(one)]
+            again = [row for one in suspects for row in self._again(one, table)]
+            judged = [(row, self._judge(row, table)) for row in again]
             wrong = [(row, trouble) for row, trouble in judged if trouble is not None]
             if not wrong or not self._sync_runs() or time.monotonic() > end:
                 yield from (trouble for _, trouble in wrong)
@@ -139,10 +159,11 @@ class ImageCheck:
             suspects = [row for row, _ in wrong]
             time.sleep(LOOK_EVERY_S)
 
-    def _again(self, row: ImageRow) -> list[ImageRow]:
+    def _again(self, row: ImageRow, table: Table) -> list[ImageRow]:
         """The row as it is now; nothing where it is gone or waits to be fetched anew."""
         rows = self._catalog.execute(
-            f"{_ROW} {_KEY} = (?, ?) AND {_HELD}", (row.listing_id, row.image_id)
+            f"{_ROW} {table} WHERE {_KEY} = (?, ?) AND {_HELD[table]}",
+            (row.listing_id, row.image_id),
         )
         return [ImageRow(*one) for one in rows]
 
@@ -175,8 +196,9 @@ class ImageCheck:
             return False
         rows = self._catalog.execute(
             "SELECT 1 FROM images WHERE listing_id = ? AND (file = ? OR next_try IS NOT NULL AND"
-            " ? GLOB printf('%03d/%d_%d.*', listing_id % 1000, listing_id, image_id))",
-            (int(number), file, file),
+            " ? GLOB printf('%03d/%d_%d.*', listing_id % 1000, listing_id, image_id))"
+            " UNION ALL SELECT 1 FROM altered_images WHERE listing_id = ? AND file = ?",
+            (int(number), file, file, int(number), file),
         )
         return rows.fetchone() is not None
 

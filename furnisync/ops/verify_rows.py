@@ -57,6 +57,13 @@ REPAIRABLE: Final = (IMAGES_ALONE, LISTINGS_ALONE)
 CATALOG: Final = (
     _orphans("images", "listing_id", "listing_id", "listings", IMAGES_ALONE),
     _orphans("listings", "listing_id", "shop_id", "shops", LISTINGS_ALONE),
+    _orphans(
+        "altered_images",
+        "listing_id",
+        "listing_id",
+        "listings",
+        "altered pictures of a listing that has no row",
+    ),
     _orphans("pages", "interval_id", "interval_id", "intervals", "pages of no interval"),
 )
 HISTORY: Final = (

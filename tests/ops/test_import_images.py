@@ -186,7 +186,7 @@ def test_image_status_and_tars(old, home):
     old.image("imagedownload/200_1.jpg", picture(1))
     for name, seed in (("200_2.jpg", 2), ("900_9.jpg", 9)):
         (old.path / name).write_bytes(picture(seed))
-    tars = old.images / "imagetarred"
+    tars = old.images / "tars"
     tars.mkdir()
     with tarfile.open(tars / "imageall_00000.tar", "w") as tar:
         for name in ("200_2.jpg", "900_9.jpg"):

@@ -17,7 +17,7 @@ from furnisync.etsy.clock_check import ClockCheck
 from furnisync.history.buyers import read_buyers
 from furnisync.history.schema import open_history
 from furnisync.instance import single_instance
-from furnisync.ops.purge import Purge, purge_home
+from furnisync.ops.purge import Purge, count_home, purge_home
 from furnisync.ops.purge_retention import Retention
 
 
@@ -27,8 +27,11 @@ def home(tmp_path):
 
 
 def purge(home, by, value, *, dry_run=False):
-    found = purge_home(home.files, home.data, home.clock, Purge(by, value), dry_run=dry_run)
-    return {(one.where, one.what): one.number for one in found if one.number}
+    """Counts by kind; a real run is always counted before, and must do what was counted."""
+    counted = count_home(home.files, home.clock, Purge(by, value))
+    if not dry_run:
+        assert purge_home(home.files, home.data, home.clock, Purge(by, value)) == counted
+    return {(one.where, one.what): one.number for one in counted if one.number}
 
 
 def listings_in(home):

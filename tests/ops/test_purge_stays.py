@@ -71,7 +71,7 @@ def held(home):
 def test_an_import_of_old_data_does_not_bring_it_back(tmp_path, purged, left, shops, buyers, adopt):
     home = NewHome(tmp_path / "home")
     home.take(old_tool(tmp_path / "old").path)
-    assert home.run("purge", *purged).returncode == 0
+    assert home.run("purge", "--yes", *purged).returncode == 0
     before = held(home)
     again = old_tool(tmp_path / "again")  # with what a move would have taken
     contents = again.contents()
@@ -92,7 +92,7 @@ def test_a_listing_that_only_the_older_tool_knew_of_a_purged_shop_stays_out(tmp_
     old = OldFolder(tmp_path / "first")
     old.metadata({"101": {"image_id": 1010, "shop_id": 9, **HEX}})
     home.take(old.path)
-    assert home.run("purge", "--shop", 9).returncode == 0
+    assert home.run("purge", "--yes", "--shop", 9).returncode == 0
     home.take(old_tool(tmp_path / "old").path)
     found = held(home)
     assert found.pop("buyers") == {501, 502}
@@ -101,15 +101,15 @@ def test_a_listing_that_only_the_older_tool_knew_of_a_purged_shop_stays_out(tmp_
 
 def test_purged_before_the_first_data_sync_it_stays_out_of_the_history(tmp_path):
     home = NewHome(tmp_path / "home")
-    ended = home.run("purge", "--buyer", 501)
+    ended = home.run("purge", "--yes", "--buyer", 501)
     assert ended.returncode == 2
     assert "nothing to purge" in ended.stdout
     assert not list(home.path.glob("*.db"))
     first = OldFolder(tmp_path / "first")
     first.metadata({"101": {"image_id": 1010, "shop_id": 9, **HEX}})
     home.take(first.path)
-    assert home.run("purge", "--buyer", 501).returncode == 0
-    assert home.run("purge", "--listing", 101).returncode == 0
+    assert home.run("purge", "--yes", "--buyer", 501).returncode == 0
+    assert home.run("purge", "--yes", "--listing", 101).returncode == 0
     home.take(old_tool(tmp_path / "old").path)
     found = held(home)
     assert found.pop("buyers") == {502}
@@ -132,7 +132,7 @@ def test_real_syncs_do_not_bring_it_back(tmp_path):
             row[0] for row in home.rows("SELECT listing_id FROM listings WHERE shop_id=?", shop)
         }
         for what in (("--listing", listing), ("--shop", shop), ("--buyer", buyer)):
-            assert home.run("purge", *map(str, what)).status == 0
+            assert home.run("purge", "--yes", *map(str, what)).status == 0
         # A season later everything is due again, and an ids file names the listing.
         home.later(200)
         (tmp_path / "ids.txt").write_text(f"{listing}\n{min(of_shop)}\n")
