@@ -24,6 +24,7 @@ from dotenv import dotenv_values
 
 from furnisync.clock import OFFSET_VARIABLE
 from furnisync.errors import ConfigError, NoRoom, is_disk_full
+from furnisync.identity import check_new_home
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
@@ -238,6 +239,7 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
         ConfigError: half a key, an address or an offset that is none, a home that cannot be
             written.
         NoRoom: the home's disk is full.
+        NotHere: the home is missing, and so probably is its disk.
     """
     given = os.environ if environ is None else environ
     _check_offset(given)
@@ -281,8 +283,9 @@ def _check_offset(values: Mapping[str, str]) -> None:
 
 
 def _check_home(home: Path) -> None:
+    check_new_home(home)
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(exist_ok=True)
         probe = home / f".furnisync-write-{os.getpid()}"
         probe.touch()
         probe.unlink()

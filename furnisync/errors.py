@@ -6,6 +6,7 @@
     │   ├── KeyRefused            Etsy refused the API key (terminal)
     │   ├── AlreadyRunning        another instance works on the same home
     │   ├── NoRoom                the disk is full: the same works once there is room
+    │   ├── NotHere               a disk is not mounted: the same works once it is
     │   └── DatabaseUnusable      newer version, no database, damaged, not ours
     │       ├── DatabaseFull      no room to open it; a NoRoom too
     │       └── DatabaseOutdated  older version: who writes it renews it when it starts
@@ -34,6 +35,7 @@ __all__ = [
     "KeyRefused",
     "NoRoom",
     "NotFound",
+    "NotHere",
     "RateLimited",
     "Terminal",
     "Transient",
@@ -60,6 +62,10 @@ class AlreadyRunning(UserError):
 
 class NoRoom(UserError):
     """The disk is full; nothing but room is missing."""
+
+
+class NotHere(UserError):
+    """The home or its image folder is away, most likely a disk that is not mounted."""
 
 
 class DatabaseUnusable(UserError):

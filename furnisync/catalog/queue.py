@@ -35,11 +35,12 @@ Which = Literal["all", "primary"]
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """An image to fetch."""
+    """An image to fetch; `untouched` where it was neither tried nor held before."""
 
     listing_id: int
     image_id: int
     url: str
+    untouched: bool
 
 
 class Fetched(msgspec.Struct, frozen=True):
@@ -98,7 +99,8 @@ def claim_images(
     """
     within = "" if scope is None else "AND listing_id IN (SELECT value FROM json_each(:scope))"
     rows = connection.execute(
-        "SELECT listing_id, image_id, url FROM images WHERE next_try IS NOT NULL"
+        "SELECT listing_id, image_id, url, done_at IS NULL AND attempts = 0 AND reason IS NULL"
+        " FROM images WHERE next_try IS NOT NULL"
         f" AND next_try <= :now {within} ORDER BY next_try LIMIT :limit",
         {
             "now": now,
@@ -106,7 +108,7 @@ def claim_images(
             "scope": json.dumps(sorted(scope or ())),
         },
     )
-    found = (Claim(*row) for row in rows)
+    found = (Claim(row[0], row[1], row[2], bool(row[3])) for row in rows)
     return [one for one in found if (one.listing_id, one.image_id) not in in_flight][:limit]
 
 

@@ -52,6 +52,7 @@ def _examine(*, test: bool) -> Iterator[Check]:
     except UserError as error:
         yield Check("key", "fail", "could not be tried", str(error))
     yield doctor.check_quota(files, environment, clock)
+    yield from doctor.check_image_folder(files, clock)
     yield doctor.check_disk(files, settings, clock)
     yield from doctor.check_permissions(environment, files, settings)
     yield from doctor.check_databases(files)

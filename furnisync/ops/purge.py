@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from furnisync.catalog import purge as catalog_rows
+from furnisync.catalog.image_folder import check_folder, identify, settle
 from furnisync.catalog.purge import ImageFile
 from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.clock import Clock
@@ -68,6 +69,7 @@ def purge_home(
     Raises:
         AlreadyRunning: a sync runs.
         ConfigError: the home holds no data.
+        NotHere: the image folder is away, so that its files could not go.
         UserError: a database cannot be used.
     """
     if not files.catalog.exists() and not files.history.exists():
@@ -135,6 +137,7 @@ def _count_catalog(files: HomeFiles, purge: Purge, now: int) -> Iterator[Gone]:
         return
     listings = images = held = 0
     with closing(read_catalog(files.catalog)) as catalog:
+        check_folder(catalog, files)
         after = FIRST
         while ids := catalog_rows.listings_page(catalog, reach, after):
             found = catalog_rows.images_of(catalog, ids)
@@ -157,6 +160,9 @@ def _purge_catalog(files: HomeFiles, purge: Purge, now: int) -> Iterator[Gone]:
     store = FolderStore(files.images)
     listings = images = removed = 0
     with closing(open_catalog(files.catalog)) as catalog:
+        check_folder(catalog, files)
+        with transaction(catalog):
+            settle(catalog, files, identify(catalog, files))
         if reach.by != "age":
             with transaction(catalog):
                 catalog_rows.remember_purged(catalog, reach.by, reach.value, now)
@@ -164,6 +170,7 @@ def _purge_catalog(files: HomeFiles, purge: Purge, now: int) -> Iterator[Gone]:
         while ids := catalog_rows.listings_page(catalog, reach, after):
             found = catalog_rows.images_of(catalog, ids)
             removed, images = removed + remove_files(store, found), images + len(found)
+            check_folder(catalog, files)  # away since: rows are forgotten only with their files
             with transaction(catalog):
                 if reach.by == "shop":
                     for listing_id in ids:

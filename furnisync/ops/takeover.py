@@ -20,10 +20,12 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
+from furnisync.catalog.image_folder import check_folder, identify, settle
 from furnisync.catalog.schema import open_catalog
 from furnisync.catalog.takeover import take_shops
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles, ImageSize, Settings
+from furnisync.database import transaction
 from furnisync.errors import ConfigError, UserError
 from furnisync.history.buyers import read_buyers
 from furnisync.history.fields import Object
@@ -155,6 +157,7 @@ class Takeover:
                 path = scratch / path.name
             catalog = stack.enter_context(closing(open_catalog(path)))
             catalog.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+            self._prepare_folder(catalog)
             takeover = self._image_takeover(catalog, files)
             self._take_rows(takeover, database)
             self._take_metadata(takeover, sources.metadata, scratch)
@@ -162,6 +165,13 @@ class Takeover:
                 lambda done: self._progress("image files that nothing told of", done, None)
             )
             self._attempt(catalog, lambda: self._take_progress(catalog, sources.progress))
+
+    def _prepare_folder(self, catalog: sqlite3.Connection) -> None:
+        """Adopted files go into this home's own folder, or nowhere."""
+        check_folder(catalog, self._files)
+        if not self._choices.dry:
+            with transaction(catalog):
+                settle(catalog, self._files, identify(catalog, self._files))
 
     def _image_takeover(self, catalog: sqlite3.Connection, files: OldFiles) -> ImageTakeover:
         images = self._settings.images
