@@ -94,6 +94,8 @@ class ProcessHome:
         self.path = path
         self.sandbox = sandbox
         self.env: dict[str, str] = {}
+        self.inside: Callable[[list[str]], list[str]] = list
+        """Changes a command so that it runs elsewhere, such as in a mount namespace."""
         self._runs = 0
         path.mkdir(exist_ok=True)
         self.configure(**sections)
@@ -136,7 +138,9 @@ class ProcessHome:
 
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-u", *(command or ("-m", "furnisync", self.job)), *arguments],
+                self.inside(
+                    [sys.executable, "-u", *(command or ("-m", "furnisync", self.job)), *arguments]
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
