@@ -30,8 +30,9 @@ __all__ = [
 
 HOME_MARK = ".furnisync-home"
 IMAGES_MARK = ".furnisync-images"
-_OURS = ("furnisync.toml", "catalog.db", "etsy_data.db", "catalog_test.db", "etsy_data_test.db")
-"""What a home of an older version holds, which has no mark yet."""
+_OURS = ("catalog.db", "etsy_data.db", "catalog_test.db", "etsy_data_test.db")
+"""What a home of an older version holds, which has no mark yet. Only syncs make these: settings are
+written by any command, also into an empty mount point."""
 
 
 class Mark(msgspec.Struct, frozen=True):

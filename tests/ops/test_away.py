@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 from contextlib import closing
 
@@ -20,6 +21,8 @@ from furnisync.errors import ConfigError, NotHere
 from furnisync.identity import HOME_MARK, IMAGES_MARK, ensure_home_id, home_is_here
 from furnisync.images.recheck import mark_running, recheck_recent
 from furnisync.images.store import FolderStore
+from furnisync.ops.backup import Keep, make_backup
+from furnisync.ops.backup_set import BackupFailed
 from furnisync.ops.conditions import Life, read_conditions
 from furnisync.ops.doctor import check_image_folder
 from furnisync.ops.purge import Purge, purge_home
@@ -81,18 +84,18 @@ def test_retention_waits_for_the_folder(home):
         NOW + 20 * DAY,
         NOW + 20 * DAY,
     )
+    home.change("UPDATE listings SET batch_due = NULL")
     home.clock.at = NOW + 40 * DAY
     retention = Retention(home.files, 1, home.clock)
     unplug(home)
-    with closing(open_catalog(home.files.catalog)) as _:
-        writer = Writer(open_catalog(home.files.catalog), "catalogue")
-        try:
-            asyncio.run(retention.purge_catalog(writer))
-            assert home.rows("SELECT count(*) FROM images") == [(8,)]
-            (home.files.home / "unplugged").rename(home.files.images)
-            asyncio.run(retention.purge_catalog(writer))
-        finally:
-            writer.close()
+    writer = Writer(open_catalog(home.files.catalog), "catalogue")
+    try:
+        asyncio.run(retention.purge_catalog(writer))
+        assert home.rows("SELECT count(*) FROM images") == [(8,)]
+        (home.files.home / "unplugged").rename(home.files.images)
+        asyncio.run(retention.purge_catalog(writer))
+    finally:
+        writer.close()
     assert home.rows("SELECT count(*) FROM images") == [(0,)]
     assert home.images() == []
 
@@ -129,6 +132,14 @@ def test_doctor_and_notices_say_that_the_folder_is_away(home):
     assert "disk-low" not in told
 
 
+def test_a_backup_of_a_home_that_is_away_leaves_nothing_in_the_mount_point(tmp_path):
+    home = KeptHome(tmp_path / "home")
+    with pytest.raises(BackupFailed):
+        make_backup(home.files, str(tmp_path / "target"), Keep(), home.clock, lambda *_: None)
+    assert list(home.files.home.iterdir()) == []
+    assert not (tmp_path / "target").exists()
+
+
 # -- the home --------------------------------------------------------------------------------------
 
 
@@ -138,7 +149,9 @@ def test_a_home_is_known_by_its_mark_or_by_what_an_older_version_left(tmp_path):
     ensure_home_id(tmp_path)
     assert home_is_here(tmp_path)
     (tmp_path / HOME_MARK).unlink()
-    (tmp_path / "furnisync.toml").touch()
+    (tmp_path / "furnisync.toml").touch()  # any command writes it, also into a mount point
+    assert not home_is_here(tmp_path)
+    (tmp_path / "etsy_data.db").touch()
     assert home_is_here(tmp_path)
 
 
@@ -174,6 +187,7 @@ def start_service(home, log) -> subprocess.Popen[bytes]:
 def test_a_service_waits_for_its_home_and_goes_on_when_it_is_there(tmp_path):
     with SandboxProcess(**SMALL, qps=10**6, qpd=10**9) as sandbox:
         made, home, log = make_home(tmp_path / "made", sandbox), tmp_path / "home", tmp_path / "log"
+        ensure_home_id(made)  # as `service install` does
         home.mkdir()  # the mount point
         service = start_service(home, log)
         try:
@@ -184,7 +198,7 @@ def test_a_service_waits_for_its_home_and_goes_on_when_it_is_there(tmp_path):
             made.rename(home)
             until(lambda: (home / ".images.lock").exists() and (home / "catalog.db").exists())
             until(lambda: "starts (pid" in (home / "logs" / "images.log").read_text())
-            until(lambda: away_pid(home) == service.pid)
+            until(lambda: told_activity(home))
             home.rename(made)  # and it goes away in the middle
             assert service.wait(60) == 1, log.read_text()  # worth another start
             assert not home.exists()
@@ -195,9 +209,10 @@ def test_a_service_waits_for_its_home_and_goes_on_when_it_is_there(tmp_path):
                 service.wait()
 
 
-def away_pid(home) -> int | None:
-    text = (home / ".images.lock").read_text().strip()
-    return int(text) if text.isdecimal() else None
+def told_activity(home) -> bool:
+    """Whether the run says what it is doing."""
+    with closing(sqlite3.connect(f"file:{home / 'catalog.db'}?mode=ro", uri=True)) as catalog:
+        return bool(catalog.execute("SELECT 1 FROM meta WHERE key = 'activity'").fetchall())
 
 
 def test_a_run_by_hand_in_a_home_that_is_a_file_is_refused(tmp_path):
