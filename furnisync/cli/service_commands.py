@@ -242,13 +242,14 @@ def run(job: Job, *, under: Annotated[Under, typer.Option()] = "systemd") -> Non
         await_home(home, log.warning)
     try:
         status = _run_with_log(job, under)
-    except (NoRoom, NotHere) as error:
-        log.error("%s", error)  # noqa: TRY400 -- words for the user
-        raise typer.Exit(EXIT_AGAIN) from None
     except UserError as error:
-        log.error("%s", error)  # noqa: TRY400 -- words for the user
         if home is not None and not home_is_here(home):
-            raise typer.Exit(EXIT_AGAIN) from None  # its disk went away: wait for it anew
+            # Whatever met it first: the next start waits for the disk.
+            log.error("the home %s is not here any more: mount its disk (%s)", home, error)  # noqa: TRY400
+            raise typer.Exit(EXIT_AGAIN) from None
+        log.error("%s", error)  # noqa: TRY400 -- words for the user
+        if isinstance(error, NoRoom | NotHere):
+            raise typer.Exit(EXIT_AGAIN) from None
         # launchd would try for ever; systemd knows that 2 is not worth another try.
         raise typer.Exit(0 if under == "launchd" else EXIT_USAGE) from None
     raise typer.Exit(status)

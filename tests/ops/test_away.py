@@ -212,6 +212,8 @@ def test_a_service_waits_for_its_home_and_goes_on_when_it_is_there(tmp_path):
 def told_activity(home) -> bool:
     """Whether the run says what it is doing."""
     with closing(sqlite3.connect(f"file:{home / 'catalog.db'}?mode=ro", uri=True)) as catalog:
+        if not catalog.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").fetchall():
+            return False
         return bool(catalog.execute("SELECT 1 FROM meta WHERE key = 'activity'").fetchall())
 
 
