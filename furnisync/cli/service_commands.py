@@ -242,11 +242,13 @@ def run(job: Job, *, under: Annotated[Under, typer.Option()] = "systemd") -> Non
         await_home(home, log.warning)
     try:
         status = _run_with_log(job, under)
-    except UserError as error:
+    except Exception as error:
         if home is not None and not home_is_here(home):
             # Whatever met it first: the next start waits for the disk.
             log.error("the home %s is not here any more: mount its disk (%s)", home, error)  # noqa: TRY400
             raise typer.Exit(EXIT_AGAIN) from None
+        if not isinstance(error, UserError):
+            raise
         log.error("%s", error)  # noqa: TRY400 -- words for the user
         if isinstance(error, NoRoom | NotHere):
             raise typer.Exit(EXIT_AGAIN) from None

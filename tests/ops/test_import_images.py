@@ -22,6 +22,8 @@ from old_world import (
     placeholder,
 )
 
+from furnisync.identity import IMAGES_MARK
+
 URL = "https://i.etsystatic.com/9/r/il/ab/{0}/il_570xN.{0}_cd.jpg"
 
 
