@@ -89,6 +89,12 @@ class Adoption:
                 self._found.append((claim, name))
         return others
 
+    def withdraw(self) -> list[Claim]:
+        """Take back the claims whose files were not looked at yet."""
+        claims = [claim for claim, _ in self._found]
+        self._found.clear()
+        return claims
+
     def work(self, for_s: float) -> tuple[list[Outcome], list[Claim]]:
         """Read files for about so many seconds.
 

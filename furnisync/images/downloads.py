@@ -161,7 +161,7 @@ class DownloadWorker(threading.Thread):
         """Hand outcomes to the writer; those that failed for our own disk stay as they were."""
         self._committed_at = time.monotonic()
         ours = [one for one in outcomes if _reason(one).startswith(STORE_TROUBLE)]
-        if ours:
+        if ours and self.paused is None:
             self._disk_check_s = min(2 * self._disk_check_s, CHECK_DISK_AT_LEAST_EVERY_S)
             self._pause(self._gate.why_closed(test=True) or self._gate.pause_for(_reason(ours[0])))
         elif any(one.verdict == "done" for one in outcomes):
@@ -195,8 +195,18 @@ class DownloadWorker(threading.Thread):
     def _pause(self, pause: Pause) -> None:
         if self.paused is None or self.paused.kind != pause.kind:
             log.error("downloads pause: %s", pause.reason)
+        if self.paused is None:
+            self._let_go()
         self.paused = pause
         self._disk_checked_at = time.monotonic()
+
+    def _let_go(self) -> None:
+        """Begin nothing that is claimed: claims live in memory only, forgetting them is enough."""
+        self._claiming = None
+        keys = {(job.listing_id, job.image_id) for job in self._downloader.withdraw()}
+        if self._adoption is not None:
+            keys |= {(one.listing_id, one.image_id) for one in self._adoption.withdraw()}
+        self._in_flight -= keys
 
 
 def _reason(outcome: Outcome) -> str:

@@ -86,6 +86,22 @@ def test_a_disk_that_vanishes_in_the_middle_costs_nothing_and_is_waited_for(home
     check_disk(home, disk)
 
 
+def test_a_fast_run_whose_disk_vanishes_ends_with_the_reason(home, disk):
+    home.configure(images={"fast_per_second": 10.0})
+    run = home.start("--fast")
+    run.until(lambda: home.number(DONE) > 10)
+    disk.unmount()
+    ended = run.wait()
+    assert ended.status == 1
+    assert AWAY in ended.out
+    assert home.number(PENDING) > 0
+    assert (home.number(TRIED), mount_point(home)) == (0, [])
+    disk.mount()
+    home.configure()
+    assert home.sync("--fast").status == 0
+    check_disk(home, disk)
+
+
 def test_a_folder_that_cannot_be_written_is_told_as_that_once(home, disk):
     assert home.sync("--limit", "1").status == 0
     disk.remount("ro")
