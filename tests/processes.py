@@ -94,8 +94,6 @@ class ProcessHome:
         self.path = path
         self.sandbox = sandbox
         self.env: dict[str, str] = {}
-        self.inside: Callable[[list[str]], list[str]] = list
-        """Changes a command so that it runs elsewhere, such as in a mount namespace."""
         self._runs = 0
         path.mkdir(exist_ok=True)
         self.configure(**sections)
@@ -106,6 +104,10 @@ class ProcessHome:
         for section, values in sections.items():
             lines += [f"[{section}]", *(f"{k} = {json.dumps(v)}" for k, v in values.items())]
         (self.path / "furnisync.toml").write_text("\n".join(lines) + "\n")
+
+    def inside(self, command: list[str]) -> list[str]:
+        """The command that is run; replaced where it runs elsewhere, as in a mount namespace."""
+        return command
 
     def environment(self) -> dict[str, str]:
         clean = {
