@@ -13,7 +13,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from furnisync.errors import DatabaseFull, DatabaseOutdated, DatabaseUnusable, is_disk_full
+from furnisync.errors import (
+    DatabaseFull,
+    DatabaseOutdated,
+    DatabaseUnusable,
+    NotHere,
+    is_disk_full,
+)
 from furnisync.migration_backup import backed_up, remove_older
 from furnisync.sqlite_connection import connect_to_read, connect_to_write
 
@@ -308,6 +314,11 @@ class Writer:
     def _wait_for_room(self, error: sqlite3.OperationalError) -> None:
         if not _lacks_room(error):
             raise error
+        if not self._is_there():
+            raise NotHere(
+                f"The {self._name} is not there any more ({error}): mount its disk, then start"
+                " again; what was committed is kept."
+            ) from error
         if not self._waits:
             self._waits = True
             log.error("the %s waits: there is no room on its disk (%s)", self._name, error)
@@ -316,6 +327,14 @@ class Writer:
                 f"The {self._name} could not be written to its end ({error}): free some disk and"
                 " run again; what was not saved is fetched anew."
             ) from error
+
+    def _is_there(self) -> bool:
+        """Whether the file still is where it was opened; a disk that was pulled out looks full."""
+        path = self._connection.execute("PRAGMA database_list").fetchone()[2]
+        try:
+            return not path or Path(path).exists()
+        except OSError:
+            return False
 
     def _tell_room(self) -> None:
         if self._waits:

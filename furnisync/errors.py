@@ -7,6 +7,7 @@
     │   ├── AlreadyRunning        another instance works on the same home
     │   ├── LocksUnsupported      the home's file system has no file locks
     │   ├── NoRoom                the disk is full: the same works once there is room
+    │   ├── NotHere               a disk is not mounted: the same works once it is
     │   └── DatabaseUnusable      newer version, no database, damaged, not ours
     │       ├── DatabaseFull      no room to open it; a NoRoom too
     │       └── DatabaseOutdated  older version: who writes it renews it when it starts
@@ -38,6 +39,7 @@ __all__ = [
     "LocksUnsupported",
     "NoRoom",
     "NotFound",
+    "NotHere",
     "RateLimited",
     "Terminal",
     "Transient",
@@ -68,6 +70,10 @@ class LocksUnsupported(UserError):
 
 class NoRoom(UserError):
     """The disk is full; nothing but room is missing."""
+
+
+class NotHere(UserError):
+    """The home or its image folder is away, most likely a disk that is not mounted."""
 
 
 class DatabaseUnusable(UserError):

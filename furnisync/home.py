@@ -6,6 +6,7 @@ from importlib.resources import files as resources
 from furnisync import durable
 from furnisync.config import HomeFiles
 from furnisync.errors import ConfigError, NoRoom, is_disk_full
+from furnisync.identity import check_new_home
 
 
 def prepare_home(files: HomeFiles) -> None:
@@ -14,10 +15,12 @@ def prepare_home(files: HomeFiles) -> None:
     Raises:
         ConfigError: nothing can be written there.
         NoRoom: its disk is full.
+        NotHere: the home is missing, and so probably is its disk.
     """
     home = files.home
+    check_new_home(home)
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(exist_ok=True)
         probe = home / f".furnisync-write-{os.getpid()}"
         probe.touch()
         probe.unlink()

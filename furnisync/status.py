@@ -5,11 +5,13 @@ The terminal's progress, `furnisync status` and the log line all show this, so t
 
 import sqlite3
 from contextlib import closing
+from typing import Literal
 
 import msgspec
 
 from furnisync.catalog import crawl, giants
 from furnisync.catalog.crawl import LIMIT, STRIDE
+from furnisync.catalog.image_folder import why_away
 from furnisync.catalog.schema import get_meta, read_catalog
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles
@@ -23,6 +25,10 @@ TROUBLES_SHOWN = 20
 EVENTS_SHOWN = 10
 
 
+PauseKind = Literal["away", "unwritable", "room"]
+"""Why downloads pause: the image folder is not here, refuses to be written, or its disk is full."""
+
+
 class Activity(msgspec.Struct, frozen=True):
     """What the running image sync says of itself; times in unix seconds."""
 
@@ -31,6 +37,7 @@ class Activity(msgspec.Struct, frozen=True):
     started_at: float
     at: float
     downloads_paused: str | None = None
+    downloads_paused_kind: PauseKind | None = None
     images_per_second: float = 0.0
 
 
@@ -66,7 +73,11 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The whole picture."""
+    """The whole picture.
+
+    Attributes:
+        image_folder_away: why the image folder is not here, with the remedy; None where it is.
+    """
 
     home: str
     pid: int | None
@@ -75,6 +86,7 @@ class Status(msgspec.Struct, frozen=True):
     shops: int
     images: dict[str, int]
     image_bytes: int
+    image_folder_away: str | None
     batches_waiting: int
     images_due: int
     current_pass: PassStatus | None
@@ -123,6 +135,7 @@ def read_status_from(connection: sqlite3.Connection, files: HomeFiles, clock: Cl
         shops=counters.get("shops", 0),
         images=images,
         image_bytes=image_bytes,
+        image_folder_away=why_away(connection, files),
         batches_waiting=waiting,
         images_due=images.get("pending", 0),
         current_pass=current,

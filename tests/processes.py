@@ -131,6 +131,10 @@ class ProcessHome:
             lines += [f"[{section}]", *(f"{k} = {json.dumps(v)}" for k, v in values.items())]
         (self.path / "furnisync.toml").write_text("\n".join(lines) + "\n")
 
+    def inside(self, command: list[str]) -> list[str]:
+        """The command that is run; replaced where it runs elsewhere, as in a mount namespace."""
+        return command
+
     def environment(self) -> dict[str, str]:
         return surroundings(self.sandbox, {"FURNISYNC_HOME": str(self.path), **self.env})
 
@@ -160,7 +164,9 @@ class ProcessHome:
 
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-u", *(command or ("-m", "furnisync", self.job)), *arguments],
+                self.inside(
+                    [sys.executable, "-u", *(command or ("-m", "furnisync", self.job)), *arguments]
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

@@ -35,12 +35,18 @@ Which = Literal["all", "primary"]
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """An image to fetch; `sha256` of the file that we hold of it, where we do."""
+    """An image to fetch.
+
+    Attributes:
+        sha256: of the file that we hold of it, where we do.
+        untouched: it was neither tried nor held before.
+    """
 
     listing_id: int
     image_id: int
     url: str
-    sha256: bytes | None = None
+    sha256: bytes | None
+    untouched: bool
 
 
 class Fetched(msgspec.Struct, frozen=True):
@@ -99,7 +105,9 @@ def claim_images(
     """
     within = "" if scope is None else "AND listing_id IN (SELECT value FROM json_each(:scope))"
     rows = connection.execute(
-        "SELECT listing_id, image_id, url, sha256 FROM images WHERE next_try IS NOT NULL"
+        "SELECT listing_id, image_id, url, sha256,"
+        " done_at IS NULL AND attempts = 0 AND reason IS NULL"
+        " FROM images WHERE next_try IS NOT NULL"
         f" AND next_try <= :now {within} ORDER BY next_try LIMIT :limit",
         {
             "now": now,
@@ -107,7 +115,7 @@ def claim_images(
             "scope": json.dumps(sorted(scope or ())),
         },
     )
-    found = (Claim(*row) for row in rows)
+    found = (Claim(*row[:4], bool(row[4])) for row in rows)
     return [one for one in found if (one.listing_id, one.image_id) not in in_flight][:limit]
 
 

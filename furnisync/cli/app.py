@@ -232,11 +232,21 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Fetch anew what is missing, truncated or changed.")
     ] = False,
+    accept_folder: Annotated[
+        bool,
+        typer.Option(
+            "--accept-folder",
+            help="With --repair: the image folder is lost for good, take it as it is now.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
     test: TestFlag = False,
 ) -> None:
     """Hold image files, catalogue and history against each other; while a sync runs too."""
-    raise typer.Exit(run_verify(sha256=sha256, repair=repair, as_json=as_json, test=test))
+    status = run_verify(
+        sha256=sha256, repair=repair, accept_folder=accept_folder, as_json=as_json, test=test
+    )
+    raise typer.Exit(status)
 
 
 @app.command()

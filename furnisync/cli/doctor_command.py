@@ -82,6 +82,7 @@ def _examine_home(
 ) -> Iterator[Check]:
     yield from check_file_system(files)
     yield doctor.check_quota(files, environment, clock)
+    yield from doctor.check_image_folder(files, clock)
     yield doctor.check_disk(files, settings, clock)
     yield from doctor.check_permissions(environment, files, settings)
     yield from doctor.check_databases(files)

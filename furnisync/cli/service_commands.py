@@ -25,10 +25,12 @@ from furnisync.errors import (
     ConfigError,
     DatabaseOutdated,
     NoRoom,
+    NotHere,
     UserError,
     is_disk_full,
 )
 from furnisync.home import prepare_home
+from furnisync.identity import home_is_here
 from furnisync.images.sync import ImageRun
 from furnisync.ops.launchd import Launchd
 from furnisync.ops.service import (
@@ -38,11 +40,13 @@ from furnisync.ops.service import (
     ServiceState,
     Supervisor,
     Under,
+    await_home,
     await_start,
     check_free,
     describe_service,
     last_words,
     log_of,
+    mark_home,
 )
 from furnisync.ops.service_log import log_to
 from furnisync.ops.systemd import Systemd
@@ -86,6 +90,7 @@ def install(which: WhichJob = "both") -> None:
     services = [describe_service(job) for job in _jobs(which)]
     for service in services:
         check_free(service, supervisor.state(service.job))
+    mark_home(services[0].home)
     for service in services:
         supervisor.install(service)
         state = await_start(supervisor, service.home, service.job)
@@ -186,6 +191,8 @@ def _state_words(state: ServiceState) -> str:
     if not state.installed:
         return "not installed"
     boot = "" if state.at_boot else ", does not start at boot"
+    if state.home is not None and not home_is_here(state.home):
+        boot += f", its home {state.home} is not there: mount its disk"
     if not state.running:
         return f"installed, not running{boot}"
     since = "" if state.since is None else f" for {duration(time.time() - state.since)}"
@@ -233,13 +240,22 @@ def logs(
 @service_app.command(hidden=True)
 def run(job: Job, *, under: Annotated[Under, typer.Option()] = "systemd") -> None:
     """What the units start: the sync with its own log."""
+    # The unit names the home. What does not, a start by hand, reads the settings as ever.
+    home = Path(os.environ["FURNISYNC_HOME"]) if "FURNISYNC_HOME" in os.environ else None
+    if home is not None:
+        await_home(home, log.warning)
     try:
         status = _run_with_log(job, under)
-    except NoRoom as error:
+    except Exception as error:
+        if home is not None and not home_is_here(home):
+            # Whatever met it first: the next start waits for the disk.
+            log.error("the home %s is not here any more: mount its disk (%s)", home, error)  # noqa: TRY400
+            raise typer.Exit(EXIT_AGAIN) from None
+        if not isinstance(error, UserError):
+            raise
         log.error("%s", error)  # noqa: TRY400 -- words for the user
-        raise typer.Exit(EXIT_AGAIN) from None
-    except UserError as error:
-        log.error("%s", error)  # noqa: TRY400 -- words for the user
+        if isinstance(error, NoRoom | NotHere):
+            raise typer.Exit(EXIT_AGAIN) from None
         # launchd would try for ever; systemd knows that 2 is not worth another try.
         raise typer.Exit(0 if under == "launchd" else EXIT_USAGE) from None
     raise typer.Exit(status)

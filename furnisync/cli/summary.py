@@ -66,6 +66,8 @@ def _facts(status: Status, files: HomeFiles) -> list[tuple[str, str]]:
         until = clock_time(time.time() + status.seconds_left)
         rows.append(("to go", f"about {duration(status.seconds_left)}, until {until}"))
     rows += [("image files", str(files.images)), ("metadata", str(files.metadata))]
+    if status.image_folder_away is not None:
+        rows.append(("", status.image_folder_away))
     return rows
 
 

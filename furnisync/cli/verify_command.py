@@ -57,7 +57,9 @@ class Bar:
             self._bars.advance(self._task, number)
 
 
-def run_verify(*, sha256: bool, repair: bool, as_json: bool, test: bool) -> int:
+def run_verify(
+    *, sha256: bool, repair: bool, accept_folder: bool, as_json: bool, test: bool
+) -> int:
     """Verify and tell what was found.
 
     Returns:
@@ -70,7 +72,14 @@ def run_verify(*, sha256: bool, repair: bool, as_json: bool, test: bool) -> int:
     require_home(files)
     console = make_console(stderr=as_json)
     with Bar(console) as bar:
-        report = Verify(files, SystemClock(), bar, sha256=sha256, repair=repair).run()
+        report = Verify(
+            files,
+            SystemClock(),
+            bar,
+            sha256=sha256,
+            repair=repair,
+            accept_folder=accept_folder,
+        ).run()
     if as_json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:

@@ -78,6 +78,12 @@ class Downloader:
         """Queue jobs; a few thousand at most, as the queue is in memory."""
         self._queue.extend(jobs)
 
+    def withdraw(self) -> list[ImageJob]:
+        """Take back the jobs that were not begun."""
+        jobs = list(self._queue)
+        self._queue.clear()
+        return jobs
+
     def poll(self, timeout_s: float) -> list[Outcome]:
         """Move all transfers on; return what ended as soon as anything did.
 

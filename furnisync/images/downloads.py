@@ -7,19 +7,19 @@ fetched twice and a kill leaves nothing to undo.
 """
 
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from pathlib import Path
 
 from furnisync.catalog import queue
 from furnisync.catalog.queue import Claim, Fetched
 from furnisync.clock import Clock
 from furnisync.config import ImageSettings
 from furnisync.database import Writer
+from furnisync.images.adoption import Adoption
 from furnisync.images.download import Downloader, ImageJob, Outcome
+from furnisync.images.folder_gate import FolderGate, Pause
 from furnisync.images.sizes import url_of_size
 from furnisync.images.store import STORE_TROUBLE
 
@@ -35,6 +35,8 @@ CHECK_DISK_EVERY_S = 5.0
 CHECK_DISK_AT_LEAST_EVERY_S = 300.0
 """A disk that seems to have room and yet takes nothing is tried ever more rarely."""
 DRAIN_S = 3.5
+ADOPT_S = 0.1
+"""So long files are read that lie here already, before transfers are looked at again."""
 
 
 class DownloadWorker(threading.Thread):
@@ -45,16 +47,28 @@ class DownloadWorker(threading.Thread):
         writer: Writer,
         downloader: Downloader,
         settings: ImageSettings,
-        folder: Path,
+        gate: FolderGate,
         clock: Clock,
         scope: Callable[[], Collection[int] | None],
+        adoption: Adoption | None = None,
     ) -> None:
-        """Make the worker; `scope` gives the listings it is restricted to, None for all."""
+        """Make the worker.
+
+        Args:
+            writer: of the catalogue.
+            downloader: fetches.
+            settings: `[images]`.
+            gate: says whether images can be written now.
+            clock: the time.
+            scope: gives the listings it is restricted to, None for all.
+            adoption: takes over files where the catalogue began beside them.
+        """
         super().__init__(name="download", daemon=True)
         self._writer = writer
         self._downloader = downloader
         self._settings = settings
-        self._folder = folder
+        self._gate = gate
+        self._adoption = adoption
         self._clock = clock
         self._scope = scope
         self._in_flight: set[tuple[int, int]] = set()
@@ -66,7 +80,7 @@ class DownloadWorker(threading.Thread):
         self._disk_checked_at = float("-inf")
         self._disk_check_s = CHECK_DISK_EVERY_S
         self._stopping = threading.Event()
-        self.paused: str | None = None
+        self.paused: Pause | None = None
         """Why downloads pause, None where they do not."""
         self.error: BaseException | None = None
         """What ended the worker, where it was not `stop`."""
@@ -93,6 +107,8 @@ class DownloadWorker(threading.Thread):
             self._commit(self._ended)
             for future, _ in self._committing:
                 future.result()
+            if self._adoption is not None and self._adoption.taken:
+                log.info("%d image files were here already: taken over", self._adoption.taken)
         except BaseException as error:
             log.exception("the download worker ended")
             self.error = error
@@ -100,9 +116,15 @@ class DownloadWorker(threading.Thread):
             self._downloader.close()
 
     def _step(self) -> None:
-        if self._has_room():
+        if self._may_write():
             self._claim()
-        self._ended += self._downloader.poll(0.1)
+        if self._adoption is None or not self._adoption.waiting:
+            self._ended += self._downloader.poll(0.1)
+        else:
+            self._ended += self._downloader.poll(0.0)
+            taken, others = self._adoption.work(ADOPT_S)
+            self._ended += taken
+            self._downloader.submit(self._job(one) for one in others)
         due = time.monotonic() - self._committed_at >= COMMIT_EVERY_S
         if len(self._ended) >= COMMIT_AT or (self._ended and due):
             self._commit(self._ended)
@@ -117,10 +139,12 @@ class DownloadWorker(threading.Thread):
             claims = self._claiming.result()
             self._claiming = None
             self._in_flight.update((one.listing_id, one.image_id) for one in claims)
-            self._downloader.submit(self._job(one) for one in claims)
+            to_fetch = claims if self._adoption is None else self._adoption.take(claims)
+            self._downloader.submit(self._job(one) for one in to_fetch)
             if len(claims) < CLAIM:
                 self._idle_until = time.monotonic() + IDLE_S
-        if self._downloader.waiting < LOW_WATER and time.monotonic() >= self._idle_until:
+        waiting = self._downloader.waiting + (self._adoption.waiting if self._adoption else 0)
+        if waiting < LOW_WATER and time.monotonic() >= self._idle_until:
             self._claiming = self._writer.submit(
                 queue.claim_images,
                 int(self._clock.now()),
@@ -136,10 +160,10 @@ class DownloadWorker(threading.Thread):
     def _commit(self, outcomes: list[Outcome]) -> None:
         """Hand outcomes to the writer; those that failed for our own disk stay as they were."""
         self._committed_at = time.monotonic()
-        ours = [one for one in outcomes if (one.reason or "").startswith(STORE_TROUBLE)]
-        if ours:
+        ours = [one for one in outcomes if _reason(one).startswith(STORE_TROUBLE)]
+        if ours and self.paused is None:
             self._disk_check_s = min(2 * self._disk_check_s, CHECK_DISK_AT_LEAST_EVERY_S)
-            self._pause(f"{ours[0].reason} in {self._folder}")
+            self._pause(self._gate.why_closed(test=True) or self._gate.pause_for(_reason(ours[0])))
         elif any(one.verdict == "done" for one in outcomes):
             self._disk_check_s = CHECK_DISK_EVERY_S
         fetched = [_as_fetched(one) for one in outcomes if one not in ours]
@@ -155,28 +179,38 @@ class DownloadWorker(threading.Thread):
             future.result()
             self._in_flight.difference_update(keys)
 
-    def _has_room(self) -> bool:
-        """Whether there is disk enough to go on; says so loudly when that changes."""
+    def _may_write(self) -> bool:
+        """Whether images can be written now; says so loudly when that changes."""
         now = time.monotonic()
-        if now - self._disk_checked_at < self._disk_check_s:
-            return self.paused is None
-        self._disk_checked_at = now
-        free_mb = shutil.disk_usage(self._folder).free / 1e6
-        if free_mb < self._settings.min_free_mb:
-            self._pause(
-                f"only {free_mb:,.0f} MB free in {self._folder}, at least"
-                f" {self._settings.min_free_mb:,.0f} MB are to stay free"
-            )
-        elif self.paused is not None:
-            log.warning("downloads go on: %.0f MB are free", free_mb)
-            self.paused = None
+        if now - self._disk_checked_at >= self._disk_check_s:
+            self._disk_checked_at = now
+            pause = self._gate.why_closed(test=self.paused is not None)
+            if pause is not None:
+                self._pause(pause)
+            elif self.paused is not None:
+                log.warning("downloads go on: %s can be written again", self._gate.store.root)
+                self.paused = None
         return self.paused is None
 
-    def _pause(self, reason: str) -> None:
+    def _pause(self, pause: Pause) -> None:
+        if self.paused is None or self.paused.kind != pause.kind:
+            log.error("downloads pause: %s", pause.reason)
         if self.paused is None:
-            log.error("downloads pause until there is room: %s", reason)
-        self.paused = reason
+            self._let_go()
+        self.paused = pause
         self._disk_checked_at = time.monotonic()
+
+    def _let_go(self) -> None:
+        """Begin nothing that is claimed: claims live in memory only, forgetting them is enough."""
+        self._claiming = None
+        keys = {(job.listing_id, job.image_id) for job in self._downloader.withdraw()}
+        if self._adoption is not None:
+            keys |= {(one.listing_id, one.image_id) for one in self._adoption.withdraw()}
+        self._in_flight -= keys
+
+
+def _reason(outcome: Outcome) -> str:
+    return outcome.reason or ""
 
 
 def _as_fetched(outcome: Outcome) -> Fetched:

@@ -49,11 +49,15 @@ def mark_ended(connection: sqlite3.Connection) -> None:
 
 
 def recheck_recent(
-    writer: Writer, store: Store, clock: Clock, stopping: Callable[[], bool] = lambda: False
+    writer: Writer,
+    store: Store,
+    clock: Clock,
+    here: Callable[[], bool],
+    stopping: Callable[[], bool] = lambda: False,
 ) -> int:
     """Read the files of the last minutes before the end; queue anew what is not whole.
 
-    When `stopping` says so it breaks off, and the next run does it.
+    When `stopping` says so, or the folder is not `here`, it breaks off, and the next run does it.
 
     Returns:
         how many were queued.
@@ -67,6 +71,8 @@ def recheck_recent(
             return 0
         if not _is_whole(store, file, sha256):
             wrong.append((listing_id, image_id))
+    if wrong and not here():
+        return 0  # files that are away are not lost
     if wrong:
         log.warning(
             "%d images were damaged when the last run ended; fetching them anew", len(wrong)

@@ -14,6 +14,7 @@ from furnisync.catalog.schema import read_catalog, set_meta
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles, Mode, Settings
 from furnisync.database import Writer, read_in_thread
+from furnisync.errors import NotHere
 from furnisync.images.discovery import Discovery
 from furnisync.images.downloads import DownloadWorker
 from furnisync.images.metadata import write_metadata
@@ -76,8 +77,14 @@ class Reporter:
 
         Raises:
             whatever ended the download worker, since a run without it is not a run.
+            NotHere: the home's disk went away.
         """
         while True:
+            if not self._files.catalog.exists():
+                raise NotHere(
+                    f"The home {self._files.home} is not here any more: mount its disk, then start"
+                    " again; what was committed is kept."
+                )
             if self._worker.error is not None:
                 raise self._worker.error
             status = await read_in_thread(read_status_from, self._reader, self._files, self._clock)
@@ -98,6 +105,8 @@ class Reporter:
             in_haste: a signal ended the run; a file that takes long is left as it was last written.
         """
         self._writer.submit(self._tell_ended).result()
+        if not self._files.catalog.exists():
+            return  # the home's disk is away: nothing is written where it was mounted
         if in_haste and self._metadata_will_take_s() > HASTE_S:
             log.info("%s is left as last written: it takes long", self._files.metadata.name)
         else:
@@ -112,12 +121,14 @@ class Reporter:
         return float((rows - (size.fetchone() or (0,))[0]) / METADATA_ROWS_PER_S)
 
     def _tell(self, connection: sqlite3.Connection) -> None:
+        pause = self._worker.paused
         activity = Activity(
             mode=self._mode,
             doing=self._discovery.doing,
             started_at=self._started_at,
             at=self._clock.now(),
-            downloads_paused=self._worker.paused,
+            downloads_paused=None if pause is None else pause.reason,
+            downloads_paused_kind=None if pause is None else pause.kind,
             images_per_second=round(self._rate, 2),
         )
         set_meta(connection, ACTIVITY, msgspec.json.encode(activity).decode())

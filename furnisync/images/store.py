@@ -24,11 +24,13 @@ import msgspec
 
 from furnisync import owned
 from furnisync.errors import Transient
+from furnisync.identity import IMAGES_MARK, Mark, read_mark
 from furnisync.images.picture import NotAnImage, inspect_image
 
 __all__ = [
     "DISK_FULL",
     "EXTENSIONS",
+    "FOLDER_AWAY",
     "NOT_WRITTEN",
     "STORE_TROUBLE",
     "FolderStore",
@@ -43,12 +45,15 @@ DISK_FULL = "disk full"
 """Reason of a file that found no room (ENOSPC, EDQUOT)."""
 NOT_WRITTEN = "not written"
 """How the reason begins where a file could not be written otherwise (permissions, EFBIG, EIO)."""
-STORE_TROUBLE = (DISK_FULL, NOT_WRITTEN)
+FOLDER_AWAY = "the image folder is not here"
+"""Reason of a file whose folder does not bear the mark that it should: its disk is away."""
+STORE_TROUBLE = (DISK_FULL, NOT_WRITTEN, FOLDER_AWAY)
 """`reason.startswith(STORE_TROUBLE)`: it was our disk, not the server; pause, do not count it."""
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _PARTIAL = ".partial"
 _ANY_PIXELS = 10**12
+_PROBE = ".probe"
 
 
 class NotStored(Transient):
@@ -112,9 +117,16 @@ class FolderStore:
     lock.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, mark: Mark | None = None) -> None:
+        """Make a store; with a `mark` nothing is written where the root does not bear it.
+
+        So nothing fills an empty mount point, even one that becomes empty between two files.
+        """
         self.root = root
+        self._mark = mark
         self._root = os.fspath(root)
+        self._seen: tuple[int, int] | None = None
+        self._refused = (".", 1)
         self._partial = os.path.join(self._root, _PARTIAL)  # noqa: PTH118 - hot path, str only
         self._ready: set[str] = set()
         self._numbers = count()
@@ -145,17 +157,34 @@ class FolderStore:
         try:
             self._prepare(folder)
             self.spare_foreign(f"{stem}.{extension}", body, held)
-            try:
-                self._write(f"{stem}.{extension}", body)
-            except FileNotFoundError:
-                # Somebody removed a folder under us. Make it again, once.
-                self._ready.clear()
-                self._prepare(folder)
-                self._write(f"{stem}.{extension}", body)
+            self._put(folder, f"{stem}.{extension}", body)
             self._remove_others(stem, extension, held)
         except OSError as error:
+            self._refused = (folder, len(body))
             raise _not_stored(error) from error
         return f"{stem}.{extension}"
+
+    def probe(self) -> None:
+        """Write as much as was refused last, in the same place, and take it away again.
+
+        Raises:
+            NotStored: it is refused still.
+        """
+        folder, size_bytes = self._refused
+        name = f"{folder}/{_PROBE}"
+        try:
+            self._put(folder, name, bytes(size_bytes))
+            os.unlink(f"{self._root}/{name}")  # noqa: PTH108 - str only, as below
+        except OSError as error:
+            raise _not_stored(error) from error
+
+    def find(self, listing_id: int, image_id: int) -> str | None:
+        """The name of an image's file, whatever its format; None where there is none."""
+        stem = f"{listing_id % 1000:03d}/{listing_id}_{image_id}"
+        for extension in EXTENSIONS:
+            if os.access(f"{self._root}/{stem}.{extension}", os.F_OK):
+                return f"{stem}.{extension}"
+        return None
 
     def open(self, name: str) -> BinaryIO:
         """Open a file for reading.
@@ -204,10 +233,26 @@ class FolderStore:
             raise ValueError(f"{name!r} is no name in the store")
         return self.root.joinpath(*parts)
 
+    def _put(self, folder: str, name: str, body: bytes) -> None:
+        self._prepare(folder)
+        try:
+            self._write(name, body)
+        except FileNotFoundError:
+            # Somebody removed a folder under us, or its disk is away. Make it again, once.
+            self._seen = None
+            self._prepare(folder)
+            self._write(name, body)
+
     def _prepare(self, folder: str) -> None:
         """Make folders once, not for each file; empty `.partial` the first time."""
+        if self._seen is None or _inode(self._root) != self._seen:
+            # The first time, or a disk was mounted or unmounted at the root since.
+            self._ready.clear()
+            if self._mark is not None and read_mark(self.root / IMAGES_MARK) != self._mark:
+                raise NotStored(FOLDER_AWAY)
         if _PARTIAL not in self._ready:
-            Path(self._partial).mkdir(parents=True, exist_ok=True)
+            Path(self._partial).mkdir(parents=self._mark is None, exist_ok=True)
+            self._seen = _inode(self._root)
             for leftover in _files(self._partial):
                 with contextlib.suppress(FileNotFoundError):
                     leftover.unlink()
@@ -254,6 +299,15 @@ class FolderStore:
             self.spare_foreign(f"{stem}.{other}", b"", held)
             if os.access(path, os.F_OK):
                 os.unlink(path)  # noqa: PTH108 - hot path, str only
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    """What a path leads to, file system included; None where it leads nowhere."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - hot path, str only
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _write_all(path: str, body: bytes) -> None:

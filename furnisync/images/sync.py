@@ -14,6 +14,7 @@ import msgspec
 
 from furnisync import __version__
 from furnisync.catalog import queue
+from furnisync.catalog.image_folder import identify, settle
 from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.catalog.wrong_clock import repair_times, times_ahead
 from furnisync.clock import Clock
@@ -23,9 +24,12 @@ from furnisync.errors import ClockWrong, ConfigError, Terminal, Transient, UserE
 from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.clock_check import ClockCheck
+from furnisync.identity import Mark
+from furnisync.images.adoption import Adoption, begun_beside_files
 from furnisync.images.discovery import DAY_S, Discovery, Scope, reset_shops
 from furnisync.images.download import Downloader, DownloadLimits
 from furnisync.images.downloads import DownloadWorker
+from furnisync.images.folder_gate import FolderGate
 from furnisync.images.metadata import guard_metadata
 from furnisync.images.plan_file import load_plan, ship_plan
 from furnisync.images.recheck import mark_ended, mark_running, recheck_recent
@@ -80,6 +84,7 @@ class ImageSync:
         self._upkeep = upkeep
         self._files = HomeFiles(environment.home, run.test)
         self._stopping = asyncio.Event()
+        self._adopts = False
 
     def stop(self) -> None:
         """Finish what is in flight and end, within some seconds; call from the event loop."""
@@ -104,6 +109,7 @@ class ImageSync:
                 stack.callback(writer.close)
                 await writer.run(guard_metadata, self._files.metadata)
                 clean = await self._prepare(writer)
+                mark = await self._prepare_folder(writer)
                 reader = stack.enter_context(closing(read_catalog(self._files.catalog)))
                 client = await stack.enter_async_context(
                     open_client(
@@ -118,8 +124,9 @@ class ImageSync:
                 if self._run.ends:
                     client.clock.patience_s = self._settings.api.clock_patience_s
                 discovery = self._discovery(client, writer)
-                store = FolderStore(self._files.images)
-                worker = self._worker(client.clock, writer, store, discovery)
+                store = FolderStore(self._files.images, mark)
+                gate = FolderGate(self._files, store, mark, self._settings.images.min_free_mb)
+                worker = self._worker(client.clock, writer, gate, discovery)
                 reporter = Reporter(
                     reader,
                     writer,
@@ -133,7 +140,7 @@ class ImageSync:
                 )
                 stack.callback(lambda: reporter.finish(in_haste=self._stopping.is_set()))
                 complete = await self._work(
-                    discovery, client, writer, store, worker, reporter, clean
+                    discovery, client, writer, gate, worker, reporter, clean
                 )
                 await writer.run(mark_ended)
                 return complete
@@ -156,14 +163,34 @@ class ImageSync:
         queued += await writer.run(queue.apply_refusals, refusing, now)
         if queued:
             log.info("the settings want %d more images of listings that are known", queued)
-        try:
-            self._files.images.mkdir(exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"{self._files.images} cannot be made a folder of images ({error.strerror}):"
-                " move away what stands in its place."
-            ) from error
         return await writer.run(mark_running)
+
+    async def _prepare_folder(self, writer: Writer) -> Mark:
+        """Make or recognise the image folder; one that is away, or refuses, is the worker's to say.
+
+        Returns:
+            the mark that the folder should bear.
+        """
+        folder = self._files.images
+        mark = await writer.run(identify, self._files)
+        try:
+            self._adopts = await writer.run(begun_beside_files, folder)
+            await writer.run(settle, self._files, mark)
+        except OSError as error:
+            if folder.exists() and not folder.is_dir():
+                raise ConfigError(
+                    f"{folder} cannot be made a folder of images ({error.strerror}):"
+                    " move away what stands in its place."
+                ) from error
+            # The worker meets the same and pauses, until it passes.
+            log.info("%s cannot be prepared now (%s)", folder, error.strerror)
+        if self._adopts:
+            log.warning(
+                "%s was begun anew beside image files: each is taken over, and not fetched again,"
+                " once Etsy names it; `furnisync import` takes over the rest",
+                self._files.catalog.name,
+            )
+        return mark
 
     def _discovery(self, client: EtsyClient, writer: Writer) -> Discovery:
         fast = self._run.mode == "fast"
@@ -178,16 +205,17 @@ class ImageSync:
         )
 
     def _worker(
-        self, clock: ClockCheck, writer: Writer, store: FolderStore, discovery: Discovery
+        self, clock: ClockCheck, writer: Writer, gate: FolderGate, discovery: Discovery
     ) -> DownloadWorker:
         limits = download_limits(self._settings.images, self._run.mode, self._environment)
         return DownloadWorker(
             writer,
-            Downloader(store, limits, clock),
+            Downloader(gate.store, limits, clock),
             self._settings.images,
-            self._files.images,
+            gate,
             clock,
             discovery.within,
+            Adoption(gate.store, self._settings.images) if self._adopts else None,
         )
 
     async def _work(
@@ -195,7 +223,7 @@ class ImageSync:
         discovery: Discovery,
         client: EtsyClient,
         writer: Writer,
-        store: FolderStore,
+        gate: FolderGate,
         worker: DownloadWorker,
         reporter: Reporter,
         clean: bool,  # noqa: FBT001
@@ -204,8 +232,14 @@ class ImageSync:
 
         async def begin_downloads() -> None:
             if not clean:
-                stopping = self._stopping.is_set
-                await asyncio.to_thread(recheck_recent, writer, store, self._clock, stopping)
+                await asyncio.to_thread(
+                    recheck_recent,
+                    writer,
+                    gate.store,
+                    self._clock,
+                    gate.is_here,
+                    self._stopping.is_set,
+                )
             worker.start()
 
         begin = asyncio.create_task(begin_downloads())
@@ -252,8 +286,7 @@ class ImageSync:
             complete = await self._round(discovery)
             if self._run.ends:
                 await begin
-                await self._wait_for_images(discovery, writer, worker)
-                return complete
+                return await self._wait_for_images(discovery, writer, worker) and complete
             pause_s = await discovery.seconds_to_next() if complete else RETRY_ROUND_S
             await asyncio.sleep(pause_s)
 
@@ -290,14 +323,22 @@ class ImageSync:
 
     async def _wait_for_images(
         self, discovery: Discovery, writer: Writer, worker: DownloadWorker
-    ) -> None:
-        """Until every image that is due, or will be within a minute, had its try."""
+    ) -> bool:
+        """Until every image that is due, or will be within a minute, had its try.
+
+        Returns:
+            whether they had it; False where they wait for an image folder that is away.
+        """
         discovery.doing = "downloading the last images"
         worker.wake()
         while worker.error is None:
             due = await writer.run(queue.next_image_due, discovery.within())
             if not worker.busy and (due is None or due > self._clock.now() + WAIT_FOR_IMAGES_S):
-                return
+                return True
+            pause = worker.paused
+            if pause is not None and pause.kind == "away" and not worker.busy:
+                log.error("the images that are left are not waited for: %s", pause.reason)
+                return False
             await asyncio.sleep(0.1)
         raise worker.error
 

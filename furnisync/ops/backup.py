@@ -22,6 +22,7 @@ from furnisync.clock import Clock
 from furnisync.config import HomeFiles
 from furnisync.errors import AlreadyRunning, FurnisyncError
 from furnisync.etsy.quota import read_state
+from furnisync.identity import home_is_here
 from furnisync.instance import single_instance
 from furnisync.ops.backup_set import (
     MANIFEST,
@@ -90,7 +91,8 @@ def make_backup(files: HomeFiles, address: str, keep: Keep, clock: Clock, tell: 
     except AlreadyRunning:
         raise
     except FurnisyncError as error:
-        _note(files, LastBackup(at, address, ok=False, why=str(error)))
+        if home_is_here(files.home):  # nothing is noted in the mount point of one that is away
+            _note(files, LastBackup(at, address, ok=False, why=str(error)))
         raise
     except (OSError, sqlite3.DatabaseError) as error:
         failed = BackupFailed(

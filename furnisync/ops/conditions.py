@@ -6,6 +6,8 @@
 | clock-wrong            | our clock does not agree with Etsy's                                    |
 | quota-cut              | Etsy lowered a limit within the last day                                |
 | quota-spent            | the day's calls are spent, and not by us                                |
+| images-away            | the image folder is not here: its disk is not mounted                   |
+| images-unwritable      | the image folder refuses to be written                                  |
 | disk-low               | less free than `min_free_mb`, or downloads pause for want of room       |
 | sync-stalled           | it runs and gives no sign of life, or does nothing though work waits    |
 | sync-crashed           | it ran and ended without having been told to                            |
@@ -33,7 +35,7 @@ from furnisync.etsy.quota import QuotaState, read_state
 from furnisync.history.schema import open_history_reader
 from furnisync.instance import holder
 from furnisync.ops.backup import read_last_backup
-from furnisync.status import Status, read_status
+from furnisync.status import PauseKind, Status, read_status
 
 DAY_S: Final = 86_400.0
 SILENT_S: Final = 900.0
@@ -53,12 +55,21 @@ Kind = Literal[
     "clock-wrong",
     "quota-cut",
     "quota-spent",
+    "images-away",
+    "images-unwritable",
     "disk-low",
     "sync-stalled",
     "sync-crashed",
     "backup-failed",
     "certificate-incomplete",
 ]
+
+
+PAUSES: Final[dict[PauseKind | None, Kind]] = {
+    "away": "images-away",
+    "unwritable": "images-unwritable",
+    "room": "disk-low",
+}
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -160,12 +171,16 @@ def _clock_message(state: ClockState) -> str:
 
 
 def _about_disk(files: HomeFiles, settings: Settings, images: Status | None) -> Iterator[Condition]:
+    if images is not None and images.image_folder_away is not None:
+        yield Condition("images-away", f"Downloads pause: {images.image_folder_away}.")
+        return
     folder = files.images if files.images.exists() else files.home
     free_mb = shutil.disk_usage(folder).free / 1e6
     least_mb = settings.images.min_free_mb
-    paused = images.activity.downloads_paused if images and images.activity else None
-    if paused is not None:
-        yield Condition("disk-low", f"Downloads pause until there is room: {paused}.")
+    activity = images.activity if images is not None else None
+    if activity is not None and activity.downloads_paused_kind in PAUSES:
+        kind = PAUSES[activity.downloads_paused_kind]
+        yield Condition(kind, f"Downloads pause: {activity.downloads_paused}.")
     elif free_mb < least_mb:
         yield Condition(
             "disk-low",

@@ -119,6 +119,18 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def check_image_folder(files: HomeFiles, clock: Clock) -> Iterator[Check]:
+    """Whether the image folder is here, and this home's; nothing where there is no catalogue."""
+    try:
+        why = read_status(files, clock).image_folder_away
+    except (DatabaseUnusable, sqlite3.DatabaseError):
+        return
+    if why is None:
+        yield Check("image folder", "ok", f"{files.images} is this home's")
+    else:
+        yield Check("image folder", "fail", why, "Downloads pause until it is back.")
+
+
 def check_disk(files: HomeFiles, settings: Settings, clock: Clock) -> Check:
     """Room for what is to come, by the images that are here."""
     folder = files.images if files.images.exists() else files.home

@@ -45,9 +45,16 @@ def label(job: Job) -> str:
     return f"local.furnisync.{job}"
 
 
+def early_log(job: Job) -> Path:
+    """Where what is said before the runner opens its own log goes."""
+    return Path.home() / "Library" / "Logs" / f"furnisync-{job}.log"
+
+
 def render_agent(service: Service) -> bytes:
     """The agent's property list."""
-    early = str(service.home / "logs" / f"{service.job}.launchd.log")
+    # Not in the home: launchd starts nothing whose files it cannot open, and the home's disk may
+    # not be mounted yet.
+    early = str(early_log(service.job))
     agent: dict[str, Any] = {
         "Label": label(service.job),
         "ProgramArguments": service.command("launchd"),
@@ -87,6 +94,7 @@ class Launchd:
         """
         path = self.unit(service.job)
         service.log.parent.mkdir(parents=True, exist_ok=True)
+        early_log(service.job).parent.mkdir(parents=True, exist_ok=True)
         changed = write_unit(path, render_agent(service))
         checked = ask_system("plutil", "-lint", str(path))
         if checked.returncode != 0:

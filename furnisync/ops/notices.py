@@ -36,6 +36,8 @@ HEADS: Final = {
     "clock-wrong": "the clock is wrong",
     "quota-cut": "Etsy lowered the quota",
     "quota-spent": "the quota was spent earlier than planned",
+    "images-away": "the image folder is not here",
+    "images-unwritable": "the image folder cannot be written",
     "disk-low": "the disk is almost full",
     "sync-stalled": "a sync is stalled",
     "sync-crashed": "a sync has ended",

@@ -18,9 +18,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from furnisync.config import SIZES, ImageSize
+from furnisync.config import ImageSize
 from furnisync.errors import UserError
 from furnisync.images.picture import NotAnImage, Picture, inspect_image
+from furnisync.images.sizes import size_of
 from furnisync.images.store import FolderStore, NotStored
 from furnisync.ops.old_files import OldFile
 
@@ -28,10 +29,6 @@ Adopt = Literal["place", "link", "move", "copy"]
 _NO_LINKS: Final = {
     errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS,
 }  # fmt: skip
-
-_WIDTHS: Final[dict[int, ImageSize]] = {570: "570xN", 794: "794xN", 1140: "1140xN", 1588: "1588xN"}
-_CROPPED: Final[dict[tuple[int, int], ImageSize]] = {(75, 75): "75x75", (170, 135): "170x135"}
-_LARGEST_WIDTH: Final = 1588
 
 
 class Refused(ValueError):
@@ -261,31 +258,6 @@ class Adopter:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def size_of(picture: Picture, wanted: ImageSize) -> ImageSize:
-    """The CDN size that a picture has, told by its pixels.
-
-    A picture that is smaller than what is wanted, and has the width of no size of the CDN, is one
-    whose original is that small: a larger one cannot be had.
-    """
-    if (cropped := _CROPPED.get((picture.width, picture.height))) is not None:
-        return cropped
-    if (exact := _WIDTHS.get(picture.width)) is not None:
-        return exact
-    if picture.width > _LARGEST_WIDTH:
-        return "fullxfull"
-    at_least: ImageSize = max(
-        (size for width, size in _WIDTHS.items() if width < picture.width),
-        key=SIZES.index,
-        default="75x75",
-    )
-    return max(wanted, at_least, key=SIZES.index) if picture.width < _width(wanted) else at_least
-
-
-def _width(size: ImageSize) -> float:
-    widths = {size: width for width, size in _WIDTHS.items()}
-    return {"75x75": 75, "170x135": 170, "fullxfull": float("inf")}.get(size) or widths[size]
 
 
 def _cannot(error: OSError, source: str) -> UserError:

@@ -17,6 +17,7 @@ import msgspec
 
 from furnisync.catalog import purge as catalog_rows
 from furnisync.catalog.altered import FOLDER as ALTERED
+from furnisync.catalog.image_folder import check_folder, identify, settle
 from furnisync.catalog.purge import ImageFile
 from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.clock import Clock
@@ -95,6 +96,7 @@ def purge_home(
     Raises:
         AlreadyRunning: a sync runs.
         ConfigError: the home holds no data.
+        NotHere: the image folder is away, so that its files could not go.
         UserError: a database cannot be used, a file cannot be removed.
     """
     _check_home(files, purge, clock)
@@ -209,6 +211,7 @@ def _count_catalog(files: HomeFiles, purge: Purge, now: int) -> Iterator[Gone]:
     store = FolderStore(files.images)
     if files.catalog.exists():
         with closing(read_catalog(files.catalog)) as catalog:
+            check_folder(catalog, files)
             after = FIRST
             while ids := catalog_rows.listings_page(catalog, reach, after):
                 found = catalog_rows.images_of(catalog, ids)
@@ -227,6 +230,9 @@ def _purge_catalog(files: HomeFiles, purge: Purge, now: int) -> Iterator[Gone]:
     numbers = _Catalogued()
     store = FolderStore(files.images)
     with closing(open_catalog(files.catalog)) as catalog:
+        check_folder(catalog, files)
+        with transaction(catalog):
+            settle(catalog, files, identify(catalog, files))
         if reach.by != "age":
             with transaction(catalog):
                 catalog_rows.remember_purged(catalog, reach.by, reach.value, now)
@@ -235,6 +241,7 @@ def _purge_catalog(files: HomeFiles, purge: Purge, now: int) -> Iterator[Gone]:
             found = catalog_rows.images_of(catalog, ids)
             numbers.files += _remove(store, found)
             numbers.add(found)
+            check_folder(catalog, files)  # away since: rows are forgotten only with their files
             with transaction(catalog):
                 if reach.by == "shop":
                     for listing_id in ids:

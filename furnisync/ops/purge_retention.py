@@ -10,6 +10,7 @@ import sqlite3
 import time
 
 from furnisync.catalog import purge as catalog_rows
+from furnisync.catalog.image_folder import why_away
 from furnisync.config import HomeFiles
 from furnisync.database import Writer, overwrite_free_pages
 from furnisync.errors import Terminal, Transient, UserError
@@ -59,10 +60,14 @@ class Retention:
         before = min(before, await writer.run(catalog_rows.last_complete_start))
         reach = catalog_rows.Reach("age", before, resting=True)
         store = FolderStore(self._files.images)
+        if await self._is_away(writer):
+            return
         listings, after = 0, FIRST
         while ids := await writer.run(catalog_rows.listings_page, reach, after):
             images = await writer.run(catalog_rows.images_of, ids)
             await asyncio.to_thread(remove_files, store, images)
+            if await self._is_away(writer):
+                return
             listings += await writer.run(catalog_rows.delete_listings, ids)
             after = ids[-1]
         if listings:
@@ -72,6 +77,14 @@ class Retention:
                 listings,
                 self._days,
             )
+
+    async def _is_away(self, writer: Writer) -> bool:
+        """Whether the image folder is away: rows are forgotten only together with their files."""
+        why = await writer.run(why_away, self._files)
+        if why is not None:
+            log.warning("retention_days: nothing is purged: %s", why)
+            self._done_mono = float("-inf")  # again in the next round
+        return why is not None
 
     async def purge_history(self, writer: Writer, clock: ClockCheck) -> None:
         """For data sync: rows of the history."""

@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -22,6 +23,7 @@ import msgspec
 from furnisync import owned
 from furnisync.config import HomeFiles, read_environment
 from furnisync.errors import UserError
+from furnisync.identity import ensure_home_id, home_is_here
 from furnisync.instance import holder
 
 Job = Literal["images", "data"]
@@ -29,8 +31,11 @@ JOBS: tuple[Job, ...] = ("images", "data")
 TITLES: dict[Job, str] = {"images": "image sync", "data": "data sync"}
 Under = Literal["launchd", "systemd"]
 
+ROOT = Path("/")
 STOP_TIMEOUT_S = 30
 """A sync ends within 5 s of the signal; a slow disk gets more before it is killed."""
+HOME_EVERY_S = 5.0
+"""How often a service whose home is not there looks again."""
 SETTLE_S = 10.0
 """A start that goes wrong for a reason that the user can mend shows itself within this."""
 
@@ -39,7 +44,8 @@ class Service(msgspec.Struct, frozen=True):
     """One job of one home as a service.
 
     Attributes:
-        folder: where it runs; a `.env` there is read like in the home.
+        folder: where it runs; a `.env` there is read like in the home. The root where the home
+            has its own `.env`: a home that is not mounted must not keep the service from starting.
         python: the environment's interpreter, by its path in the environment.
     """
 
@@ -148,12 +154,41 @@ def describe_service(job: Job) -> Service:
             f"A service sees only the key in a file: put ETSY_API_KEY=... and"
             f" ETSY_SHARED_SECRET=... into {home / '.env'}, then install again."
         )
-    folder = home if (home / ".env").is_file() else Path.cwd()
+    folder = ROOT if (home / ".env").is_file() else Path.cwd()
     service = Service(job, home, folder, Path(sys.executable))
     for path in (service.home, service.folder, service.python):
         if not str(path).isprintable():
             raise UserError(f"{str(path)!r} holds a character that no unit can: rename the folder.")
     return service
+
+
+def mark_home(home: Path) -> None:
+    """Give the home its mark, by which a service knows that its disk is mounted.
+
+    Raises:
+        UserError: the home cannot be written.
+    """
+    ensure_home_id(home)
+
+
+def await_home(home: Path, tell: Callable[[str], None]) -> None:
+    """Wait, for ever if need be, until the home is there; nothing is made in an empty mount point.
+
+    Args:
+        home: as the unit names it.
+        tell: takes what is being waited for, once, and that it is over.
+    """
+    waited = False
+    while not home_is_here(home):
+        if not waited:
+            tell(
+                f"waiting for the home {home}: it is not there or empty, mount its disk"
+                f" (or run `furnisync service install` again for a new home)"
+            )
+        waited = True
+        time.sleep(HOME_EVERY_S)
+    if waited:
+        tell(f"the home {home} is there")
 
 
 def check_free(service: Service, state: ServiceState) -> None:

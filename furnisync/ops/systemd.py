@@ -59,7 +59,7 @@ StartLimitIntervalSec=0
 [Service]
 Type=exec
 ExecStart={command}
-WorkingDirectory={str(service.folder).replace("%", "%%")}
+WorkingDirectory=-{str(service.folder).replace("%", "%%")}
 Environment={environment}
 Restart=on-failure
 {pauses}

@@ -18,8 +18,10 @@ from typing import Final
 
 from furnisync import durable
 from furnisync.catalog.altered import FOLDER as ALTERED
+from furnisync.catalog.image_folder import check_folder, identify, settle
 from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.catalog.takeover import take_shops
+from furnisync.database import transaction
 from furnisync.errors import ConfigError, UserError
 from furnisync.history.schema import WAL_PAGES
 from furnisync.images.plan_file import load_plan
@@ -111,6 +113,7 @@ class Takeover:
                 path = scratch / path.name
             catalog = stack.enter_context(closing(open_catalog(path)))
             catalog.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+            self._prepare_folder(catalog)
             takeover = self._image_takeover(catalog, files)
             self._take_rows(takeover, database)
             for number, metadata in enumerate(sources.metadata):
@@ -120,6 +123,13 @@ class Takeover:
             )
             self._tell_files(files)
             self._run.attempt(catalog, lambda: self._take_progress(catalog, sources.progress))
+
+    def _prepare_folder(self, catalog: sqlite3.Connection) -> None:
+        """Adopted files go into this home's own folder, or nowhere."""
+        check_folder(catalog, self._files)
+        if not self._choices.dry:
+            with transaction(catalog):
+                settle(catalog, self._files, identify(catalog, self._files))
 
     def _image_takeover(self, catalog: sqlite3.Connection, files: OldFiles) -> ImageTakeover:
         images = self._settings.images

@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from furnisync.catalog.image_folder import accept_folder, check_folder
 from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles
@@ -77,13 +78,30 @@ class Verify:
     """One look at a home."""
 
     def __init__(
-        self, files: HomeFiles, clock: Clock, progress: Progress, *, sha256: bool, repair: bool
+        self,
+        files: HomeFiles,
+        clock: Clock,
+        progress: Progress,
+        *,
+        sha256: bool,
+        repair: bool,
+        accept_folder: bool = False,
     ) -> None:
-        """Make a look at a home; `sha256` reads every file, `repair` re-queues what is not whole.
+        """Make a look at a home.
+
+        Args:
+            files: of the home.
+            clock: the time.
+            progress: is told how far it is.
+            sha256: read every file.
+            repair: queue again what is not whole.
+            accept_folder: take the image folder as it is now, though it lacks this home's mark.
 
         Raises:
-            ConfigError: there is nothing to look at.
+            ConfigError: there is nothing to look at, or `accept_folder` without `repair`.
         """
+        if accept_folder and not repair:
+            raise ConfigError("--accept-folder is part of a repair: add --repair.")
         if not files.catalog.exists() and not files.history.exists():
             raise ConfigError(f"{files.home} holds no dataset yet: run sync_images.py first.")
         self._files = files
@@ -91,6 +109,7 @@ class Verify:
         self._progress = progress
         self._sha256 = sha256
         self._repair = repair
+        self._accept_folder = accept_folder
         self._counting: Literal["images", "files"] = "images"
         self.report = Report()
 
@@ -99,7 +118,8 @@ class Verify:
 
         Raises:
             AlreadyRunning: repairing while image sync runs.
-            UserError: the image folder is not there, a database cannot be used.
+            NotHere: the image folder is away.
+            UserError: a database cannot be used.
         """
         with ExitStack() as stack:
             if self._repair:
@@ -120,7 +140,7 @@ class Verify:
                 return
             counters = dict(catalog.execute("SELECT name, value FROM counters").fetchall())
             done = counters.get("images.done", 0)
-            self._check_folder(done)
+            self._check_folder(catalog)
             check = ImageCheck(
                 catalog,
                 FolderStore(self._files.images),
@@ -139,6 +159,7 @@ class Verify:
                     self._requeue(catalog, waiting)
                     waiting = []
             self._requeue(catalog, waiting)
+            check_folder(catalog, self._files)  # away since: what it said is not to be believed
             self._progress.begin("files in the catalogue", done)
             self._counting = "files"
             for trouble in check.check_files():
@@ -148,14 +169,12 @@ class Verify:
     def _runs(self) -> bool:
         return holder(self._files.lock("images")) is not None
 
-    def _check_folder(self, done: int) -> None:
-        """An image folder that is not mounted must not look like ten million missing files."""
-        folder = self._files.images
-        if done and not (folder.is_dir() and any(folder.iterdir())):
-            raise ConfigError(
-                f"{folder} is empty or not there, though {done:,} images should be in it: mount"
-                " its disk or bring the folder back, then verify again."
-            )
+    def _check_folder(self, catalog: Connection) -> None:
+        """An image folder that is away must not look like ten million missing files."""
+        if self._accept_folder:
+            with transaction(catalog):
+                accept_folder(catalog, self._files)
+        check_folder(catalog, self._files)
 
     def _step(self, number: int) -> None:
         if self._counting == "images":
@@ -175,6 +194,7 @@ class Verify:
     def _requeue(self, catalog: Connection, troubles: list[ImageTrouble]) -> None:
         if not troubles:
             return
+        check_folder(catalog, self._files)
         with transaction(catalog):
             requeue_troubles(catalog, troubles, int(self._clock.now()))
         self.report.repaired += len(troubles)

@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from furnisync.catalog.image_folder import identify, settle
 from furnisync.catalog.listings import Batched, ImageRow, Listed, add_listed, record_batch
 from furnisync.catalog.queue import Fetched, add_images, record_fetched
 from furnisync.catalog.schema import open_catalog
@@ -73,9 +74,9 @@ class KeptHome:
     def find_listings(self, now: int, shops: dict[int, tuple[int, ...]] = SHOPS) -> None:
         """List, batch and download everything, and write the metadata file."""
         store = FolderStore(self.files.images)
-        self.files.images.mkdir(exist_ok=True)
         with closing(open_catalog(self.files.catalog)) as catalog:
             with transaction(catalog):
+                settle(catalog, self.files, identify(catalog, self.files))
                 for shop_id, ids in shops.items():
                     self._find_shop(catalog, store, shop_id, ids, now)
             write_metadata(catalog, self.files.metadata, "images")

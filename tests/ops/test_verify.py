@@ -17,7 +17,7 @@ from sync_world import Home, small_sandbox
 from furnisync.catalog.queue import Fetched, record_fetched
 from furnisync.catalog.schema import open_catalog
 from furnisync.database import transaction
-from furnisync.errors import AlreadyRunning, ConfigError
+from furnisync.errors import AlreadyRunning, NotHere
 from furnisync.images.store import FolderStore
 from furnisync.instance import single_instance
 from furnisync.ops import verify_images
@@ -131,7 +131,7 @@ def test_a_damaged_database_is_told(home):
 
 def test_an_unmounted_disk_does_not_look_like_lost_images(home):
     home.files.images.rename(home.files.home / "elsewhere")
-    with pytest.raises(ConfigError, match="mount"):
+    with pytest.raises(NotHere, match="mount its disk"):
         verify(home, repair=True)
     assert home.rows("SELECT count(*) FROM images WHERE status = 'done'") == [(8,)]
 

@@ -17,7 +17,7 @@ import pytest
 
 from furnisync import database
 from furnisync.database import Writer, open_database, open_reader, transaction
-from furnisync.errors import AlreadyRunning, DatabaseUnusable
+from furnisync.errors import AlreadyRunning, DatabaseUnusable, NotHere
 from furnisync.instance import holder, single_instance
 
 OURS = 0x46535454
@@ -202,6 +202,15 @@ def test_a_run_that_ends_does_not_wait_for_room(tmp_path):
         futures[-1].result()
     kept = [number for number, future in enumerate(futures) if future.exception() is None]
     assert numbers(tmp_path / "ours.db") == kept
+
+
+def test_a_disk_that_was_pulled_out_is_no_full_one(writer, tmp_path):
+    """What is written to it fails as on a full disk, and would be waited for in vain."""
+    limit_pages(writer, 0)
+    for path in tmp_path.glob("*.db*"):
+        path.rename(f"{path}.unplugged")
+    with pytest.raises(NotHere, match="mount its disk"):
+        writer.submit(insert, 1, "x" * 100_000).result(30)
 
 
 def test_other_trouble_is_not_waited_out(writer):

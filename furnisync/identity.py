@@ -1,0 +1,119 @@
+"""Which home is this, and are these its images? Small files that tell "away" from "empty".
+
+| file                | lies in           | says                                              |
+| ------------------- | ----------------- | ------------------------------------------------- |
+| `.furnisync-home`   | the home          | the home's id                                     |
+| `.furnisync-images` | each image folder | the id of its home, and the folder's name in it   |
+
+A mount point whose disk is not there holds neither. Each is written once, durably, and never
+changed afterwards. What the catalogue knows of them: `catalog/image_folder.py`.
+"""
+
+import uuid
+from pathlib import Path
+
+import msgspec
+
+from furnisync import durable
+from furnisync.errors import ConfigError, NoRoom, NotHere, is_disk_full
+
+__all__ = [
+    "HOME_MARK",
+    "IMAGES_MARK",
+    "Mark",
+    "check_new_home",
+    "ensure_home_id",
+    "home_is_here",
+    "read_mark",
+    "write_mark",
+]
+
+HOME_MARK = ".furnisync-home"
+IMAGES_MARK = ".furnisync-images"
+_OURS = ("catalog.db", "etsy_data.db", "catalog_test.db", "etsy_data_test.db")
+"""What a home of an older version holds, which has no mark yet. Only syncs make these: settings are
+written by any command, also into an empty mount point."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What such a file says; `folder` is empty in the home's own."""
+
+    home: str
+    folder: str = ""
+
+
+def read_mark(path: Path) -> Mark | None:
+    """The mark in a file; None where there is none, or what is there is no mark.
+
+    Raises:
+        OSError: the file or its folder cannot be read.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Mark)
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        return None
+
+
+def write_mark(path: Path, mark: Mark) -> None:
+    """Write a mark; it is whole and on the disk when this returns.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    durable.write(path, msgspec.json.encode(mark) + b"\n")
+
+
+def ensure_home_id(home: Path, known: str | None = None) -> str:
+    """The home's id; a home without a mark gets one, with `known` as its id where that is given.
+
+    Raises:
+        NoRoom: the home's disk is full.
+        ConfigError: the home cannot be written.
+    """
+    path = home / HOME_MARK
+    try:
+        mark = read_mark(path)
+        if mark is None:
+            mark = Mark(known or str(uuid.uuid4()))
+            write_mark(path, mark)
+    except OSError as error:
+        raise (NoRoom if is_disk_full(error) else ConfigError)(
+            f"{path} cannot be written ({error.strerror}): repair the folder's permissions or free"
+            " some disk."
+        ) from error
+    return mark.home
+
+
+def home_is_here(home: Path) -> bool:
+    """Whether a folder is a home that was used or installed before, and not an empty mount point.
+
+    A folder that cannot be read counts as away: so does a disk that was pulled out.
+    """
+    try:
+        return any((home / name).exists() for name in (HOME_MARK, *_OURS))
+    except OSError:
+        return False
+
+
+def check_new_home(home: Path) -> None:
+    """Refuse to make a home where a disk is more likely missing than a new home wanted.
+
+    A missing folder is made only where the folder above it is there and holds something: an empty
+    one is probably a mount point, and a missing one a disk that has not been mounted.
+
+    Raises:
+        NotHere: with the command that makes the home nevertheless.
+    """
+    if home.exists():
+        return
+    above = home.parent
+    if not above.is_dir():
+        why = f"{above} is not there"
+    elif not any(above.iterdir()):
+        why = f"{above} is empty"
+    else:
+        return
+    raise NotHere(
+        f"FURNISYNC_HOME is {home}, and {why}: mount its disk, or make a new home with"
+        f" `mkdir -p {home}`."
+    )
