@@ -115,7 +115,7 @@ def claim_images(
             "scope": json.dumps(sorted(scope or ())),
         },
     )
-    found = (Claim(*row[:4], bool(row[4])) for row in rows)
+    found = (Claim(row[0], row[1], row[2], row[3], bool(row[4])) for row in rows)
     return [one for one in found if (one.listing_id, one.image_id) not in in_flight][:limit]
 
 
