@@ -40,8 +40,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.rows import Row
 from furnisync.clock import SystemClock
-from furnisync.images.download import Downloader, DownloadLimits, ImageJob, Outcome
-from furnisync.images.store import FolderStore
+from furnisync.download.downloader import Downloader, DownloadLimits, ImageJob, Outcome
+from furnisync.store.folder import FolderStore
 
 BODY_BYTES = 45_000
 BODIES = 16

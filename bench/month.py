@@ -33,11 +33,11 @@ import msgspec
 from rich.console import Console
 
 from bench.rows import Row, print_rows
+from furnisync.collect.sync import DataRun, DataSync
 from furnisync.config import ApiKey, Environment, HomeFiles, Settings
-from furnisync.data.sync import DataRun, DataSync
 from furnisync.errors import ConfigError
-from furnisync.etsy.quota import read_state
 from furnisync.images.sync import ImageRun, ImageSync
+from furnisync.quota.ledger import read_state
 from furnisync.sandbox.process import SandboxProcess
 
 DAY_S = 86_400.0

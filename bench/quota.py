@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.rows import Row
 from furnisync.clock import SystemClock
 from furnisync.config import QuotaSettings
-from furnisync.etsy.quota import Ledger, read_answer
+from furnisync.quota.ledger import Ledger, read_answer
 
 CALLERS = 40
 LATENCY_S = 0.150

@@ -18,11 +18,11 @@ from pathlib import Path
 from bench.big_catalog import IMAGES_A_LISTING, make_catalog
 from bench.homes import ROOT, SMALL_IMAGES, BenchError, Home, forget_cached
 from bench.rows import Row
-from furnisync.catalog import queue
-from furnisync.catalog.queue import Fetched
+from furnisync.catalog import image_queue
+from furnisync.catalog.image_queue import Fetched
 from furnisync.catalog.schema import open_catalog
-from furnisync.database import transaction
 from furnisync.sandbox.process import SandboxProcess
+from furnisync.sqlite import transaction
 
 BYTES_AN_IMAGE = 400
 CLAIMS = 20
@@ -53,12 +53,12 @@ def _claim_rows(path: Path, size: str) -> list[Row]:
     now = int(time.time())
     with closing(open_catalog(path)) as catalog:
         forget_cached(path)
-        before: list[queue.Claim] = []
+        before: list[image_queue.Claim] = []
         for _ in range(CLAIMS + 1):
             in_flight = frozenset((one.listing_id, one.image_id) for one in before)
             began = time.perf_counter()
             with transaction(catalog):
-                claims = queue.claim_images(catalog, now, in_flight, CLAIM)
+                claims = image_queue.claim_images(catalog, now, in_flight, CLAIM)
             took_ms.append(1000 * (time.perf_counter() - began))
             _record(catalog, before, now)
             before = claims
@@ -70,13 +70,13 @@ def _claim_rows(path: Path, size: str) -> list[Row]:
     ]  # fmt: skip
 
 
-def _record(catalog: sqlite3.Connection, claims: list[queue.Claim], now: int) -> None:
+def _record(catalog: sqlite3.Connection, claims: list[image_queue.Claim], now: int) -> None:
     done = [
         Fetched(one.listing_id, one.image_id, "done", None, "000/1_1.jpg", 1, 1, 1, bytes(32))
         for one in claims
     ]
     with transaction(catalog):
-        queue.record_fetched(catalog, done, "570xN", now)
+        image_queue.record_fetched(catalog, done, "570xN", now)
 
 
 def _status_row(home: Home, path: Path, rounds: int) -> Row:

@@ -17,7 +17,7 @@ from typing import Final
 from furnisync import durable
 from furnisync.errors import DatabaseFull, DatabaseUnusable
 
-log = logging.getLogger("furnisync.database")
+log = logging.getLogger("furnisync.sqlite")
 
 SPARE_BYTES: Final = 50_000_000
 """Room that is left beside the copy, for the migration itself."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from furnisync.catalog import crawl, giants
+from furnisync.catalog import frontier, oversize
 from furnisync.catalog.schema import get_meta
 
 Verdict = Literal["complete", "partly out of reach", "failed", "not read yet"]
@@ -90,23 +90,23 @@ SELECT intervals.taxonomy_id, taxonomy.name, low, high, count, done_at, state, r
     found IS NOT NULL AS counted, proven
 FROM intervals LEFT JOIN taxonomy USING (taxonomy_id)
 WHERE pass_id = ? AND part = 'whole'
-    AND (state <> 'split' OR {giants.IS_GIANT.format("intervals")})
+    AND (state <> 'split' OR {oversize.IS_GIANT.format("intervals")})
     AND NOT EXISTS (SELECT 1 FROM intervals AS above
-        WHERE above.interval_id = intervals.parent AND {giants.IS_GIANT.format("above")})
+        WHERE above.interval_id = intervals.parent AND {oversize.IS_GIANT.format("above")})
 ORDER BY intervals.taxonomy_id, coalesce(low, -1), coalesce(high, 1e18)
 """
 
 
 def read_coverage(connection: sqlite3.Connection) -> Coverage | None:
     """The certificate of the newest pass; None where there was none."""
-    newest = crawl.last_pass(connection)
+    newest = frontier.last_pass(connection)
     if newest is None:
         return None
     intervals = tuple(_interval(row) for row in connection.execute(_ROWS, (newest.pass_id,)))
     found = connection.execute(
         "SELECT count(*) FROM listings WHERE pass_id = ?", (newest.pass_id,)
     ).fetchone()[0]
-    swept = get_meta(connection, crawl.SWEEP_SINCE) is None
+    swept = get_meta(connection, frontier.SWEEP_SINCE) is None
     out_of_reach = sum(one.short for one in intervals if one.verdict == "partly out of reach")
     return Coverage(
         pass_id=newest.pass_id,

@@ -8,32 +8,32 @@ from typing import Annotated
 import typer
 
 from furnisync import __version__
-from furnisync.cli.backup_commands import backup, restore
+from furnisync.cli.backup import backup, restore
+from furnisync.cli.checks import run_doctor
 from furnisync.cli.console import make_console
 from furnisync.cli.coverage_command import show_coverage
+from furnisync.cli.crawl import show_plan
 from furnisync.cli.data_views import print_data_status
-from furnisync.cli.doctor_command import run_doctor
-from furnisync.cli.import_commands import import_data
+from furnisync.cli.importing import import_data
 from furnisync.cli.logs import start_logging
-from furnisync.cli.notice_commands import notices_app
-from furnisync.cli.plan_command import show_plan
-from furnisync.cli.purge_command import choose, run_purge
-from furnisync.cli.remote_commands import remote_app
+from furnisync.cli.notify import notices_app
+from furnisync.cli.purge import choose, run_purge
+from furnisync.cli.remote import remote_app
 from furnisync.cli.run_data import run_data_sync
 from furnisync.cli.run_images import run_image_sync
-from furnisync.cli.service_commands import service_app
-from furnisync.cli.summary import print_status
+from furnisync.cli.services import service_app
+from furnisync.cli.tables import print_status
 from furnisync.cli.verify_command import run_verify
 from furnisync.clock import SystemClock
+from furnisync.collect.sync import DataRun
 from furnisync.config import HomeFiles, Mode, read_environment, read_settings
-from furnisync.data.sync import DataRun
-from furnisync.data_status import read_data_status, to_json
+from furnisync.crawl.discovery import Scope
 from furnisync.errors import UserError
 from furnisync.home import require_home
-from furnisync.images.discovery import Scope
 from furnisync.images.ids_file import read_ids
 from furnisync.images.sync import ImageRun
-from furnisync.status import read_status
+from furnisync.status.history import read_data_status, to_json
+from furnisync.status.images import read_status
 
 EXIT_USAGE = 2
 MAX_ID = 2**63 - 1

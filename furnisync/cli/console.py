@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from furnisync.plain import plain
+from furnisync.sanitize import plain
 
 FILE_WIDTH = 140
 

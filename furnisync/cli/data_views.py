@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from furnisync.cli.summary import print_events
-from furnisync.cli.views import LINE_EVERY_S, clock_line, make_bars, quota_line
+from furnisync.cli.live import LINE_EVERY_S, clock_line, make_bars, quota_line
+from furnisync.cli.tables import print_events
 from furnisync.cli.words import clock_time
 from furnisync.config import HomeFiles
-from furnisync.data_status import DataStatus, count_rows
 from furnisync.history.schema import open_history_reader
+from furnisync.status.history import DataStatus, count_rows
 
 log = logging.getLogger("furnisync")
 

@@ -7,7 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.logging import RichHandler
 
-from furnisync.plain import plain
+from furnisync.sanitize import plain
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 """As the library gives it."""

@@ -4,9 +4,9 @@ import asyncio
 
 from furnisync.cli.data_views import make_data_view, print_data_status
 from furnisync.cli.signals import run_until_signal
-from furnisync.cli.sync_run import read_surroundings
-from furnisync.data.sync import DataRun, DataSync
-from furnisync.data_status import DataStatus, read_data_status
+from furnisync.cli.sync import read_surroundings
+from furnisync.collect.sync import DataRun, DataSync
+from furnisync.status.history import DataStatus, read_data_status
 
 
 def run_data_sync(run: DataRun) -> int:

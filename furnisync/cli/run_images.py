@@ -2,12 +2,12 @@
 
 import asyncio
 
+from furnisync.cli.live import make_view
 from furnisync.cli.signals import run_until_signal
-from furnisync.cli.summary import print_status
-from furnisync.cli.sync_run import read_surroundings
-from furnisync.cli.views import make_view
+from furnisync.cli.sync import read_surroundings
+from furnisync.cli.tables import print_status
 from furnisync.images.sync import ImageRun, ImageSync
-from furnisync.status import Status, read_status
+from furnisync.status.images import Status, read_status
 
 
 def run_image_sync(run: ImageRun) -> int:

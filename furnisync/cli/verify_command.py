@@ -13,7 +13,7 @@ from furnisync.cli.console import make_console
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, read_environment
 from furnisync.home import require_home
-from furnisync.ops.verify import Report, Verify
+from furnisync.ops.checks.verify import Report, Verify
 
 EXIT_WRONG = 1
 SHOWN = 20

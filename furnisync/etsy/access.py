@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, closing
 from furnisync.clock import Clock
 from furnisync.config import Environment, HomeFiles, Mode, Settings
 from furnisync.etsy.client import EtsyClient
-from furnisync.etsy.quota import Ledger
+from furnisync.quota.ledger import Ledger
 
 
 @asynccontextmanager

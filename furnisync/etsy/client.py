@@ -26,9 +26,8 @@ from furnisync.errors import (
     RateLimited,
     Transient,
 )
-from furnisync.etsy.batch_answers import BatchAnswers, CountMeaning
-from furnisync.etsy.clock_check import ClockCheck, ClockState
-from furnisync.etsy.objects import (
+from furnisync.etsy.credibility import BatchAnswers, CountMeaning
+from furnisync.etsy.models import (
     Listing,
     Page,
     TaxonomyNode,
@@ -37,7 +36,8 @@ from furnisync.etsy.objects import (
     decode_whole,
     decode_whole_page,
 )
-from furnisync.etsy.quota import Answer, read_answer
+from furnisync.quota.clock_check import ClockCheck, ClockState
+from furnisync.quota.ledger import Answer, read_answer
 
 log = logging.getLogger("furnisync.etsy")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from furnisync.etsy.objects import TaxonomyNode, decode_object
+from furnisync.etsy.models import TaxonomyNode, decode_object
 
 log = logging.getLogger("furnisync.etsy")
 

@@ -10,13 +10,13 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from furnisync.history.buyers import FIELD as BUYER
-from furnisync.history.buyers import Buyers
 from furnisync.history.fields import Object, Oddity, as_id
+from furnisync.history.pseudonyms import FIELD as BUYER
+from furnisync.history.pseudonyms import Buyers
 from furnisync.history.purge import purged_ids
+from furnisync.history.review_paging import ReviewAsk, plan_next
 from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_oddities, insert_rows
-from furnisync.history.walk import ReviewAsk, plan_next
 
 
 @dataclass(frozen=True, slots=True)

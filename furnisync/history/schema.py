@@ -23,11 +23,11 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from furnisync.database import Migration, open_database, open_reader, transaction
 from furnisync.errors import DatabaseUnusable
+from furnisync.history.clock_repair import COLUMN, MARKS
 from furnisync.history.purge import PURGED
 from furnisync.history.selection import Selection
-from furnisync.history.wrong_clock import COLUMN, MARKS
+from furnisync.sqlite import Migration, open_database, open_reader, transaction
 
 APPLICATION_ID: Final = 0x46524E48  # "FRNH"
 WAL_PAGES: Final = 8000

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Final
 
 from furnisync.errors import ConfigError
-from furnisync.history.buyers import KEEP, Buyers
 from furnisync.history.fields import (
     LISTING_FIELDS,
     REVIEW_FIELDS,
@@ -14,6 +13,7 @@ from furnisync.history.fields import (
     Converter,
     Field,
 )
+from furnisync.history.pseudonyms import KEEP, Buyers
 
 KEYS: Final = {"shops": ("shop_id",), "listings": ("listing_id", "shop_id"), "reviews": ()}
 """Columns that the tables have by themselves."""

@@ -18,13 +18,13 @@ from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
-from furnisync.catalog.queue import Claim
+from furnisync.catalog.image_queue import Claim
 from furnisync.catalog.schema import get_meta, set_meta
 from furnisync.config import ImageSettings
-from furnisync.images.job import ImageJob, Outcome
-from furnisync.images.picture import NotAnImage, inspect_image
-from furnisync.images.sizes import size_of, smaller_than, url_of_size
-from furnisync.images.store import EXTENSIONS, FolderStore
+from furnisync.download.job import ImageJob, Outcome
+from furnisync.download.sizes import size_of, smaller_than, url_of_size
+from furnisync.store.folder import EXTENSIONS, FolderStore
+from furnisync.store.image_format import NotAnImage, inspect_image
 
 __all__ = ["Adoption", "begun_beside_files"]
 

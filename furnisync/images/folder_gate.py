@@ -12,8 +12,8 @@ from furnisync.catalog.image_folder import AWAY, why_away
 from furnisync.catalog.schema import read_catalog
 from furnisync.config import HomeFiles
 from furnisync.identity import IMAGES_MARK, Mark, read_mark, write_mark
-from furnisync.images.store import DISK_FULL, FOLDER_AWAY, NOT_WRITTEN, FolderStore, NotStored
-from furnisync.status import PauseKind
+from furnisync.status.images import PauseKind
+from furnisync.store.folder import DISK_FULL, FOLDER_AWAY, NOT_WRITTEN, FolderStore, NotStored
 
 __all__ = ["FolderGate", "Pause"]
 

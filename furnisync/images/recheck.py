@@ -9,11 +9,11 @@ import logging
 import sqlite3
 from collections.abc import Callable
 
-from furnisync.catalog import queue
+from furnisync.catalog import image_queue
 from furnisync.catalog.schema import get_meta, set_meta
 from furnisync.clock import Clock
-from furnisync.database import Writer
-from furnisync.images.store import Store
+from furnisync.sqlite import Writer
+from furnisync.store.folder import Store
 
 log = logging.getLogger("furnisync.download")
 
@@ -82,11 +82,11 @@ def recheck_recent(
 
 
 def _recent(connection: sqlite3.Connection) -> list[tuple[int, int, str, bytes]]:
-    return queue.recent_files(connection, int(get_meta(connection, RECHECK_SINCE) or 0))
+    return image_queue.recent_files(connection, int(get_meta(connection, RECHECK_SINCE) or 0))
 
 
 def _end_recheck(connection: sqlite3.Connection, wrong: list[tuple[int, int]], now: int) -> None:
-    queue.requeue(connection, wrong, "damaged when a run ended", now)
+    image_queue.requeue(connection, wrong, "damaged when a run ended", now)
     set_meta(connection, RECHECK_SINCE, None)
 
 

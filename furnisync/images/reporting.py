@@ -13,13 +13,13 @@ import msgspec
 from furnisync.catalog.schema import read_catalog, set_meta
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles, Mode, Settings
-from furnisync.database import Writer, read_in_thread
+from furnisync.crawl.discovery import Discovery
 from furnisync.errors import NotHere
-from furnisync.images.discovery import Discovery
-from furnisync.images.downloads import DownloadWorker
 from furnisync.images.metadata import write_metadata
 from furnisync.images.recheck import mark_alive
-from furnisync.status import ACTIVITY, Activity, Status, read_status_from
+from furnisync.images.worker import DownloadWorker
+from furnisync.sqlite import Writer, read_in_thread
+from furnisync.status.images import ACTIVITY, Activity, Status, read_status_from
 
 log = logging.getLogger("furnisync.images")
 

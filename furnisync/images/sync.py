@@ -13,30 +13,30 @@ from contextlib import AsyncExitStack, closing
 import msgspec
 
 from furnisync import __version__
-from furnisync.catalog import queue
+from furnisync.catalog import image_queue
+from furnisync.catalog.clock_repair import repair_times, times_ahead
 from furnisync.catalog.image_folder import identify, settle
 from furnisync.catalog.schema import open_catalog, read_catalog
-from furnisync.catalog.wrong_clock import repair_times, times_ahead
 from furnisync.clock import Clock
 from furnisync.config import Environment, HomeFiles, ImageSettings, Mode, Settings
-from furnisync.database import Writer
+from furnisync.crawl.discovery import DAY_S, Discovery, Scope, reset_shops
+from furnisync.crawl.plan_file import load_plan, ship_plan
+from furnisync.download.downloader import Downloader, DownloadLimits
+from furnisync.download.sizes import smaller_than
 from furnisync.errors import ClockWrong, ConfigError, Terminal, Transient, UserError
 from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
-from furnisync.etsy.clock_check import ClockCheck
 from furnisync.identity import Mark
 from furnisync.images.adoption import Adoption, begun_beside_files
-from furnisync.images.discovery import DAY_S, Discovery, Scope, reset_shops
-from furnisync.images.download import Downloader, DownloadLimits
-from furnisync.images.downloads import DownloadWorker
 from furnisync.images.folder_gate import FolderGate
 from furnisync.images.metadata import guard_metadata
-from furnisync.images.plan_file import load_plan, ship_plan
 from furnisync.images.recheck import mark_ended, mark_running, recheck_recent
 from furnisync.images.reporting import Reporter, Show
-from furnisync.images.sizes import smaller_than
-from furnisync.images.store import FolderStore
-from furnisync.instance import single_instance
+from furnisync.images.worker import DownloadWorker
+from furnisync.lockfile import single_instance
+from furnisync.quota.clock_check import ClockCheck
+from furnisync.sqlite import Writer
+from furnisync.store.folder import FolderStore
 
 log = logging.getLogger("furnisync.images")
 
@@ -156,11 +156,11 @@ class ImageSync:
         if self._run.reset_shops:
             await writer.run(reset_shops, now)
         queued = await writer.run(
-            queue.apply_wanted, images.size, images.which, smaller_than(images.size), now
+            image_queue.apply_wanted, images.size, images.which, smaller_than(images.size), now
         )
         hosts = ",".join(sorted(self._environment.cdn_hosts))
         refusing = f"{hosts} {images.max_bytes} {images.max_pixels}"
-        queued += await writer.run(queue.apply_refusals, refusing, now)
+        queued += await writer.run(image_queue.apply_refusals, refusing, now)
         if queued:
             log.info("the settings want %d more images of listings that are known", queued)
         return await writer.run(mark_running)
@@ -332,7 +332,7 @@ class ImageSync:
         discovery.doing = "downloading the last images"
         worker.wake()
         while worker.error is None:
-            due = await writer.run(queue.next_image_due, discovery.within())
+            due = await writer.run(image_queue.next_image_due, discovery.within())
             if not worker.busy and (due is None or due > self._clock.now() + WAIT_FOR_IMAGES_S):
                 return True
             pause = worker.paused

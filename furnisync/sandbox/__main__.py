@@ -11,7 +11,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the sandbox with the given command line."""
     options = parse_options(argv)
     # Only now: web server and numpy would be half of the start of every other command.
-    from furnisync.sandbox.server import run  # noqa: PLC0415
+    from furnisync.sandbox.server.server import run  # noqa: PLC0415
 
     run(options)
 

@@ -166,7 +166,7 @@ class SandboxProcess:
     def churn(self, *changes: dict[str, Any], **settings: Any) -> list[dict[str, Any]]:
         """Apply changes by name, and set per_request, per_hour, reviews_per_hour, mix or any.
 
-        The changes are those of `furnisync.sandbox.named_changes`.
+        The changes are those of `furnisync.sandbox.world.named_changes`.
         """
         found = self._call("churn", {"changes": list(changes), **settings})
         results: list[dict[str, Any]] = found["results"]

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from furnisync.catalog.crawl import PageRow
-from furnisync.images import walk
+from furnisync.catalog.frontier import PageRow
+from furnisync.crawl import paging
 
 
 @pytest.fixture
 def small_pages(monkeypatch):
     """Pages of 5 up to offset 20: one end shows 25."""
-    monkeypatch.setattr(walk, "LIMIT", 5)
-    monkeypatch.setattr(walk, "STRIDE", 3)
-    monkeypatch.setattr(walk, "OFFSET_CAP", 20)
-    monkeypatch.setattr(walk, "REACH", 25)
+    monkeypatch.setattr(paging, "LIMIT", 5)
+    monkeypatch.setattr(paging, "STRIDE", 3)
+    monkeypatch.setattr(paging, "OFFSET_CAP", 20)
+    monkeypatch.setattr(paging, "REACH", 25)
 
 
 class Giant:
@@ -44,7 +44,7 @@ class Giant:
 
     def page(self, start, *, newest_first):
         rows = sorted(self.created.items(), key=lambda one: one[1], reverse=newest_first)
-        return tuple(rows[start : start + walk.LIMIT]), len(rows)
+        return tuple(rows[start : start + paging.LIMIT]), len(rows)
 
 
 def read(giant, part, ground, chance):
@@ -52,7 +52,7 @@ def read(giant, part, ground, chance):
     pages: dict[int, PageRow] = {}
     reads = 0
     while True:
-        decision = walk.next_reads([pages[start] for start in sorted(pages)], part, ground)
+        decision = paging.next_reads([pages[start] for start in sorted(pages)], part, ground)
         if not decision.starts:
             return decision, pages, reads
         wave = 1 + max((page.wave for page in pages.values()), default=0)
@@ -106,7 +106,7 @@ def test_the_second_end_reads_what_the_first_left_and_meets_it(small_pages, size
     _, newest, reads = read(giant, "newest", ground, 0.0)
     assert ground & items_of(newest)
     left = size - len(ground)
-    assert reads <= -(-left // walk.STRIDE) + 3
+    assert reads <= -(-left // paging.STRIDE) + 3
 
 
 def test_beyond_both_ends_they_do_not_meet(small_pages):
@@ -118,8 +118,8 @@ def test_beyond_both_ends_they_do_not_meet(small_pages):
 
 
 def test_orders_that_prove_nothing_are_read_once(small_pages):
-    assert walk.next_of_order([]).starts == (0,)
+    assert paging.next_of_order([]).starts == (0,)
     page = PageRow(0, 5, 40, (), 1, 1)
-    assert walk.next_of_order([page]).starts == (5, 10, 15, 20)
+    assert paging.next_of_order([page]).starts == (5, 10, 15, 20)
     rest = [PageRow(start, 5, 40, (), 1, 2) for start in (5, 10, 15, 20)]
-    assert walk.next_of_order([page, *rest]).complete
+    assert paging.next_of_order([page, *rest]).complete

@@ -10,9 +10,9 @@ from coverage_world import SMALL, Home
 from hypothesis import given
 from hypothesis import strategies as st
 
-from furnisync.etsy.quota import QuotaState
-from furnisync.forecast import DAY_S, seconds_for_calls
+from furnisync.quota.ledger import QuotaState
 from furnisync.sandbox.process import SandboxProcess
+from furnisync.status.eta import DAY_S, seconds_for_calls
 
 PURPOSES = {
     "listings/active": "discovery",

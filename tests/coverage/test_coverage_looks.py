@@ -9,15 +9,15 @@ from contextlib import closing
 import pytest
 from coverage_world import DAY_S, HOUR_S, SMALL, Home, calls, calls_of, furniture
 
-from furnisync.catalog import crawl, listings
+from furnisync.catalog import frontier, listings
 from furnisync.catalog.schema import get_meta, open_catalog, set_meta
-from furnisync.database import Writer
+from furnisync.crawl import incremental
+from furnisync.crawl.incremental import LOOKED_AT, Looker
 from furnisync.errors import ApiUnavailable
-from furnisync.etsy.objects import Listing, Page
+from furnisync.etsy.models import Listing, Page
 from furnisync.etsy.taxonomy import Node, Tree
-from furnisync.images import looks
-from furnisync.images.looks import LOOKED_AT, Looker
 from furnisync.sandbox.process import SandboxProcess
+from furnisync.sqlite import Writer
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ class Shelf:
         )
         page = [
             Listing(listing_id=one, created_timestamp=at, updated_timestamp=at, taxonomy_id=2)
-            for at, one in rows[offset : offset + looks.LIMIT]
+            for at, one in rows[offset : offset + incremental.LIMIT]
         ]
         self.seen |= {one.listing_id for one in page}
         return Page(len(rows), page, [], len(page))
@@ -153,9 +153,9 @@ class Now:
 @pytest.fixture
 def desk(tmp_path, monkeypatch):
     """(shelf, clock, catalogue's writer); pages of 5 up to offset 20."""
-    monkeypatch.setattr(looks, "LIMIT", 5)
-    monkeypatch.setattr(looks, "STRIDE", 3)
-    monkeypatch.setattr(looks, "OFFSET_CAP", 20)
+    monkeypatch.setattr(incremental, "LIMIT", 5)
+    monkeypatch.setattr(incremental, "STRIDE", 3)
+    monkeypatch.setattr(incremental, "OFFSET_CAP", 20)
     connection = open_catalog(tmp_path / "catalog.db")
     with closing(Writer(connection, "catalogue")) as writer:
         shelf, clock = Shelf(), Now()
@@ -211,7 +211,7 @@ def test_what_entered_the_index_late_is_seen_by_the_next_look(desk):
     shelf, clock, _ = desk
     fill(shelf, clock, 2)
     assert look(desk) == "reached"
-    late = int(clock.at) - looks.INDEX_LAG_S + 1
+    late = int(clock.at) - incremental.INDEX_LAG_S + 1
     shelf.add(77, late)
     clock.at += 3600
     for place in range(12):
@@ -281,10 +281,10 @@ def test_a_sweep_is_done_once(desk):
     new = fill(shelf, clock, 6)
     assert look(desk, "sweep") == "reached"
     assert not shelf.asked
-    writer.submit(set_meta, crawl.SWEEP_SINCE, str(int(clock.at) - 3600)).result()
+    writer.submit(set_meta, frontier.SWEEP_SINCE, str(int(clock.at) - 3600)).result()
     assert look(desk, "sweep") == "reached"
     assert new <= shelf.seen
-    assert meta(desk, crawl.SWEEP_SINCE) is None
+    assert meta(desk, frontier.SWEEP_SINCE) is None
 
 
 def test_known_ground_is_the_later_of_look_and_pass(desk):
@@ -292,11 +292,11 @@ def test_known_ground_is_the_later_of_look_and_pass(desk):
 
     def with_pass(connection):
         at = int(clock.at) - 100
-        pass_id = crawl.begin_pass(connection, "1:0-1", [(1, None, None)], at)
-        interval = crawl.pending_intervals(connection, pass_id)[0]
-        crawl.mark_interval_done(connection, interval.interval_id, None, at)
-        assert crawl.finish_pass(connection, pass_id, at)
+        pass_id = frontier.begin_pass(connection, "1:0-1", [(1, None, None)], at)
+        interval = frontier.pending_intervals(connection, pass_id)[0]
+        frontier.mark_interval_done(connection, interval.interval_id, None, at)
+        assert frontier.finish_pass(connection, pass_id, at)
         listings.add_listed(connection, [], at)
-        return looks.known_since(connection)
+        return incremental.known_since(connection)
 
     assert writer.submit(with_pass).result() == int(clock.at) - 100

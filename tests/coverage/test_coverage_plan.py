@@ -14,18 +14,18 @@ from coverage_world import DAY_S, FREE, SMALL, TINY_IMAGES, Home, calls, calls_o
 from hypothesis import given
 from hypothesis import strategies as st
 
-from furnisync.catalog import crawl, giants
+from furnisync.catalog import frontier, oversize
 from furnisync.catalog.schema import open_catalog
 from furnisync.clock import SystemClock
-from furnisync.database import Writer
-from furnisync.etsy.objects import Listing, Money, Page
+from furnisync.crawl.list_reader import ListReader
+from furnisync.crawl.paging import REACH, page_grid
+from furnisync.crawl.pass_reader import PassReader
+from furnisync.crawl.plan_file import load_plan
+from furnisync.crawl.price_split import HIGHEST, MERGE_BELOW, TARGET, cut, merge
+from furnisync.etsy.models import Listing, Money, Page
 from furnisync.etsy.taxonomy import Node, Tree
-from furnisync.images.cuts import HIGHEST, MERGE_BELOW, TARGET, cut, merge
-from furnisync.images.passes import PassReader
-from furnisync.images.plan_file import load_plan
-from furnisync.images.reading import ListReader
-from furnisync.images.walk import REACH, page_grid
 from furnisync.sandbox.process import SandboxProcess
+from furnisync.sqlite import Writer
 
 LISTINGS = 13_000
 
@@ -287,10 +287,10 @@ def test_planning_600_000_listings_costs_little(tmp_path, seed):
         reader = ListReader(client, writer, clock, frozenset([1]), 20)
         passes = PassReader(reader, writer, clock, tree, tmp_path / "plan.json")
         current = asyncio.run(passes.plan_ahead(plan))
-        pending = writer.submit(crawl.pending_intervals, current.pass_id).result()
-        counts = writer.submit(giants.interval_counts, current.pass_id, read_whole=False).result()[
-            967
-        ]
+        pending = writer.submit(frontier.pending_intervals, current.pass_id).result()
+        counts = writer.submit(
+            oversize.interval_counts, current.pass_id, read_whole=False
+        ).result()[967]
     assert len(counts) == len(pending)
     assert max(counts.values()) <= REACH
     assert sum(counts.values()) == number

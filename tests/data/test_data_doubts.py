@@ -17,15 +17,15 @@ from data_world import (
     small_sandbox,
 )
 
-from furnisync.data.answers import (
+from furnisync.collect.credibility import (
     TRIES,
     ask_until_believed,
     doubt_listings,
     doubt_reviews,
     doubt_shop,
 )
-from furnisync.etsy.objects import WholePage
-from furnisync.history.walk import ReviewAsk
+from furnisync.etsy.models import WholePage
+from furnisync.history.review_paging import ReviewAsk
 
 ASK = ReviewAsk()
 

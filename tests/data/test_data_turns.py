@@ -8,15 +8,15 @@ from collections import Counter
 import pytest
 
 from furnisync.clock import SystemClock
+from furnisync.collect.collector import Collector
+from furnisync.collect.context import Round
+from furnisync.collect.shop_source import ShopSource
 from furnisync.config import DataSettings, HomeFiles
-from furnisync.data.collector import Collector
-from furnisync.data.round import Round
-from furnisync.data.source import ShopSource
-from furnisync.database import Writer
-from furnisync.history import due
-from furnisync.history.drift import FieldWatch
+from furnisync.history import schedule
 from furnisync.history.schema import open_history
+from furnisync.history.schema_drift import FieldWatch
 from furnisync.history.selection import Selection
+from furnisync.sqlite import Writer
 
 WORKERS = 20
 
@@ -42,11 +42,12 @@ async def first_calls(folder, share):
     """What so many workers ask at once, where shops and reviews both wait."""
     files, clock, etsy, selection = HomeFiles(folder), SystemClock(), SilentEtsy(), Selection.of()
     history = open_history(files.history, selection)
-    due.register_shops(history, ((shop_id, 3) for shop_id in range(1, 201)))
+    schedule.register_shops(history, ((shop_id, 3) for shop_id in range(1, 201)))
     history.execute("UPDATE sync_state SET status = 'ok', last_sync = 1")
     writer = Writer(history, "history")
     this = Round(
-        etsy, writer, clock, DataSettings(reviews_share_percent=share), selection, due.Cadence(),
+        etsy, writer, clock, DataSettings(reviews_share_percent=share), selection,
+        schedule.Cadence(),
         top=None, watch=FieldWatch(),
     )  # fmt: skip
     collector = Collector(this, source=ShopSource(files), furniture_only=False)

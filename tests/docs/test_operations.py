@@ -14,9 +14,9 @@ from typer.core import TyperGroup
 
 from furnisync.cli.app import app
 from furnisync.config import SIZES, Settings
-from furnisync.ops import conditions
-from furnisync.ops.conditions import Kind
-from furnisync.ops.notices import HEADS
+from furnisync.ops.notify import alerts
+from furnisync.ops.notify.alerts import Kind
+from furnisync.ops.notify.notifier import HEADS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")
@@ -45,7 +45,7 @@ def test_every_notice_is_explained_with_what_to_do():
 
 
 def test_the_table_of_conditions_names_every_kind():
-    named = re.findall(r"^\| ([a-z]+-[a-z]+) ", conditions.__doc__ or "", re.MULTILINE)
+    named = re.findall(r"^\| ([a-z]+-[a-z]+) ", alerts.__doc__ or "", re.MULTILINE)
     assert set(named) == set(get_args(Kind))
 
 

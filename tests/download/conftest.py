@@ -4,8 +4,8 @@ import pytest
 from faulty_cdn import FaultyCdn
 
 from furnisync.clock import SystemClock
-from furnisync.images.download import Downloader, DownloadLimits, ImageJob
-from furnisync.images.store import FolderStore
+from furnisync.download.downloader import Downloader, DownloadLimits, ImageJob
+from furnisync.store.folder import FolderStore
 
 
 class ManualClock:

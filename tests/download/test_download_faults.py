@@ -9,8 +9,8 @@ import pytest
 from faulty_cdn import GIF, JPEG, PNG, WEBP, FaultyCdn
 
 from furnisync.clock import SystemClock
-from furnisync.images import transfer
-from furnisync.images.download import ImageJob, download_batch
+from furnisync.download import curl
+from furnisync.download.downloader import ImageJob, download_batch
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_time_limit_of_a_transfer(fetch, path):
 
 
 def test_stall_ends_before_the_time_limit(fetch, monkeypatch):
-    monkeypatch.setattr(transfer, "STALL_S", 1)
+    monkeypatch.setattr(curl, "STALL_S", 1)
     assert fetch("/stall", timeout_s=100.0).reason == "stalled"
 
 

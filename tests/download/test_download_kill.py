@@ -10,14 +10,14 @@ from pathlib import Path
 from faulty_cdn import numbered
 
 import furnisync
-from furnisync.images.store import FolderStore
+from furnisync.store.folder import FolderStore
 
 CHILD = """
 import sys
 from pathlib import Path
 from furnisync.clock import SystemClock
-from furnisync.images.download import Downloader, DownloadLimits, ImageJob
-from furnisync.images.store import FolderStore
+from furnisync.download.downloader import Downloader, DownloadLimits, ImageJob
+from furnisync.store.folder import FolderStore
 
 root, host = Path(sys.argv[1]), sys.argv[2]
 limits = DownloadLimits(4, 0.0, 10**7, 10**8, 20.0, frozenset({host}), "killed")

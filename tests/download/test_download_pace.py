@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from furnisync.images.pace import LEAST_SHARE, BackOff, Pace
-from furnisync.images.transfer import asked_pause_s
+from furnisync.download.curl import asked_pause_s
+from furnisync.download.rate_limiter import LEAST_SHARE, BackOff, Pace
 
 
 class Clock:

@@ -6,8 +6,7 @@ import pytest
 from faulty_cdn import JPEG
 
 from furnisync.clock import SystemClock
-from furnisync.images import download
-from furnisync.images.download import download_batch
+from furnisync.download.downloader import UNREACHABLE_IN_A_ROW, ImageJob, download_batch
 
 
 def poll_all(downloader, count):
@@ -121,13 +120,13 @@ def test_begun_transfers_go_on_through_a_pause(downloader, jobs, clock, cdn):
 def test_line_that_is_down_pauses_all(store, downloader, clock, cdn):
     hosts = frozenset({"127.0.0.1:9"})
     it = downloader(clock, connections=4, allowed_hosts=hosts)
-    it.submit(download.ImageJob(1, at, "http://127.0.0.1:9/a") for at in range(100))
+    it.submit(ImageJob(1, at, "http://127.0.0.1:9/a") for at in range(100))
     outcomes = []
     while not it.paused_until:
         outcomes += it.poll(5.0)
     while it.active:
         outcomes += it.poll(5.0)
-    assert len(outcomes) <= download.UNREACHABLE_IN_A_ROW + 4
+    assert len(outcomes) <= UNREACHABLE_IN_A_ROW + 4
     assert it.pause_reason == "no way to 127.0.0.1:9"
     assert it.waiting == 100 - len(outcomes)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from furnisync.images.address import refusal, shown_host
+from furnisync.download.url_policy import refusal, shown_host
 
 ETSY = frozenset({"i.etsystatic.com"})
 URL = "https://i.etsystatic.com/123/r/il/0a1b2c/456/il_570xN.456_ab1c.jpg"

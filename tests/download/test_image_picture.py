@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from furnisync.images.picture import NotAnImage, Picture, inspect_image
+from furnisync.store.image_format import NotAnImage, Picture, inspect_image
 
 MANY = 10**9
 

@@ -13,8 +13,8 @@ from faulty_cdn import JPEG
 from PIL import Image
 
 from furnisync.clock import SystemClock
-from furnisync.images.download import download_batch
-from furnisync.images.store import DISK_FULL, NOT_WRITTEN, STORE_TROUBLE, FolderStore, NotStored
+from furnisync.download.downloader import download_batch
+from furnisync.store.folder import DISK_FULL, NOT_WRITTEN, STORE_TROUBLE, FolderStore, NotStored
 
 
 def files(root):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from furnisync.identity import IMAGES_MARK, Mark, write_mark
-from furnisync.images.store import FOLDER_AWAY, STORE_TROUBLE, FolderStore, NotStored
+from furnisync.store.folder import FOLDER_AWAY, STORE_TROUBLE, FolderStore, NotStored
 
 MARK = Mark("home", "images")
 

@@ -4,8 +4,8 @@ from history_world import DAY, T0, listing, new_history, sync
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from furnisync.history.due import Cadence, due_reviews, due_shops, measure_lag, register_shops
 from furnisync.history.reviews import ReviewPage, append_review_page, next_review_ask
+from furnisync.history.schedule import Cadence, due_reviews, due_shops, measure_lag, register_shops
 from furnisync.history.schema import open_history
 from furnisync.history.selection import Selection
 from furnisync.history.snapshots import mark_shop_gone, mark_sync_failed

@@ -2,6 +2,7 @@ from history_world import DAY, T0, new_history, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from furnisync.history.review_paging import LARGEST_OFFSET, ReviewAsk, plan_next
 from furnisync.history.reviews import (
     ReviewPage,
     append_review_page,
@@ -10,7 +11,6 @@ from furnisync.history.reviews import (
     next_review_ask,
 )
 from furnisync.history.selection import Selection
-from furnisync.history.walk import LARGEST_OFFSET, ReviewAsk, plan_next
 
 SELECTION = Selection.of()
 

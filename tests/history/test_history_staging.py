@@ -12,7 +12,6 @@ from history_world import DAY, T0, listing, new_history, rows, shop, stage_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from furnisync.database import Writer, transaction
 from furnisync.history.arrivals import stage_shop
 from furnisync.history.claims import Claims
 from furnisync.history.schema import open_history
@@ -26,6 +25,7 @@ from furnisync.history.staging import (
     stage_ids,
     stage_list_page,
 )
+from furnisync.sqlite import Writer, transaction
 
 HERE = Path(__file__).parent
 
@@ -160,7 +160,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from history_world import T0, DAY, listing, sync
-from furnisync.database import transaction
+from furnisync.sqlite import transaction
 from furnisync.history.schema import open_history
 from furnisync.history.selection import Selection
 selection = Selection.of()

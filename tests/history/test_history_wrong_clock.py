@@ -2,11 +2,11 @@
 
 from history_world import DAY, T0, listing, sync
 
-from furnisync.history.due import Cadence, due_reviews, due_shops, measure_lag
+from furnisync.history.clock_repair import repair_shop, repair_shops, shops_ahead
 from furnisync.history.reviews import mark_reviews_failed, next_review_ask, postpone_reviews
+from furnisync.history.schedule import Cadence, due_reviews, due_shops, measure_lag
 from furnisync.history.snapshots import mark_shop_gone, mark_sync_failed
 from furnisync.history.staging import begin_shop_sync, open_syncs
-from furnisync.history.wrong_clock import repair_shop, repair_shops, shops_ahead
 
 CADENCE = Cadence()
 AHEAD = T0 + 3650 * DAY

@@ -13,17 +13,17 @@ from typing import Any
 from PIL import Image
 
 from furnisync.catalog.image_folder import identify, settle
+from furnisync.catalog.image_queue import Fetched, add_images, record_fetched
 from furnisync.catalog.listings import Batched, ImageRow, Listed, add_listed, record_batch
-from furnisync.catalog.queue import Fetched, add_images, record_fetched
 from furnisync.catalog.schema import open_catalog
 from furnisync.config import DataSettings, HomeFiles
-from furnisync.database import transaction
 from furnisync.history import claims, reviews, snapshots, staging
-from furnisync.history.buyers import read_buyers
+from furnisync.history.pseudonyms import read_buyers
 from furnisync.history.schema import open_history
 from furnisync.history.selection import Selection
 from furnisync.images.metadata import write_metadata
-from furnisync.images.store import FolderStore
+from furnisync.sqlite import transaction
+from furnisync.store.folder import FolderStore
 
 NOW = 1_790_000_000
 DAY = 86_400

@@ -16,18 +16,18 @@ from service_world import SMALL, clean_environment, furnisync, make_home, until
 from furnisync.catalog.image_folder import why_away
 from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.config import DataSettings, Settings, read_environment
-from furnisync.database import Writer
 from furnisync.errors import ConfigError, NotHere
 from furnisync.identity import HOME_MARK, IMAGES_MARK, ensure_home_id, home_is_here
 from furnisync.images.recheck import mark_running, recheck_recent
-from furnisync.images.store import FolderStore
-from furnisync.ops.backup import Keep, make_backup
-from furnisync.ops.backup_set import BackupFailed
-from furnisync.ops.conditions import Life, read_conditions
-from furnisync.ops.doctor import check_image_folder
-from furnisync.ops.purge import Purge, purge_home
-from furnisync.ops.purge_retention import Retention
+from furnisync.ops.backup.archive import BackupFailed
+from furnisync.ops.backup.backup import Keep, make_backup
+from furnisync.ops.checks.doctor import check_image_folder
+from furnisync.ops.notify.alerts import Life, read_conditions
+from furnisync.ops.purge.purge import Purge, purge_home
+from furnisync.ops.purge.retention import Retention
 from furnisync.sandbox.process import SandboxProcess
+from furnisync.sqlite import Writer
+from furnisync.store.folder import FolderStore
 
 
 @pytest.fixture

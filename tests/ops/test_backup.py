@@ -14,8 +14,8 @@ from backup_world import BackupHome
 
 from furnisync.catalog.listings import Listed, add_listed
 from furnisync.catalog.schema import open_catalog
-from furnisync.database import transaction
 from furnisync.sandbox.process import SandboxProcess
+from furnisync.sqlite import transaction
 
 DAY = 86_400
 

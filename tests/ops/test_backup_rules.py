@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from furnisync.ops.backup import Keep, plan_keeping
-from furnisync.ops.backup_set import backup_name, named_at
+from furnisync.ops.backup.archive import backup_name, named_at
+from furnisync.ops.backup.backup import Keep, plan_keeping
 
 DAY = 86_400
 NOW = int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp())  # a Friday

@@ -16,12 +16,12 @@ from sync_world import Home, small_sandbox
 from furnisync.catalog.schema import MIGRATIONS
 from furnisync.config import ApiKey, Environment, ImageSettings, Settings, read_settings
 from furnisync.etsy.client import read_clock
-from furnisync.etsy.quota import Event, QuotaState
-from furnisync.instance import single_instance
-from furnisync.ops import doctor
-from furnisync.ops.doctor_asks import _check_clock, check_sleep
-from furnisync.ops.service import ServiceState
-from furnisync.status import Activity
+from furnisync.lockfile import single_instance
+from furnisync.ops.checks import doctor
+from furnisync.ops.checks.doctor_online import _check_clock, check_sleep
+from furnisync.ops.service.service import ServiceState
+from furnisync.quota.ledger import Event, QuotaState
+from furnisync.status.images import Activity
 
 
 @pytest.fixture

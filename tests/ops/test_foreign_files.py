@@ -14,16 +14,16 @@ from backup_world import BackupHome
 
 from furnisync import owned
 from furnisync.config import HomeFiles, read_settings
+from furnisync.crawl.plan_file import load_plan, save_cuts
 from furnisync.errors import ConfigError, UserError
-from furnisync.history.buyers import read_buyers
-from furnisync.images.plan_file import load_plan, save_cuts
-from furnisync.instance import single_instance
-from furnisync.ops import remote_pull
-from furnisync.ops.notices import remembering
-from furnisync.ops.remote_host import RemoteHost
-from furnisync.ops.remote_snapshot import take_snapshots
-from furnisync.ops.service import write_unit
-from furnisync.ops.takeover_report import Report
+from furnisync.history.pseudonyms import read_buyers
+from furnisync.importer.report import Report
+from furnisync.lockfile import single_instance
+from furnisync.ops.notify.notifier import remembering
+from furnisync.ops.remote import pull as remote_pull
+from furnisync.ops.remote.host import RemoteHost
+from furnisync.ops.remote.snapshot import take_snapshots
+from furnisync.ops.service.service import write_unit
 
 DAY = 86_400
 

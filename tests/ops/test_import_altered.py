@@ -10,7 +10,7 @@ from old_world import IMAGE_STATUS, NewHome, OldFolder, picture
 
 from furnisync.catalog.schema import open_catalog
 from furnisync.images.metadata import write_metadata
-from furnisync.ops.old_files import is_altered_place
+from furnisync.importer.files import is_altered_place
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
 from sync_world import Home, small_sandbox

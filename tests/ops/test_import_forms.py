@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from furnisync.images.picture import Picture
-from furnisync.ops.old_adopt import size_of
-from furnisync.ops.old_forms import BrokenEntry, OldImage, read_entry, read_rows
+from furnisync.importer.adopt import size_of
+from furnisync.importer.metadata_forms import BrokenEntry, OldImage, read_entry, read_rows
+from furnisync.store.image_format import Picture
 
 URL = "https://i.etsystatic.com/9/r/il/ab12/77/il_570xN.77_xy9z.jpg"
 

@@ -23,12 +23,12 @@ from sync_world import Home, small_sandbox
 
 from furnisync.config import ImageSettings, NoticeSettings, QuotaSettings, Settings
 from furnisync.errors import DatabaseUnusable, KeyRefused
-from furnisync.etsy.quota import Answer, Ledger
-from furnisync.instance import single_instance
-from furnisync.ops import conditions
-from furnisync.ops.backup import LastBackup, _note
-from furnisync.ops.notices import Memory, Notifier, deliver, remembering, tell_at_once
-from furnisync.ops.notices_watch import Watch
+from furnisync.lockfile import single_instance
+from furnisync.ops.backup.backup import LastBackup, _note
+from furnisync.ops.notify import alerts
+from furnisync.ops.notify.heartbeat import Watch
+from furnisync.ops.notify.notifier import Memory, Notifier, deliver, remembering, tell_at_once
+from furnisync.quota.ledger import Answer, Ledger
 
 
 class Listener:
@@ -127,7 +127,7 @@ def test_marked_as_told_before_it_is_sent(home, listener, monkeypatch):
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr("furnisync.ops.notices.deliver", crash)
+        patch.setattr("furnisync.ops.notify.notifier.deliver", crash)
         with pytest.raises(SystemExit):
             notifier(home, listener, min_free_mb=1e12).look()
     notifier(home, listener, min_free_mb=1e12).look()
@@ -235,7 +235,7 @@ def test_an_end_that_the_user_wanted_is_no_crash_however_it_comes(home, listener
     assert beats(home) == {}
     monkeypatch.setattr(one, "_looked_at", float("-inf"))
     one.look()  # while it drains
-    one._run(conditions.Beat(NOW, 1))  # a look that was under way
+    one._run(alerts.Beat(NOW, 1))  # a look that was under way
     assert beats(home) == {}
     assert notifier(home, listener).look() == []
 
@@ -265,11 +265,11 @@ def test_an_error_that_ends_a_sync_is_told_at_once(home, listener, error, head, 
 
 def test_a_sync_that_hangs_or_gets_nothing_is_stalled(home, listener, monkeypatch):
     look = notifier(home, listener)
-    monkeypatch.setattr(conditions, "SILENT_S", 10**9)
+    monkeypatch.setattr(alerts, "SILENT_S", 10**9)
     home.change("UPDATE listings SET batch_due = 1 WHERE listing_id = 1001")
     with single_instance(home.files.lock("images"), "image sync"):
         with remembering(home.files) as memory:
-            memory.life.beats["images"] = conditions.Beat(home.clock.now(), 77)
+            memory.life.beats["images"] = alerts.Beat(home.clock.now(), 77)
         assert look.look() == []
         home.clock.at += 1.9 * 3600
         assert look.look() == []
@@ -279,7 +279,7 @@ def test_a_sync_that_hangs_or_gets_nothing_is_stalled(home, listener, monkeypatc
         assert "got nothing for 2 hours" in found[0][0].message
         home.change("UPDATE listings SET batch_due = NULL")  # it got on
         assert look.look() == []
-        monkeypatch.setattr(conditions, "SILENT_S", 900)
+        monkeypatch.setattr(alerts, "SILENT_S", 900)
         home.clock.at += 3600
         assert "no sign of life" in look.look()[0][0].message
 

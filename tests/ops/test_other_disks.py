@@ -18,9 +18,9 @@ from sync_world import Home, check_complete, small_sandbox
 
 from furnisync.config import HomeFiles
 from furnisync.errors import AlreadyRunning, LocksUnsupported
-from furnisync.history.buyers import read_buyers
-from furnisync.instance import exclusive, holder, kind_of_locks, single_instance
-from furnisync.ops.doctor_disk import check_file_system, file_system_of
+from furnisync.history.pseudonyms import read_buyers
+from furnisync.lockfile import exclusive, holder, kind_of_locks, single_instance
+from furnisync.ops.checks.doctor_disk import check_file_system, file_system_of
 
 NO_FLOCK = str(Path(__file__).resolve().parents[1] / "no_flock.py")
 HOLDER = """
@@ -28,7 +28,7 @@ import sys
 sys.argv.insert(1, "flock")
 import no_flock
 from pathlib import Path
-from furnisync.instance import holder, single_instance
+from furnisync.lockfile import holder, single_instance
 path = Path(sys.argv[1])
 try:
     with single_instance(path, "image sync"):
@@ -62,7 +62,7 @@ def lacking(monkeypatch, *names):
         raise OSError(95, os.strerror(95))
 
     for name in names:
-        monkeypatch.setattr(f"furnisync.instance.fcntl.{name}", refuse)
+        monkeypatch.setattr(f"furnisync.lockfile.fcntl.{name}", refuse)
 
 
 def start_holder(path):

@@ -11,14 +11,14 @@ from kept_world import BUYERS, DAY, NOW, SHOPS, KeptHome
 from furnisync.catalog.listings import want_batch
 from furnisync.catalog.schema import open_catalog
 from furnisync.config import DataSettings
-from furnisync.database import Writer, transaction
 from furnisync.errors import AlreadyRunning
-from furnisync.etsy.clock_check import ClockCheck
-from furnisync.history.buyers import read_buyers
+from furnisync.history.pseudonyms import read_buyers
 from furnisync.history.schema import open_history
-from furnisync.instance import single_instance
-from furnisync.ops.purge import Purge, count_home, purge_home
-from furnisync.ops.purge_retention import Retention
+from furnisync.lockfile import single_instance
+from furnisync.ops.purge.purge import Purge, count_home, purge_home
+from furnisync.ops.purge.retention import Retention
+from furnisync.quota.clock_check import ClockCheck
+from furnisync.sqlite import Writer, transaction
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from kept_world import BUYERS, DAY, NOW, SHOPS, KeptHome, picture
 
 from furnisync.catalog.altered import AlteredImage, take_altered
 from furnisync.catalog.schema import APPLICATION_ID, MIGRATIONS, open_catalog
-from furnisync.database import open_database, transaction
 from furnisync.errors import UserError
 from furnisync.history import staging
 from furnisync.history.schema import open_history
-from furnisync.ops.purge import Purge, count_home, purge_home
+from furnisync.ops.purge.purge import Purge, count_home, purge_home
+from furnisync.sqlite import open_database, transaction
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from service_world import clean_environment
 
 from furnisync.errors import ConfigError
-from furnisync.ops.remote_code import pack_code, project_root
-from furnisync.ops.remote_host import RemoteHost, check_folder, check_host
+from furnisync.ops.remote.deploy import pack_code, project_root
+from furnisync.ops.remote.host import RemoteHost, check_folder, check_host
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from service_world import clean_environment, furnisync, present_sandbox
 from small_disk import SmallDisk
 
-from furnisync.cli.service_commands import EXIT_AGAIN
-from furnisync.ops.service import JOBS
+from furnisync.cli.services import EXIT_AGAIN
+from furnisync.ops.service.service import JOBS
 from furnisync.sandbox.process import SandboxProcess
 
 

@@ -20,13 +20,13 @@ from pathlib import Path
 import pytest
 from service_world import ODD, clean_environment, make_home, present_sandbox, states, until
 
-from furnisync.ops.launchd import parse_print, render_agent
-from furnisync.ops.service import Service
+from furnisync.ops.service.launchd import parse_print, render_agent
+from furnisync.ops.service.service import Service
 
 ON_A_MAC = """
-import furnisync.cli.service_commands as commands
+import furnisync.cli.services as commands
 from furnisync.cli.app import main
-from furnisync.ops.launchd import Launchd
+from furnisync.ops.service.launchd import Launchd
 commands.find_supervisor = Launchd
 main()
 """

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from service_world import ODD, clean_environment, make_home, present_sandbox, until
 
-from furnisync.ops.service import Service, last_words
-from furnisync.ops.systemd import quote, render_unit
+from furnisync.ops.service.service import Service, last_words
+from furnisync.ops.service.systemd import quote, render_unit
 from furnisync.sandbox.process import SandboxProcess
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +66,7 @@ def test_everything_that_a_process_says_is_rotated(tmp_path):
     code = f"""
 import logging, os, sys
 from pathlib import Path
-from furnisync.ops.service_log import log_to
+from furnisync.ops.service.service_log import log_to
 log_to(Path({str(log)!r}), logging.Formatter("%(message)s"), max_bytes=2000, keep=3)
 logging.getLogger("furnisync").setLevel(logging.INFO)
 for number in range(400):

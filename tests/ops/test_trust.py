@@ -23,20 +23,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
 from processes import ROOT
 from sync_world import Home, small_sandbox
 
+from furnisync.catalog.image_queue import add_images
 from furnisync.catalog.listings import ImageRow, Listed, add_listed
-from furnisync.catalog.queue import add_images
 from furnisync.catalog.schema import open_catalog, set_meta
 from furnisync.cli.console import PlainConsole, make_console
 from furnisync.cli.data_views import print_collected
 from furnisync.cli.logs import PlainFormatter
 from furnisync.clock import SystemClock
-from furnisync.images.address import refusal
-from furnisync.images.download import DownloadLimits, ImageJob, download_batch
+from furnisync.download.downloader import DownloadLimits, ImageJob, download_batch
+from furnisync.download.url_policy import refusal
 from furnisync.images.metadata import write_metadata
-from furnisync.images.picture import NotAnImage, inspect_image
-from furnisync.images.store import FolderStore
-from furnisync.plain import plain
 from furnisync.sandbox.process import SandboxProcess
+from furnisync.sanitize import plain
+from furnisync.store.folder import FolderStore
+from furnisync.store.image_format import NotAnImage, inspect_image
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202etxt.exe\r\x08"
 TITLES = (

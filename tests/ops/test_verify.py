@@ -14,14 +14,14 @@ from kept_world import NOW, KeptHome, picture
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
 from sync_world import Home, small_sandbox
 
-from furnisync.catalog.queue import Fetched, record_fetched
+from furnisync.catalog.image_queue import Fetched, record_fetched
 from furnisync.catalog.schema import open_catalog
-from furnisync.database import transaction
 from furnisync.errors import AlreadyRunning, NotHere
-from furnisync.images.store import FolderStore
-from furnisync.instance import single_instance
-from furnisync.ops import verify_images
-from furnisync.ops.verify import Report, Verify
+from furnisync.lockfile import single_instance
+from furnisync.ops.checks import verify_images
+from furnisync.ops.checks.verify import Report, Verify
+from furnisync.sqlite import transaction
+from furnisync.store.folder import FolderStore
 
 
 class Silent:

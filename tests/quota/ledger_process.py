@@ -13,7 +13,7 @@ from pathlib import Path
 
 from furnisync.clock import SystemClock
 from furnisync.config import QuotaSettings
-from furnisync.etsy.quota import Answer, Ledger
+from furnisync.quota.ledger import Answer, Ledger
 
 
 class NotingClock(SystemClock):

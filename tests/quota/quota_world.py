@@ -6,7 +6,7 @@ from collections import deque
 from pathlib import Path
 
 from furnisync.config import QuotaSettings
-from furnisync.etsy.quota import Answer, Ledger, read_answer
+from furnisync.quota.ledger import Answer, Ledger, read_answer
 
 START_WALL = 1_795_000_000.0
 

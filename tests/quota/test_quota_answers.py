@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from furnisync.etsy.quota import Answer, read_answer
-from furnisync.etsy.quota_answers import RETRY_AFTER_MOST_S, Sent, absorb
-from furnisync.etsy.quota_state import Key, Moment
+from furnisync.quota.headers import RETRY_AFTER_MOST_S, Sent, absorb
+from furnisync.quota.ledger import Answer, read_answer
+from furnisync.quota.state import Key, Moment
 
 NOW = Moment(100.0, 1_795_000_000.0)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from quota_world import FakeClock, FakeEtsy, call, call_many, most_in_a_second, open_ledger, run
 
-from furnisync.etsy.quota import Answer, read_state
+from furnisync.quota.ledger import Answer, read_state
 
 DAY_S = 86_400.0
 

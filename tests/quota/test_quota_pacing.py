@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from quota_world import most_in_a_second
 
 from furnisync.config import QuotaSettings
-from furnisync.etsy.pacing import (
+from furnisync.quota.rules import (
     Caller,
     Go,
     Pause,
@@ -21,7 +21,7 @@ from furnisync.etsy.pacing import (
     program_rate,
     reserve,
 )
-from furnisync.etsy.quota_state import Facts, Hold, Key, Moment, Program, elapsed_s
+from furnisync.quota.state import Facts, Hold, Key, Moment, Program, elapsed_s
 
 NOW = Moment(5000.0, 1_795_000_000.0)
 UNBOUND = QuotaSettings(fast_per_second=1000.0)

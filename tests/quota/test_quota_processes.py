@@ -17,7 +17,7 @@ import pytest
 from quota_world import FakeEtsy, call, most_in_a_second, open_ledger, run
 
 from furnisync.clock import SystemClock
-from furnisync.etsy.quota import read_state
+from furnisync.quota.ledger import read_state
 
 ROOT = Path(__file__).parents[2]
 

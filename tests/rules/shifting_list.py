@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from furnisync.catalog.crawl import PageRow
-from furnisync.images import walk
+from furnisync.catalog.frontier import PageRow
+from furnisync.crawl import paging
 
 
 @dataclass
@@ -47,7 +47,7 @@ class ShiftingList:
 
     def page(self, start: int, *, newest_first: bool = False):
         rows = self.rows[::-1] if newest_first else self.rows
-        return tuple(rows[start : start + walk.LIMIT]), len(rows)
+        return tuple(rows[start : start + paging.LIMIT]), len(rows)
 
     def must_be_seen(self) -> set[int]:
         """Those that were there from the beginning to the end, renewed or not."""
@@ -71,7 +71,7 @@ class Walker:
     def walk(self, *, shift, order=None, interrupted=lambda: False, fault=None, bound=10_000):
         """Until `next_reads` says that it is over; `shift()` runs before each single answer."""
         while True:
-            decision = walk.next_reads(
+            decision = paging.next_reads(
                 [self.pages[start] for start in sorted(self.pages)], self.part
             )
             if not decision.starts:
@@ -79,7 +79,7 @@ class Walker:
             wave = 1 + max((page.wave for page in self.pages.values()), default=0)
             starts = list(decision.starts)
             assert len(set(starts)) == len(starts)
-            assert all(0 <= start <= walk.OFFSET_CAP for start in starts)
+            assert all(0 <= start <= paging.OFFSET_CAP for start in starts)
             if order is not None:
                 order.shuffle(starts)
             for start in starts:

@@ -10,13 +10,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from furnisync.catalog import crawl, listings, queue
-from furnisync.catalog.crawl import PageRow
+from furnisync.catalog import frontier, image_queue, listings
+from furnisync.catalog.frontier import PageRow
+from furnisync.catalog.image_queue import Fetched
 from furnisync.catalog.listings import Batched, ImageRow, Listed
-from furnisync.catalog.queue import Fetched
 from furnisync.catalog.schema import open_catalog
 from furnisync.config import SIZES
-from furnisync.database import transaction
+from furnisync.sqlite import transaction
 
 DAY = 86_400
 NOW = 1_790_000_000
@@ -34,7 +34,7 @@ def add(
 ):
     rows = [ImageRow(listing_id * 100 + n, n, url.format(n)) for n in range(1, images + 1)]
     listings.add_listed(connection, [Listed(listing_id, 7, 967, 10.0, NOW - DAY)], now)
-    queue.add_images(connection, listing_id, rows, which, now)
+    image_queue.add_images(connection, listing_id, rows, which, now)
     return [(listing_id, row.image_id) for row in rows]
 
 
@@ -68,10 +68,10 @@ def plan_of(connection, work):
 @pytest.mark.parametrize(
     ("claim", "index"),
     [
-        (lambda c: queue.claim_images(c, NOW, {(1, 101)}, 500), "images_queue"),
-        (queue.next_image_due, "images_queue"),
+        (lambda c: image_queue.claim_images(c, NOW, {(1, 101)}, 500), "images_queue"),
+        (image_queue.next_image_due, "images_queue"),
         (lambda c: listings.claim_batch(c, NOW, {1}, 100), "listings_batch"),
-        (lambda c: queue.recent_files(c, NOW), "images_done"),
+        (lambda c: image_queue.recent_files(c, NOW), "images_done"),
     ],
 )
 def test_claims_walk_their_partial_index(catalog, claim, index):
@@ -92,16 +92,18 @@ def test_shops_that_are_due_are_found_by_their_key(catalog):
 
 def test_what_is_due_longest_comes_first_and_nothing_twice(catalog):
     keys = add(catalog, 1, now=NOW) + add(catalog, 2, now=NOW - 50)
-    first = [(one.listing_id, one.image_id) for one in queue.claim_images(catalog, NOW, set(), 2)]
+    first = [
+        (one.listing_id, one.image_id) for one in image_queue.claim_images(catalog, NOW, set(), 2)
+    ]
     assert {listing for listing, _ in first} == {2}
-    rest = queue.claim_images(catalog, NOW, set(first), 500)
+    rest = image_queue.claim_images(catalog, NOW, set(first), 500)
     assert {(one.listing_id, one.image_id) for one in rest} == set(keys) - set(first)
-    assert queue.claim_images(catalog, NOW - 60, set(), 500) == []
-    scoped = queue.claim_images(catalog, NOW, set(), 500, scope=[1])
+    assert image_queue.claim_images(catalog, NOW - 60, set(), 500) == []
+    scoped = image_queue.claim_images(catalog, NOW, set(), 500, scope=[1])
     assert {one.listing_id for one in scoped} == {1}
-    assert queue.next_image_due(catalog) == NOW - 50
-    assert queue.next_image_due(catalog, [1]) == NOW
-    assert queue.next_image_due(catalog, []) is None
+    assert image_queue.next_image_due(catalog) == NOW - 50
+    assert image_queue.next_image_due(catalog, [1]) == NOW
+    assert image_queue.next_image_due(catalog, []) is None
 
 
 # -- how an image fares ---------------------------------------------------------------------------
@@ -112,7 +114,7 @@ def tries_until_settled(catalog, verdict, most=20):
     (key,) = add(catalog, images=1)
     now, told = NOW, []
     for _ in range(most):
-        queue.record_fetched(catalog, [fetched(key, verdict, "why")], "570xN", now)
+        image_queue.record_fetched(catalog, [fetched(key, verdict, "why")], "570xN", now)
         status, next_try, attempts, reason = row(catalog, key, "status, next_try, attempts, reason")
         assert reason == "why"
         told.append((status, None if next_try is None else next_try - now))
@@ -144,8 +146,8 @@ def test_failed_is_tried_ever_more_rarely_but_for_ever(catalog):
 
 def test_done_forgets_what_went_wrong_before(catalog):
     (key,) = add(catalog, images=1)
-    queue.record_fetched(catalog, [fetched(key, "failed", "slow")], "570xN", NOW)
-    queue.record_fetched(catalog, [fetched(key, "done", width=570)], "570xN", NOW + 2)
+    image_queue.record_fetched(catalog, [fetched(key, "failed", "slow")], "570xN", NOW)
+    image_queue.record_fetched(catalog, [fetched(key, "done", width=570)], "570xN", NOW + 2)
     found = row(catalog, key)
     assert (found["status"], found["next_try"], found["attempts"]) == ("done", None, 0)
     assert (found["reason"], found["size"], found["bytes"]) == (None, "570xN", 45_000)
@@ -153,19 +155,21 @@ def test_done_forgets_what_went_wrong_before(catalog):
 
 
 def test_an_outcome_of_an_image_that_is_not_known_is_nothing(catalog):
-    queue.record_fetched(catalog, [fetched((5, 5), "gone"), fetched((5, 6), "done")], "75x75", NOW)
+    image_queue.record_fetched(
+        catalog, [fetched((5, 5), "gone"), fetched((5, 6), "done")], "75x75", NOW
+    )
     assert catalog.execute("SELECT count(*) FROM images").fetchone()[0] == 0
 
 
 @pytest.mark.parametrize("verdict", ["gone", "bad", "failed"])
 def test_a_larger_size_that_cannot_be_had_keeps_the_smaller_file(catalog, verdict):
     (key,) = add(catalog, images=1)
-    queue.record_fetched(catalog, [fetched(key, "done")], "570xN", NOW)
-    assert queue.apply_wanted(catalog, "fullxfull", "all", SIZES[:6], NOW + 1) == 1
+    image_queue.record_fetched(catalog, [fetched(key, "done")], "570xN", NOW)
+    assert image_queue.apply_wanted(catalog, "fullxfull", "all", SIZES[:6], NOW + 1) == 1
     assert row(catalog, key, "status, file")[:] == ("pending", "1_101.jpg")
     now = NOW + 1
     for _ in range(6):
-        queue.record_fetched(catalog, [fetched(key, verdict, "no")], "fullxfull", now)
+        image_queue.record_fetched(catalog, [fetched(key, verdict, "no")], "fullxfull", now)
         found = row(catalog, key)
         assert (found["file"], found["size"], found["bytes"]) == ("1_101.jpg", "570xN", 45_000)
         if found["next_try"] is None:
@@ -176,13 +180,13 @@ def test_a_larger_size_that_cannot_be_had_keeps_the_smaller_file(catalog, verdic
 
 def test_a_size_that_is_wanted_no_more_is_not_fetched(catalog):
     keys = add(catalog)
-    queue.record_fetched(catalog, [fetched(key, "done") for key in keys], "570xN", NOW)
-    assert queue.apply_wanted(catalog, "fullxfull", "all", SIZES[:6], NOW) == 3
-    assert queue.apply_wanted(catalog, "fullxfull", "all", SIZES[:6], NOW) == 0
-    assert queue.apply_wanted(catalog, "570xN", "all", SIZES[:2], NOW) == 0
-    assert queue.claim_images(catalog, NOW + DAY, set(), 500) == []
+    image_queue.record_fetched(catalog, [fetched(key, "done") for key in keys], "570xN", NOW)
+    assert image_queue.apply_wanted(catalog, "fullxfull", "all", SIZES[:6], NOW) == 3
+    assert image_queue.apply_wanted(catalog, "fullxfull", "all", SIZES[:6], NOW) == 0
+    assert image_queue.apply_wanted(catalog, "570xN", "all", SIZES[:2], NOW) == 0
+    assert image_queue.claim_images(catalog, NOW + DAY, set(), 500) == []
     assert {row(catalog, key)["status"] for key in keys} == {"done"}
-    assert queue.apply_wanted(catalog, "75x75", "all", (), NOW) == 0
+    assert image_queue.apply_wanted(catalog, "75x75", "all", (), NOW) == 0
 
 
 @pytest.mark.parametrize(
@@ -190,40 +194,44 @@ def test_a_size_that_is_wanted_no_more_is_not_fetched(catalog):
 )
 def test_what_the_settings_refused_is_queued_again_when_they_change(catalog, reason):
     one, other, here = add(catalog)
-    queue.apply_refusals(catalog, "i1", NOW)
-    for _ in range(queue.BAD_TRIES_MAX):
-        queue.record_fetched(catalog, [fetched(one, "bad", reason)], "570xN", NOW)
-        queue.record_fetched(catalog, [fetched(other, "bad", "not an image: HTML")], "570xN", NOW)
-    queue.record_fetched(catalog, [fetched(here, "done")], "570xN", NOW)
-    assert queue.apply_refusals(catalog, "i1", NOW) == 0
-    assert queue.apply_refusals(catalog, "i1,i2", NOW) == 1
-    assert [claim.image_id for claim in queue.claim_images(catalog, NOW, set(), 9)] == [one[1]]
+    image_queue.apply_refusals(catalog, "i1", NOW)
+    for _ in range(image_queue.BAD_TRIES_MAX):
+        image_queue.record_fetched(catalog, [fetched(one, "bad", reason)], "570xN", NOW)
+        image_queue.record_fetched(
+            catalog, [fetched(other, "bad", "not an image: HTML")], "570xN", NOW
+        )
+    image_queue.record_fetched(catalog, [fetched(here, "done")], "570xN", NOW)
+    assert image_queue.apply_refusals(catalog, "i1", NOW) == 0
+    assert image_queue.apply_refusals(catalog, "i1,i2", NOW) == 1
+    assert [claim.image_id for claim in image_queue.claim_images(catalog, NOW, set(), 9)] == [
+        one[1]
+    ]
     assert row(catalog, one, "status, attempts")[:] == ("pending", 0)
 
 
 def test_primary_only_and_back(catalog):
     keys = add(catalog)
-    assert queue.apply_wanted(catalog, "570xN", "primary", SIZES[:2], NOW) == 0
+    assert image_queue.apply_wanted(catalog, "570xN", "primary", SIZES[:2], NOW) == 0
     assert [row(catalog, key)["status"] for key in keys] == ["pending", "unwanted", "unwanted"]
     more = add(catalog, 2, which="primary")
     assert [row(catalog, key)["status"] for key in more] == ["pending", "unwanted", "unwanted"]
-    assert len(queue.claim_images(catalog, NOW, set(), 500)) == 2
-    assert queue.apply_wanted(catalog, "570xN", "all", SIZES[:2], NOW) == 4
-    assert len(queue.claim_images(catalog, NOW, set(), 500)) == 6
+    assert len(image_queue.claim_images(catalog, NOW, set(), 500)) == 2
+    assert image_queue.apply_wanted(catalog, "570xN", "all", SIZES[:2], NOW) == 4
+    assert len(image_queue.claim_images(catalog, NOW, set(), 500)) == 6
 
 
 def test_a_larger_size_of_the_primary_image_only(catalog):
     keys = add(catalog)
-    queue.record_fetched(catalog, [fetched(key, "done") for key in keys], "570xN", NOW)
-    assert queue.apply_wanted(catalog, "fullxfull", "primary", SIZES[:6], NOW) == 1
+    image_queue.record_fetched(catalog, [fetched(key, "done") for key in keys], "570xN", NOW)
+    assert image_queue.apply_wanted(catalog, "fullxfull", "primary", SIZES[:6], NOW) == 1
     assert [row(catalog, key)["status"] for key in keys] == ["pending", "done", "done"]
 
 
 def test_batch_naming_an_image_again(catalog):
     keys = add(catalog, url="https://i/{}/a.jpg")
     for key, verdict in zip(keys, ("gone", "bad", "done"), strict=True):
-        queue.record_fetched(catalog, [fetched(key, verdict)], "570xN", NOW)
-    queue.record_fetched(catalog, [fetched(keys[1], "bad")], "570xN", NOW)
+        image_queue.record_fetched(catalog, [fetched(key, verdict)], "570xN", NOW)
+    image_queue.record_fetched(catalog, [fetched(keys[1], "bad")], "570xN", NOW)
     add(catalog, url="https://i/{}/a.jpg", now=NOW + 5)
     assert [row(catalog, key)["status"] for key in keys] == ["pending", "bad", "done"]
     add(catalog, url="https://i/{}/b.jpg", now=NOW + 9)  # a new url is a new chance
@@ -234,11 +242,11 @@ def test_batch_naming_an_image_again(catalog):
 
 def test_damaged_files_are_queued_anew(catalog):
     (key,) = add(catalog, images=1)
-    queue.record_fetched(catalog, [fetched(key, "done")], "570xN", NOW)
-    assert queue.recent_files(catalog, NOW) == [(*key, "1_101.jpg", b"x")]
-    queue.requeue(catalog, [key], "damaged", NOW + 1)
+    image_queue.record_fetched(catalog, [fetched(key, "done")], "570xN", NOW)
+    assert image_queue.recent_files(catalog, NOW) == [(*key, "1_101.jpg", b"x")]
+    image_queue.requeue(catalog, [key], "damaged", NOW + 1)
     assert row(catalog, key, "status, file, reason")[:] == ("pending", None, "damaged")
-    assert len(queue.claim_images(catalog, NOW + 1, set(), 5)) == 1
+    assert len(image_queue.claim_images(catalog, NOW + 1, set(), 5)) == 1
 
 
 # -- what lists and batch tell ---
@@ -321,7 +329,7 @@ def test_after_a_whole_pass_the_unseen_are_looked_up(catalog):
     for number, last in ((1, NOW - DAY), (2, NOW - DAY), (3, NOW + 5)):
         add(catalog, number, 0, now=last)
         listings.record_batch(catalog, [batched(number)], last, NOW + 90 * DAY)
-    pass_id = crawl.begin_pass(catalog, "967", [(967, None, None)], NOW)
+    pass_id = frontier.begin_pass(catalog, "967", [(967, None, None)], NOW)
     listings.add_listed(catalog, [Listed(1, 7, 967, 9.0, NOW)], NOW + 2, pass_id)
     assert listings.want_unseen(catalog, pass_id, NOW + 10) == 1
     assert listings.claim_batch(catalog, NOW + 10, set(), 100) == [2]
@@ -331,40 +339,40 @@ def test_a_pass_goes_on_where_it_was_left(tmp_path):
     path = tmp_path / "catalog.db"
     connection = open_catalog(path)
     bounds = [(967, None, 50.0), (967, 50.0, None)]
-    pass_id = crawl.begin_pass(connection, "967:0-1000000", bounds, NOW)
-    first, second = crawl.pending_intervals(connection, pass_id)
+    pass_id = frontier.begin_pass(connection, "967:0-1000000", bounds, NOW)
+    first, second = frontier.pending_intervals(connection, pass_id)
     page = PageRow(0, 2, 2, ((1, NOW), (2, None)), wave=3)
-    crawl.save_page(connection, first.interval_id, page, NOW)
-    crawl.mark_interval_done(connection, first.interval_id, 2, NOW)
-    crawl.save_page(connection, second.interval_id, page, NOW)
-    crawl.save_page(connection, second.interval_id, page, NOW)
+    frontier.save_page(connection, first.interval_id, page, NOW)
+    frontier.mark_interval_done(connection, first.interval_id, 2, NOW)
+    frontier.save_page(connection, second.interval_id, page, NOW)
+    frontier.save_page(connection, second.interval_id, page, NOW)
     connection.close()
 
     connection = open_catalog(path)
-    assert crawl.open_pass(connection).pass_id == pass_id
-    assert crawl.pending_intervals(connection, pass_id) == [second]
-    (again,) = crawl.load_pages(connection, second.interval_id)
+    assert frontier.open_pass(connection).pass_id == pass_id
+    assert frontier.pending_intervals(connection, pass_id) == [second]
+    (again,) = frontier.load_pages(connection, second.interval_id)
     assert (again.items, again.tries, again.wave) == (page.items, 2, 3)
-    crawl.forget_pages(connection, second.interval_id)
-    assert crawl.load_pages(connection, second.interval_id) == []
-    crawl.mark_interval_failed(connection, second.interval_id, "no answer", NOW)
-    assert not crawl.finish_pass(connection, pass_id, NOW)
-    assert crawl.retry_failed(connection, pass_id) == 1
-    crawl.mark_interval_done(connection, second.interval_id, 2, NOW)
-    assert crawl.finish_pass(connection, pass_id, NOW)
-    assert crawl.last_complete_pass(connection).pass_id == pass_id
-    assert crawl.open_pass(connection) is None
+    frontier.forget_pages(connection, second.interval_id)
+    assert frontier.load_pages(connection, second.interval_id) == []
+    frontier.mark_interval_failed(connection, second.interval_id, "no answer", NOW)
+    assert not frontier.finish_pass(connection, pass_id, NOW)
+    assert frontier.retry_failed(connection, pass_id) == 1
+    frontier.mark_interval_done(connection, second.interval_id, 2, NOW)
+    assert frontier.finish_pass(connection, pass_id, NOW)
+    assert frontier.last_complete_pass(connection).pass_id == pass_id
+    assert frontier.open_pass(connection) is None
     connection.close()
 
 
 def test_a_shop_goes_on_where_it_was_left_and_leaves_nothing(catalog):
-    (whole,) = crawl.begin_shop(catalog, 7)
-    assert crawl.begin_shop(catalog, 7) == [whole]
-    crawl.split_interval(catalog, whole, [(None, None, None)], "oldest", "long")
-    (oldest,) = crawl.begin_shop(catalog, 7)
+    (whole,) = frontier.begin_shop(catalog, 7)
+    assert frontier.begin_shop(catalog, 7) == [whole]
+    frontier.split_interval(catalog, whole, [(None, None, None)], "oldest", "long")
+    (oldest,) = frontier.begin_shop(catalog, 7)
     assert oldest.part == "oldest"
-    crawl.save_page(catalog, oldest.interval_id, PageRow(0, 0, 0, ()), NOW)
-    crawl.end_shop(catalog, 7)
+    frontier.save_page(catalog, oldest.interval_id, PageRow(0, 0, 0, ()), NOW)
+    frontier.end_shop(catalog, 7)
     for table in ("pages", "intervals"):
         assert catalog.execute(f"SELECT count(*) FROM {table}").fetchone()[0] == 0
 
@@ -410,7 +418,7 @@ class Catalogue(RuleBasedStateMachine):
         listings.want_batch(self.connection, [listing_id], self.now)
         one = Batched(listing_id, 1, 967, state, 5.0, 1, rows)
         listings.record_batch(self.connection, [one], self.now, self.now + DAY)
-        queue.add_images(self.connection, listing_id, rows, self.which, self.now)
+        image_queue.add_images(self.connection, listing_id, rows, self.which, self.now)
 
     @rule(listing_id=ids, broken=st.sampled_from([None, "broken"]))
     def batch_leaves_out(self, listing_id, broken):
@@ -420,7 +428,7 @@ class Catalogue(RuleBasedStateMachine):
     @rule(key=keys, verdict=st.sampled_from(["done", "gone", "bad", "failed"]))
     def fetch_ends(self, key, verdict):
         before = row(self.connection, key)
-        queue.record_fetched(self.connection, [fetched(key, verdict)], self.size, self.now)
+        image_queue.record_fetched(self.connection, [fetched(key, verdict)], self.size, self.now)
         if before is not None and before["file"] is not None:
             assert row(self.connection, key)["file"] == before["file"]
 
@@ -428,7 +436,7 @@ class Catalogue(RuleBasedStateMachine):
     def settings_change(self, size, which):
         self.size, self.which = size, which
         larger_than = SIZES[: SIZES.index(size)]
-        queue.apply_wanted(self.connection, size, which, larger_than, self.now)
+        image_queue.apply_wanted(self.connection, size, which, larger_than, self.now)
         if which == "all":
             missing = "file IS NULL AND status = 'unwanted'"
             assert not self.connection.execute(f"SELECT 1 FROM images WHERE {missing}").fetchone()
@@ -436,7 +444,7 @@ class Catalogue(RuleBasedStateMachine):
     @rule(key=keys)
     def file_is_damaged(self, key):
         if (found := row(self.connection, key)) is not None and found["file"] is not None:
-            queue.requeue(self.connection, [key], "damaged", self.now)
+            image_queue.requeue(self.connection, [key], "damaged", self.now)
 
     @invariant()
     def counters_are_true(self):

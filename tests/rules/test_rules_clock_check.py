@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from furnisync.errors import ApiUnavailable, ClockWrong
-from furnisync.etsy import clock_check
-from furnisync.etsy.clock_check import DOUBT_FIRST_S, ClockCheck
+from furnisync.quota import clock_check
+from furnisync.quota.clock_check import DOUBT_FIRST_S, ClockCheck
 
 HOUR = 3600.0
 SLEEP = asyncio.sleep

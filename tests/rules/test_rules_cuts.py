@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from furnisync.catalog.crawl import LIMIT, STRIDE
-from furnisync.images import cuts
-from furnisync.images.cuts import CENT, HIGHEST, TARGET, cut, merge
-from furnisync.images.walk import REACH
+from furnisync.catalog.frontier import LIMIT, STRIDE
+from furnisync.crawl import price_split
+from furnisync.crawl.paging import REACH
+from furnisync.crawl.price_split import CENT, HIGHEST, TARGET, cut, merge
 
 FAST = settings(max_examples=150, deadline=None)
 
@@ -205,7 +205,7 @@ def test_cuts_ascend_strictly_inside(low, width, count, prices):
 def test_merging_keeps_ends_and_order_and_stays_below_the_target(counts, data):
     breaks = [float(place) for place in range(len(counts))] + [HIGHEST]
     known = {
-        cuts.open_ends(low, high): count
+        price_split.open_ends(low, high): count
         for (low, high), count in zip(itertools.pairwise(breaks), counts, strict=True)
         if data.draw(st.booleans())
     }
@@ -217,4 +217,4 @@ def test_merging_keeps_ends_and_order_and_stays_below_the_target(counts, data):
     for low, high in itertools.pairwise(kept):
         parts = [pair for pair in itertools.pairwise(breaks) if low <= pair[0] and pair[1] <= high]
         if len(parts) > 1:
-            assert sum(known[cuts.open_ends(*pair)] for pair in parts) < TARGET
+            assert sum(known[price_split.open_ends(*pair)] for pair in parts) < TARGET

@@ -15,10 +15,10 @@ from contextlib import closing
 
 import pytest
 
-from furnisync import database
-from furnisync.database import Writer, open_database, open_reader, transaction
+from furnisync import sqlite
 from furnisync.errors import AlreadyRunning, DatabaseUnusable, NotHere
-from furnisync.instance import holder, single_instance
+from furnisync.lockfile import holder, single_instance
+from furnisync.sqlite import Writer, open_database, open_reader, transaction
 
 OURS = 0x46535454
 FIRST = "CREATE TABLE rows (number INTEGER PRIMARY KEY, text TEXT) STRICT;"
@@ -177,7 +177,7 @@ def limit_pages(writer, more):
 
 
 def test_a_full_disk_is_waited_out_and_nothing_is_lost(writer, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(database, "NO_ROOM_RETRY_S", 0.05)
+    monkeypatch.setattr(sqlite, "NO_ROOM_RETRY_S", 0.05)
     limit_pages(writer, 2)
     futures = [writer.submit(insert, number, "x" * 4000) for number in range(8)]
     time.sleep(0.4)
@@ -222,11 +222,11 @@ def test_a_file_system_that_takes_no_more_is_waited_out(tmp_path):
     """A child whose files may not grow (the same error as a quota of the file system)."""
     program = """
         import pathlib, resource, sys, time
-        from furnisync import database
+        from furnisync import sqlite
         path = pathlib.Path(sys.argv[1])
-        database.NO_ROOM_RETRY_S = 0.05
+        sqlite.NO_ROOM_RETRY_S = 0.05
         first = "CREATE TABLE rows (number INTEGER PRIMARY KEY, text TEXT) STRICT;"
-        writer = database.Writer(database.open_database(path, 0x46535454, [first]), "catalogue")
+        writer = sqlite.Writer(sqlite.open_database(path, 0x46535454, [first]), "catalogue")
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         def insert(connection, number):
@@ -253,7 +253,7 @@ def test_a_file_system_that_takes_no_more_is_waited_out(tmp_path):
 def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path):
     program = """
         import pathlib, sys
-        from furnisync.instance import single_instance
+        from furnisync.lockfile import single_instance
         with single_instance(pathlib.Path(sys.argv[1]), "image sync"):
             print("in", flush=True)
             sys.stdin.read()
@@ -366,7 +366,7 @@ def test_a_file_system_that_cannot_share_is_told(tmp_path, monkeypatch, code):
         error.sqlite_errorcode = code
         raise error
 
-    monkeypatch.setattr(database, "connect_to_write", refused)
+    monkeypatch.setattr(sqlite, "connect_to_write", refused)
     with pytest.raises(
         DatabaseUnusable, match=r"network shares.*local disk and set FURNISYNC_HOME"
     ):

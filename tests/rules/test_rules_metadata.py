@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from furnisync.catalog import listings, queue
+from furnisync.catalog import image_queue, listings
+from furnisync.catalog.image_queue import Fetched
 from furnisync.catalog.listings import Batched, ImageRow, Listed
-from furnisync.catalog.queue import Fetched
 from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.images.metadata import write_metadata
 
@@ -33,7 +33,7 @@ def add(connection, listing_id, urls, *, shop_id=7, which="all"):
     listings.add_listed(connection, [Listed(listing_id, shop_id, 967, 1.0, 1)], NOW)
     one = Batched(listing_id, shop_id, 967, "active", 1.0, 1, rows)
     listings.record_batch(connection, [one], NOW, NOW)
-    queue.add_images(connection, listing_id, rows, which, NOW)
+    image_queue.add_images(connection, listing_id, rows, which, NOW)
 
 
 def written(tmp_path, folder="images"):
@@ -49,7 +49,7 @@ def test_its_form(catalog, tmp_path):
     add(catalog, 2, ["https://i/a", "https://i/b", "https://i/c"])
     add(catalog, 1, [])
     done = Fetched(2, 21, "done", None, "002/2_21.jpg", 5, 1, 1, b"x")
-    queue.record_fetched(catalog, [done, Fetched(2, 22, "gone", "404")], "570xN", NOW)
+    image_queue.record_fetched(catalog, [done, Fetched(2, 22, "gone", "404")], "570xN", NOW)
     listings.want_batch(catalog, [99], NOW)  # asked for by a file of ids, never answered
     found = written(tmp_path, "images_test")
     assert list(found) == ["1", "2"]

@@ -13,11 +13,11 @@ import pytest
 
 from furnisync import migration_backup
 from furnisync.catalog import schema as catalog
-from furnisync.database import open_database, open_reader
 from furnisync.errors import DatabaseFull, DatabaseOutdated, DatabaseUnusable
-from furnisync.etsy import quota_file
 from furnisync.history import schema as history
 from furnisync.history.selection import Selection
+from furnisync.quota import store
+from furnisync.sqlite import open_database, open_reader
 
 MARK = 0x46535454
 FIRST = "CREATE TABLE rows (number INTEGER PRIMARY KEY, text TEXT) STRICT;"
@@ -96,7 +96,7 @@ def test_a_disk_that_takes_no_copy_leaves_the_old_version(tmp_path):
     make_old(path, 2000)
     program = f"""
         import pathlib, resource, sys
-        from furnisync.database import open_database
+        from furnisync.sqlite import open_database
         from furnisync.errors import DatabaseFull
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
         try:
@@ -135,7 +135,7 @@ def test_a_kill_at_any_instant_leaves_a_database_of_one_version(tmp_path, instan
     program = f"""
         import os, pathlib, signal, sys
         from furnisync import durable, migration_backup
-        from furnisync.database import open_database
+        from furnisync.sqlite import open_database
         die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         instant = sys.argv[2]
         if instant == "while it copies":
@@ -178,7 +178,7 @@ def test_writes_of_another_process_wait_until_the_migration_is_done(tmp_path):
 
 
 def open_quota(path):
-    return quota_file.open_ledger(path)
+    return store.open_ledger(path)
 
 
 def open_history(path):
@@ -188,7 +188,7 @@ def open_history(path):
 OURS = {
     "catalog.db": (catalog, catalog.open_catalog),
     "etsy_data.db": (history, open_history),
-    "quota.db": (quota_file, open_quota),
+    "quota.db": (store, open_quota),
 }
 
 

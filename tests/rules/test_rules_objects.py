@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from furnisync.catalog import listings, queue
+from furnisync.catalog import image_queue, listings
 from furnisync.catalog.listings import Batched
 from furnisync.catalog.schema import open_catalog
+from furnisync.crawl.batch_reader import _image_rows
+from furnisync.crawl.list_reader import as_listed
 from furnisync.errors import ApiUnavailable
-from furnisync.etsy.objects import (
+from furnisync.etsy.models import (
     Image,
     Listing,
     Money,
@@ -25,8 +27,6 @@ from furnisync.etsy.objects import (
     decode_whole_page,
 )
 from furnisync.etsy.taxonomy import Node, Tree, flatten
-from furnisync.images.batches import _image_rows
-from furnisync.images.reading import as_listed
 
 FAST = settings(max_examples=150, deadline=None)
 
@@ -82,7 +82,7 @@ def keep(connection, listing):
         rows,
     )
     listings.record_batch(connection, [one], 1, 2)
-    queue.add_images(connection, listing.listing_id, rows, "all", 1)
+    image_queue.add_images(connection, listing.listing_id, rows, "all", 1)
     return rows
 
 

@@ -11,10 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from furnisync.errors import ConfigError
-from furnisync.etsy.taxonomy import Node, Tree
-from furnisync.images.cuts import HIGHEST
-from furnisync.images.plan_file import (
+from furnisync.crawl.plan_file import (
     CrawlPlan,
     PlannedTaxonomy,
     load_plan,
@@ -23,6 +20,9 @@ from furnisync.images.plan_file import (
     ship_plan,
     without_covered,
 )
+from furnisync.crawl.price_split import HIGHEST
+from furnisync.errors import ConfigError
+from furnisync.etsy.taxonomy import Node, Tree
 
 TREE = Tree(
     [

@@ -10,24 +10,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shifting_list import ShiftingList, Walker, churning
 
-from furnisync.catalog.crawl import PageRow
-from furnisync.images import walk
+from furnisync.catalog.frontier import PageRow
+from furnisync.crawl import paging
 
 SMALL = settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
-MOST = walk.READS_MOST + walk.TRIES_OF_ODD_PAGE
+MOST = paging.READS_MOST + paging.TRIES_OF_ODD_PAGE
 """Reads of each page after which a walk must have ended, `READS_MORE` aside."""
 
 
 @pytest.fixture
 def small_pages(monkeypatch):
     """Pages of 5 up to offset 60, so that few listings meet every rule."""
-    monkeypatch.setattr(walk, "LIMIT", 5)
-    monkeypatch.setattr(walk, "STRIDE", 3)
-    monkeypatch.setattr(walk, "OFFSET_CAP", 60)
-    monkeypatch.setattr(walk, "REACH", 65)
+    monkeypatch.setattr(paging, "LIMIT", 5)
+    monkeypatch.setattr(paging, "STRIDE", 3)
+    monkeypatch.setattr(paging, "OFFSET_CAP", 60)
+    monkeypatch.setattr(paging, "REACH", 65)
 
 
 def still():
@@ -36,7 +36,7 @@ def still():
 
 def pages_due(listings: int) -> int:
     """98 new listings a page, the last one not full: so many pages at least."""
-    return max(1, math.ceil((listings + 1 - walk.LIMIT) / walk.STRIDE) + 1)
+    return max(1, math.ceil((listings + 1 - paging.LIMIT) / paging.STRIDE) + 1)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_list_over_the_reach_is_told_after_its_first_page(listings):
     walker = Walker(ShiftingList(listings))
     decision = walker.walk(shift=still)
     assert decision.over_reach
-    assert walker.reads == (1 if listings > walk.REACH else 124)
+    assert walker.reads == (1 if listings > paging.REACH else 124)
 
 
 def test_a_list_over_the_reach_is_told_without_a_count():
@@ -86,7 +86,7 @@ def test_a_part_ends_at_the_reach(part, listings):
     walker = Walker(world, part)
     assert walker.walk(shift=still).complete
     ordered = world.rows[::-1] if part == "newest" else world.rows
-    assert walker.seen == {listing for listing, _ in ordered[: walk.REACH]}
+    assert walker.seen == {listing for listing, _ in ordered[: paging.REACH]}
 
 
 class TiedList(ShiftingList):
@@ -117,7 +117,7 @@ def test_seconds_that_no_page_can_hold_are_not_read_for_ever():
     world = TiedList(900, 1, random.Random(7))
     walker = Walker(world)
     assert walker.walk(shift=still).complete
-    assert walker.reads <= walk.READS_MOST * pages_due(900)
+    assert walker.reads <= paging.READS_MOST * pages_due(900)
 
 
 @given(
@@ -136,7 +136,7 @@ def test_whoever_stayed_was_seen(small_pages, listings, rng, chance, burst, kill
         shift=churning(world, rng, chance, burst),
         order=rng,
         interrupted=lambda: rng.random() < kills,
-        bound=MOST * (walk.OFFSET_CAP // walk.STRIDE + 2) + walk.READS_MORE,
+        bound=MOST * (paging.OFFSET_CAP // paging.STRIDE + 2) + paging.READS_MORE,
     )
     if decision.complete:
         assert world.must_be_seen() <= walker.seen
@@ -150,7 +150,7 @@ def test_whoever_stayed_was_seen_newest_first(small_pages, listings, rng, burst)
     world = ShiftingList(listings)
     walker = Walker(world, "newest")
     decision = walker.walk(shift=churning(world, rng, 0.3, burst), order=rng)
-    if decision.complete and max(page.start for page in walker.pages.values()) < walk.OFFSET_CAP:
+    if decision.complete and max(page.start for page in walker.pages.values()) < paging.OFFSET_CAP:
         assert world.must_be_seen() <= walker.seen
 
 
@@ -189,7 +189,7 @@ def test_pages_that_came_short_or_repeated_listings_are_read_again(
             far = [
                 row
                 for number, row in enumerate(world.rows)
-                if not start - 2 * walk.LIMIT < number < start + 2 * walk.LIMIT
+                if not start - 2 * paging.LIMIT < number < start + 2 * paging.LIMIT
             ]
             if not far:
                 return items, count
@@ -210,7 +210,7 @@ def test_pages_that_stay_short_are_believed_after_some_tries():
         shift=still, fault=lambda items, count, start, tries: (items[:50] + items[51:], count)
     )
     assert decision.complete
-    assert walker.reads == walk.TRIES_OF_ODD_PAGE * 10 + 1  # the last holds but ten listings
+    assert walker.reads == paging.TRIES_OF_ODD_PAGE * 10 + 1  # the last holds but ten listings
 
 
 def test_a_list_that_shrank_to_before_a_page_is_not_called_complete():
@@ -250,7 +250,7 @@ def test_a_neighbour_that_was_renewed_in_between_proves_nothing():
         PageRow(0, 100, 150, tuple((n, n) for n in range(100))),
         PageRow(98, 52, 150, ((99, 5000), *((n, n) for n in range(120, 171))), wave=2),
     ]
-    assert walk.next_reads(pages).starts == (48,)
+    assert paging.next_reads(pages).starts == (48,)
 
 
 def test_a_list_that_never_holds_still_ends_stuck():
@@ -263,7 +263,7 @@ def test_a_list_that_never_holds_still_ends_stuck():
         serial += 1000
         return tuple((serial + n, serial + n) for n in range(len(items))), count
 
-    decision = walker.walk(shift=still, fault=all_new, bound=MOST * 5 + walk.READS_MORE)
+    decision = walker.walk(shift=still, fault=all_new, bound=MOST * 5 + paging.READS_MORE)
     assert decision.stuck
     assert "shifted too fast" in decision.stuck
 
@@ -275,7 +275,7 @@ class NearlyInOrder:
         self._rng = rng
 
     def shuffle(self, starts):
-        starts.sort(key=lambda start: start + self._rng.random() * 2 * walk.LIMIT)
+        starts.sort(key=lambda start: start + self._rng.random() * 2 * paging.LIMIT)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -327,7 +327,7 @@ def test_a_list_that_ends_under_the_walk_costs_little(listings, left):
 
 
 def length_told(walker: Walker) -> int:
-    return walk.told_length([walker.pages[start] for start in sorted(walker.pages)])
+    return paging.told_length([walker.pages[start] for start in sorted(walker.pages)])
 
 
 @given(st.integers(0, 64), st.integers(0, 10**6), st.floats(0, 0.5))

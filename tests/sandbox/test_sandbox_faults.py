@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from furnisync.sandbox.faults import Faults
 from furnisync.sandbox.process import SandboxError
+from furnisync.sandbox.server.faults import Faults
 
 
 def ask(bent, **rule):

@@ -7,8 +7,8 @@ import time
 import pytest
 from asking_sandbox import Asker
 
-from furnisync.sandbox.limits import Limits
 from furnisync.sandbox.process import SandboxProcess
+from furnisync.sandbox.server.limits import Limits
 
 HEADERS = {"x-limit-per-second", "x-remaining-this-second", "x-limit-per-day", "x-remaining-today"}
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from asking_sandbox import SMALL, Asker
 
-from furnisync.sandbox.generate import generate
 from furnisync.sandbox.options import Options, parse_options
 from furnisync.sandbox.process import NOON, SandboxError, SandboxProcess
-from furnisync.sandbox.texts import title_of
+from furnisync.sandbox.world.generate import generate
+from furnisync.sandbox.world.texts import title_of
 
 DAY = 86_400
 

@@ -18,8 +18,8 @@ from typing import Any
 from processes import later
 from small_disk import SmallDisk
 
-from furnisync.ops.service import JOBS, Job, Service
-from furnisync.ops.systemd import render_unit
+from furnisync.ops.service.service import JOBS, Job, Service
+from furnisync.ops.service.systemd import render_unit
 from furnisync.sandbox.process import SandboxProcess
 
 SYSTEMD = 255

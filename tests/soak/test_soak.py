@@ -19,7 +19,7 @@ from soak_log import FELT, Diary, explain
 from soak_truth import check_history, check_image_files
 from soak_world import MB, Supervised, World, median_mb
 
-from furnisync.ops.service import Job
+from furnisync.ops.service.service import Job
 from furnisync.sandbox.process import SandboxProcess
 
 MINUTES = max(3.0, float(os.environ.get("FURNISYNC_SOAK_MINUTES", "20")))

@@ -1,0 +1,73 @@
+"""`furnisync notices`: try the addresses, look once."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from furnisync.cli.console import make_console
+from furnisync.clock import SystemClock
+from furnisync.config import HomeFiles, Settings, read_environment, read_settings
+from furnisync.errors import ConfigError, UserError
+from furnisync.home import require_home
+from furnisync.ops.notify.notifier import HEADS, Delivery, Notifier, deliver, title_of
+
+EXIT_UNDELIVERED = 1
+
+notices_app = typer.Typer(
+    name="notices",
+    help="Tell somebody what is wrong: by mail, phone or chat ([notices] in furnisync.toml).",
+    no_args_is_help=True,
+)
+
+
+@notices_app.command("test")
+def send_test() -> None:
+    """Send a test notice to each address and say which arrived."""
+    files, settings = _home(test=False)
+    urls = settings.notices.urls
+    if not urls:
+        raise ConfigError(
+            f"Nobody is named to be told: set `urls` under [notices] in {files.settings}, as"
+            " github.com/caronc/apprise/wiki shows for each service."
+        )
+    done = deliver(urls, title_of("a test"), "If you can read this, notices reach you.", calm=True)
+    _print(done)
+    if not all(one.delivered for one in done):
+        raise typer.Exit(EXIT_UNDELIVERED)
+
+
+@notices_app.command()
+def check(
+    *, test: Annotated[bool, typer.Option("--test", help="Look at the test files.")] = False
+) -> None:
+    """Look once at everything that a notice is sent for; for cron or a timer, every ten minutes."""
+    files, settings = _home(test=test)
+    try:
+        found = Notifier(files, settings, SystemClock()).look()
+    except OSError as error:
+        raise UserError(
+            f"{files.notices} cannot be written ({error.strerror}): it remembers what was told, so"
+            " correct its permissions, free some disk, or mount the home for writing."
+        ) from error
+    console = make_console()
+    for one, done in found:
+        console.print(f"{HEADS[one.kind]}: {one.message}")
+        _print(done)
+    if not found:
+        sys.stdout.write("Nothing is wrong.\n")
+    if any(not one.delivered for _, done in found for one in done):
+        raise typer.Exit(EXIT_UNDELIVERED)
+
+
+def _home(*, test: bool) -> tuple[HomeFiles, Settings]:
+    files = HomeFiles(read_environment().home, test)
+    require_home(files)
+    return files, read_settings(files.settings)
+
+
+def _print(done: list[Delivery]) -> None:
+    console = make_console()
+    for one in done:
+        words = "delivered" if one.delivered else f"NOT delivered: {one.why}"
+        console.print(f"  {one.where}: {words}")

@@ -1,0 +1,100 @@
+"""`furnisync purge`: take data out for good, by age, listing, shop or buyer."""
+
+import sys
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from furnisync.cli.console import make_console
+from furnisync.clock import SystemClock
+from furnisync.config import HomeFiles, read_environment, read_settings
+from furnisync.errors import ConfigError
+from furnisync.home import require_home
+from furnisync.ops.purge.purge import By, Gone, Purge, count_home, purge_home
+
+MAX_DAYS = 36_500
+
+
+def run_purge(purge: Purge, *, dry_run: bool, yes: bool, test: bool) -> None:
+    """Purge and tell how many rows and files of which kind went.
+
+    Args:
+        purge: what is to go.
+        dry_run: only count.
+        yes: do not ask.
+        test: in the test files.
+
+    Raises:
+        UserError: nobody can be asked, a sync runs, a database cannot be used.
+    """
+    if not (dry_run or yes or _can_ask()):
+        raise ConfigError(
+            "purge deletes for good, and nobody can be asked here: look at what would go with"
+            " --dry-run, then run it with --yes."
+        )
+    files = HomeFiles(read_environment().home, test)
+    require_home(files)
+    settings = read_settings(files.settings).data
+    console = make_console()
+    if dry_run:
+        _show(console, count_home(files, SystemClock(), purge), "would go")
+        return
+
+    def ask(counted: list[Gone]) -> bool:
+        _show(console, counted, "would go")
+        return typer.confirm("Delete this for good?")
+
+    gone = purge_home(files, settings, SystemClock(), purge, None if yes else ask)
+    if gone is None:
+        console.print("Nothing was deleted.")
+        return
+    _show(console, gone, "gone")
+    stays = "" if purge.by == "age" else " No sync or import brings it back."
+    console.print(f"Backups made before still hold it until they are gone too.{stays}")
+
+
+def choose(
+    older_than: float | None, listing: int | None, shop: int | None, buyer: int | None
+) -> Purge:
+    """What the options ask for.
+
+    Raises:
+        ConfigError: not exactly one option, or an age in days that is none.
+    """
+    choices: tuple[tuple[By, float | None], ...] = (
+        ("age", older_than),
+        ("listing", listing),
+        ("shop", shop),
+        ("buyer", buyer),
+    )
+    given = [Purge(by, value) for by, value in choices if value is not None]
+    if len(given) != 1:
+        raise ConfigError(
+            "purge takes exactly one of --older-than DAYS, --listing ID, --shop ID, --buyer ID."
+        )
+    if older_than == 0:
+        raise ConfigError(
+            "--older-than 0 would delete everything: name a number of days above 0, or delete the"
+            " home's folder. (In furnisync.toml retention_days = 0 keeps everything for ever.)"
+        )
+    if older_than is not None and not 0 < older_than <= MAX_DAYS:
+        raise ConfigError(
+            f"--older-than is {older_than:g}: name a number of days above 0, at most {MAX_DAYS:,}."
+        )
+    return given[0]
+
+
+def _can_ask() -> bool:
+    streams = (sys.stdin, sys.stdout)  # None where the stream was closed
+    return all(stream is not None and stream.isatty() for stream in streams)
+
+
+def _show(console: Console, numbers: list[Gone], title: str) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("in")
+    table.add_column("what")
+    table.add_column(title, justify="right")
+    for gone in numbers:
+        table.add_row(gone.where, gone.what, f"{gone.number:,}")
+    console.print(table)

@@ -1,0 +1,113 @@
+"""Walks over the reviews of due shops, a page a call."""
+
+import logging
+from collections import deque
+
+from furnisync.collect.context import REFILL, RETRY_S, Call, Round
+from furnisync.collect.credibility import Doubt, ask_until_believed, doubt_reviews
+from furnisync.errors import NotFound, Terminal, Transient, UserError
+from furnisync.etsy.models import WholePage
+from furnisync.history import reviews, schedule
+from furnisync.history.review_paging import ReviewAsk
+from furnisync.history.snapshots import DAY_S
+
+log = logging.getLogger("furnisync.collect")
+
+BELIEVED_AFTER = 2
+"""Failures for the same reason after which Etsy is taken at its word."""
+
+
+class ReviewWalks:
+    """The shops whose reviews are being read."""
+
+    def __init__(self, this: Round) -> None:
+        self._round = this
+        self._due: deque[int] = deque()
+        self._walking: set[int] = set()
+        self.calls = 0
+
+    async def next_call(self) -> Call | None:
+        """The next page of a walk; None where no reviews are due."""
+        if not self._due:
+            found = await self._round.writer.run(
+                schedule.due_reviews,
+                self._round.clock.now(),
+                self._round.cadence,
+                limit=REFILL + len(self._walking),
+                top=self._round.top,
+            )
+            self._due.extend(one.shop_id for one in found if one.shop_id not in self._walking)
+            self._walking.update(self._due)
+        if not self._due:
+            return None
+        shop_id = self._due.popleft()
+        self.calls += 1  # at once: others choose before this one is made
+        return lambda: self._read_page(shop_id)
+
+    async def _read_page(self, shop_id: int) -> None:
+        """One page of a shop's reviews; the rest of the walk queues up again."""
+        this = self._round
+        try:
+            ask = await this.writer.run(reviews.next_review_ask, shop_id, await this.now())
+            trouble = await this.writer.run(reviews.review_trouble, shop_id)
+            page, doubt = await ask_until_believed(
+                lambda: self._fetch(shop_id, ask),
+                lambda page: doubt_reviews(page, ask, unsent=trouble.unsent, some=trouble.has_some),
+            )
+            now_s = await this.now()
+        except UserError:
+            raise
+        except NotFound:
+            # The shop is gone, or its reviews are hidden: its next sync tells.
+            wait_s = this.settings.sync_days * DAY_S
+            await this.writer.run(reviews.postpone_reviews, shop_id, this.clock.now() + wait_s)
+            self._walking.discard(shop_id)
+            return
+        except (Transient, Terminal) as error:
+            await self._fail(shop_id, str(error))
+            return
+        answer = reviews.ReviewPage(ask, page.results, page.count)
+        if doubt is not None and not (doubt.usable or _lasts(doubt, trouble)):
+            if doubt.sound:
+                this.collected.reviews += await this.writer.run(
+                    reviews.keep_doubtful_page, this.selection, shop_id, answer, now_s=now_s
+                )
+            await self._fail(shop_id, doubt.reason)
+            return
+        this.watch.look("reviews", page.results)
+        appended = await this.writer.run(
+            reviews.append_review_page,
+            this.selection,
+            shop_id,
+            answer,
+            now_s=now_s,
+            unsent=0 if doubt is None else doubt.missing,
+        )
+        this.collected.reviews += appended.new
+        if appended.next_ask is None:
+            self._walking.discard(shop_id)
+        else:
+            self._due.appendleft(shop_id)
+
+    async def _fetch(self, shop_id: int, ask: ReviewAsk) -> WholePage:
+        return await self._round.client.shop_reviews(
+            shop_id,
+            min_created=ask.min_created,
+            max_created=ask.max_created,
+            limit=ask.limit,
+            offset=ask.offset,
+        )
+
+    async def _fail(self, shop_id: int, reason: str) -> None:
+        log.warning("reviews of shop %d wait: %s", shop_id, reason)
+        now_s = self._round.clock.now()
+        await self._round.writer.run(
+            reviews.mark_reviews_failed, shop_id, reason, now_s, retry_s=RETRY_S
+        )
+        self._walking.discard(shop_id)
+        self._round.collected.failed += 1
+
+
+def _lasts(doubt: Doubt, trouble: reviews.ReviewTrouble) -> bool:
+    """Whether the same was wrong before, in earlier tries of this walk."""
+    return trouble.failures >= BELIEVED_AFTER and trouble.reason == doubt.reason

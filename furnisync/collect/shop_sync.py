@@ -1,0 +1,293 @@
+"""The syncs of due shops: lists, batches pooled over shops, and shops that did not ride along."""
+
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
+
+from furnisync.collect.context import REFILL, RETRY_S, Call, Round
+from furnisync.collect.credibility import ask_until_believed, doubt_listings, doubt_shop
+from furnisync.collect.shop_paging import REACH, ask_at, next_position
+from furnisync.collect.shop_source import ShopSource
+from furnisync.errors import NotFound, Terminal, Transient, UserError
+from furnisync.etsy.models import WholePage
+from furnisync.history import arrivals, claims, schedule, snapshots, staging
+from furnisync.history.fields import as_id
+
+log = logging.getLogger("furnisync.collect")
+
+T = TypeVar("T")
+
+OPEN_SYNCS_MAX = 400
+"""So many shops may be half here; each holds little, and batches fill up from all of them."""
+REST_WAITS_S = 600.0
+"""While reviews are read, a batch that is not full waits this long for more ids."""
+
+
+class ShopSyncs:
+    """The shops that are being synced, each where its next step is waited for."""
+
+    def __init__(self, this: Round, source: ShopSource, *, furniture_only: bool) -> None:
+        """Begin with none; `source` tells what image sync knows of a shop."""
+        self._round = this
+        self._source = source
+        self._furniture_only = furniture_only
+        self._claims = claims.Claims()
+        self._due: deque[int] = deque()
+        self._lists: deque[int] = deque()
+        self._finished: deque[int] = deque()
+        self._in_hand: set[int] = set()
+        self._open = 0
+        self.calls = 0
+
+    async def take_up(self) -> None:
+        """Go on with the shops that a run before left unfinished, unless that is too long ago."""
+        this = self._round
+        oldest = this.clock.now() - this.settings.sync_days * snapshots.DAY_S
+        syncs = await this.writer.run(staging.open_syncs)
+        if any(one.snapshot_timestamp < oldest for one in syncs):
+            oldest = await this.now() - this.settings.sync_days * snapshots.DAY_S
+            await this.writer.run(staging.drop_stale_syncs, oldest)
+            syncs = await this.writer.run(staging.open_syncs)
+        for sync in syncs:
+            self._in_hand.add(sync.shop_id)
+            self._open += 1
+            self._sort_in(sync)
+
+    def _sort_in(self, sync: staging.ShopSync) -> None:
+        if sync.list_offset is not None:
+            self._lists.append(sync.shop_id)
+        elif sync.open_ids == 0:
+            self._finished.append(sync.shop_id)
+
+    # -- what the next call is for -------------------------------------------------------------
+
+    async def next_call(self, *, idle: bool) -> Call | None:
+        """The most worthwhile call; None where each waits for what is in flight.
+
+        Args:
+            idle: nothing is in flight, so nothing will fill a batch that is not full.
+        """
+        if self._finished:
+            shop_id = self._finished.popleft()
+            return lambda: self._finish(shop_id)
+        call = await self._costly_call(idle=idle)
+        if call is not None:
+            self.calls += 1  # at once: others choose before this one is made
+        return call
+
+    async def _costly_call(self, *, idle: bool) -> Call | None:
+        take = self._round.writer.run
+        if claim := await take(self._claims.take, full_only=True):
+            return lambda: self._read_batch(claim)
+        if self._lists:
+            shop_id = self._lists.popleft()
+            return lambda: self._read_list_page(shop_id)
+        if self._open < OPEN_SYNCS_MAX and (begun := await self._begin_next()):
+            return begun
+        if (idle or await self._rest_waits_long()) and (rest := await take(self._claims.take)):
+            return lambda: self._read_batch(rest)
+        return None
+
+    async def _rest_waits_long(self) -> bool:
+        oldest = await self._round.writer.run(staging.oldest_wanted)
+        return oldest is not None and oldest < self._round.clock.now() - REST_WAITS_S
+
+    async def _begin_next(self) -> Call | None:
+        if not self._due:
+            found = await self._round.writer.run(
+                schedule.due_shops,
+                self._round.clock.now(),
+                self._round.cadence,
+                limit=REFILL + len(self._in_hand),
+                top=self._round.top,
+            )
+            self._due.extend(one.shop_id for one in found if one.shop_id not in self._in_hand)
+        if not self._due:
+            return None
+        shop_id = self._due.popleft()
+        self._in_hand.add(shop_id)
+        self._open += 1
+        return lambda: self._begin(shop_id)
+
+    # -- the calls -----------------------------------------------------------------------------
+
+    async def _begin(self, shop_id: int) -> None:
+        """Begin a shop; its first list page is asked for in the same breath."""
+        try:
+            now_s = await self._round.now()
+        except UserError:
+            raise
+        except (Transient, Terminal) as error:
+            await self._fail(shop_id, str(error))
+            return
+
+        def begin(connection: sqlite3.Connection) -> staging.ShopSync:
+            known = self._source.listings_of(shop_id) if self._furniture_only else None
+            sync = staging.begin_shop_sync(
+                connection,
+                shop_id,
+                now_s,
+                static_days=self._round.settings.static_days,
+                ids=known,
+            )
+            if known is None:
+                return sync
+            ended = self._source.listings_of(shop_id, active=False)
+            return staging.stage_ended(connection, shop_id, ended)
+
+        sync = await self._round.writer.run(begin)
+        if sync.list_offset is None:
+            self.calls -= 1  # all ids are known: this one costs nothing
+            self._sort_in(sync)
+        else:
+            await self._read_list_page(shop_id)
+
+    async def _read_list_page(self, shop_id: int) -> None:
+        sync = await self._round.writer.run(staging.shop_sync, shop_id)
+        position = sync.list_offset or 0
+        ask = ask_at(position)
+        page = await self._answer(
+            shop_id,
+            self._round.client.shop_listings_active(
+                shop_id, offset=ask.offset, sort_order=ask.sort_order
+            ),
+        )
+        if page is None:
+            return
+        ids = [one.listing_id for one in page.items]
+
+        def stage(connection: sqlite3.Connection) -> staging.ShopSync:
+            staging.stage_ids(connection, shop_id, ids)
+            found = staging.count_staged(connection, shop_id)
+            following = next_position(position, page.sent, page.count, found)
+            known: Sequence[int] = ()
+            if following is None and not 0 < (page.count or 0) <= found:
+                # The search shows less than there is, or hides the shop: what image sync knows of
+                # it is looked up besides.
+                known = self._source.listings_of(shop_id)
+            return staging.stage_list_page(
+                connection, shop_id, known, told=page.count, next_offset=following
+            )
+
+        self._sort_in(await self._round.writer.run(stage))
+
+    async def _read_batch(self, claim: claims.Claim) -> None:
+        this = self._round
+        try:
+            page, doubt = await ask_until_believed(
+                lambda: self._fetch_batch(claim.ids),
+                lambda page: doubt_listings(page, len(claim.ids)),
+            )
+            now_s = await this.now()
+        except UserError:
+            raise
+        except (Transient, Terminal) as error:
+            await self._leave(claim, str(error))
+            return
+        if doubt is not None and not doubt.usable:
+            # Absence does not mean 'gone' here: only what came is taken.
+            came = {as_id(one.get("listing_id")) for one in page.results}
+            claim, rest = claim.split(came)
+            await self._leave(rest, doubt.reason)
+        this.watch.look("listings", page.results)
+        shops = (one.get("shop") for one in page.results)
+        this.watch.look("shops", [shop for shop in shops if isinstance(shop, dict)])
+        taken = await this.writer.run(
+            snapshots.take_batch, this.selection, claim, page.results, now_s=now_s
+        )
+        self._claims.give_back(claim)
+        self._finished.extend(taken.wants_shop)
+        for shop_id, appended in taken.appended.items():
+            self._end(shop_id, appended)
+
+    async def _fetch_batch(self, ids: Sequence[int]) -> WholePage:
+        try:
+            return await self._round.client.whole_listings(ids)
+        except NotFound:
+            return WholePage(0, [])
+
+    async def _leave(self, claim: claims.Claim, reason: str) -> None:
+        """Leave a batch that failed for good to the next round: it is not given back."""
+        self._round.collected.failed += 1
+        log.warning("a batch of %d listings waits: %s", len(claim.ids), reason)
+        now_s = self._round.clock.now()
+
+        def mark(connection: sqlite3.Connection) -> None:
+            for shop_id in claims.shops_of(connection, claim):
+                snapshots.mark_sync_failed(connection, shop_id, reason, now_s, retry_s=RETRY_S)
+
+        await self._round.writer.run(mark)
+
+    async def _finish(self, shop_id: int) -> None:
+        """Append a shop of which everything is here; ask for the shop itself if it did not come."""
+        this = self._round
+        sync = await this.writer.run(staging.shop_sync, shop_id)
+        if sync.wants_shop:
+            self.calls += 1
+            believed = await self._answer(
+                shop_id,
+                ask_until_believed(
+                    lambda: this.client.shop(shop_id), lambda shop: doubt_shop(shop, shop_id)
+                ),
+            )
+            if believed is None:
+                return
+            shop, doubt = believed
+            if doubt is not None and not doubt.usable:
+                await self._fail(shop_id, doubt.reason)
+                return
+            await this.writer.run(arrivals.stage_shop, this.selection, shop_id, shop)
+        self._end(shop_id, await this.writer.run(snapshots.append_shop_sync, shop_id))
+
+    def _end(self, shop_id: int, appended: snapshots.Appended) -> None:
+        if appended.told > REACH and appended.told > appended.active:
+            log.warning(
+                "shop %d: %s of its %s active listings are out of the search's reach",
+                shop_id, f"{appended.told - appended.active:,}", f"{appended.told:,}",
+            )  # fmt: skip
+        self._close(shop_id)
+        self._round.collected.shops += 1
+        self._round.collected.listings += appended.listing_dynamic
+
+    async def _answer(self, shop_id: int, asked: Awaitable[T]) -> T | None:
+        """What Etsy says of a shop; None where it says nothing, which is noted."""
+        try:
+            try:
+                return await asked
+            except NotFound:
+                # One odd 404 would put a shop away for months: the shop itself is asked once more.
+                self.calls += 1
+                try:
+                    await self._round.client.shop(shop_id)
+                except NotFound:
+                    await self._end_gone(shop_id, await self._round.now())
+                    return None
+            await self._fail(shop_id, "Etsy has the shop, but said 404 of it (a passing fault?)")
+        except UserError:
+            raise
+        except (Transient, Terminal) as error:
+            await self._fail(shop_id, str(error))
+        return None
+
+    async def _end_gone(self, shop_id: int, now_s: float) -> None:
+        this = self._round
+        await this.writer.run(
+            snapshots.mark_shop_gone, shop_id, now_s, gone_days=this.settings.gone_days
+        )
+        self._close(shop_id)
+        this.collected.gone += 1
+
+    async def _fail(self, shop_id: int, reason: str) -> None:
+        log.warning("shop %d waits: %s", shop_id, reason)
+        now_s = self._round.clock.now()
+        await self._round.writer.run(
+            snapshots.mark_sync_failed, shop_id, reason, now_s, retry_s=RETRY_S
+        )
+        self._round.collected.failed += 1
+        self._open -= 1
+
+    def _close(self, shop_id: int) -> None:
+        self._in_hand.discard(shop_id)
+        self._open -= 1

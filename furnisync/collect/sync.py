@@ -1,0 +1,255 @@
+"""`sync_data.py`: wires the collector to API and history and runs it once, or for ever."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, closing
+
+import msgspec
+
+from furnisync.clock import Clock
+from furnisync.collect.collector import Collector
+from furnisync.collect.context import Collected, Round
+from furnisync.collect.shop_source import ShopSource
+from furnisync.config import Environment, HomeFiles, Mode, Settings
+from furnisync.errors import ClockWrong, Terminal, Transient, UserError
+from furnisync.etsy.access import open_client
+from furnisync.etsy.client import EtsyClient
+from furnisync.history import clock_repair, schedule
+from furnisync.history.pseudonyms import read_buyers
+from furnisync.history.schema import open_history, open_history_reader
+from furnisync.history.schema_drift import FieldWatch
+from furnisync.history.selection import Selection
+from furnisync.history.snapshots import DAY_S
+from furnisync.lockfile import single_instance
+from furnisync.quota.clock_check import ClockCheck
+from furnisync.sqlite import Writer, read_in_thread
+from furnisync.status.history import DataStatus, cadence_of, read_data_status_from
+
+log = logging.getLogger("furnisync.collect")
+
+Show = Callable[[DataStatus], None]
+Upkeep = Callable[[Writer, ClockCheck], Awaitable[None]]
+
+LOOK_AGAIN_S = 600.0
+"""How often `--continuous` looks for shops that became due or that image sync found."""
+ROUND_S = 3600.0
+"""A round ends after this long and another begins: with shops found meanwhile, and what failed."""
+LOOK_EVERY_S = 1.0
+STOP_CALLS_S = 4.0
+SLOW_WORKERS = 4
+REPAIR_AT_ONCE = 200
+"""So many shops are repaired in one transaction."""
+
+
+class DataRun(msgspec.Struct, frozen=True):
+    """What the command line asked for."""
+
+    mode: Mode = "slow"
+    continuous: bool = False
+    top: int | None = None
+    furniture_only: bool = False
+    test: bool = False
+
+
+class DataSync:
+    """One run of data sync on a home."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        settings: Settings,
+        run: DataRun,
+        clock: Clock,
+        show: Show,
+        upkeep: Upkeep | None = None,
+    ) -> None:
+        """Make a run; `show` gets a picture of it about once a second, `upkeep` each round."""
+        self._environment = environment
+        self._settings = settings
+        self._run = run
+        self._clock = clock
+        self._show = show
+        self._upkeep = upkeep
+        self._files = HomeFiles(environment.home, run.test)
+        self._source = ShopSource(self._files)
+        self._watch = FieldWatch()  # for all rounds: one may be too small to tell anything
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Finish what is in flight and end, within some seconds; call from the event loop."""
+        log.info("stopping: finishing what is in flight")
+        self._stopping.set()
+
+    async def run(self) -> bool:
+        """Run to the end.
+
+        Returns:
+            whether all that was due was served; False also where it was stopped.
+
+        Raises:
+            UserError: wrong input or surroundings.
+        """
+        data = self._settings.data
+        selection = Selection.of(
+            data.shop_fields,
+            data.listing_fields,
+            data.review_fields,
+            read_buyers(self._files.buyer_key, data.buyer_user_id),
+        )
+        self._environment.require_key()
+        shops = self._source.shops()
+        with single_instance(self._files.lock("data"), "data sync"):
+            async with AsyncExitStack() as stack:
+                writer = Writer(open_history(self._files.history, selection), "history")
+                stack.callback(writer.close)
+                await writer.run(schedule.register_shops, shops)
+                client = await stack.enter_async_context(
+                    open_client(
+                        "data",
+                        self._run.mode,
+                        self._environment,
+                        self._files,
+                        self._settings,
+                        self._clock,
+                    )
+                )
+                if not self._run.continuous:
+                    client.clock.patience_s = self._settings.api.clock_patience_s
+                return await self._run_until_stopped(client, writer, selection)
+
+    async def _run_until_stopped(
+        self, client: EtsyClient, writer: Writer, selection: Selection
+    ) -> bool:
+        work = asyncio.create_task(self._run_rounds(client, writer, selection))
+        stop = asyncio.create_task(self._stopping.wait())
+        report = asyncio.create_task(self._report())
+        tasks = (work, stop, report)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if report.done():
+                report.result()
+            if work.done():
+                return _result(work)
+            await client.drain(STOP_CALLS_S)
+            return False
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _report(self) -> None:
+        """Show how far it is, until cancelled."""
+        with closing(open_history_reader(self._files.history)) as reader:
+            while True:
+                status = await read_in_thread(
+                    read_data_status_from, reader, self._files, self._settings.data, self._clock
+                )
+                self._show(status)
+                await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _run_rounds(self, client: EtsyClient, writer: Writer, selection: Selection) -> bool:
+        """Round after round; without `continuous` until nothing is due, whether nothing failed."""
+        await writer.run(schedule.forget_waits)
+        while True:
+            if self._upkeep is not None:
+                await self._upkeep(writer, client.clock)
+            await self._repair_times(client, writer)
+            cut_short = await self._run_round(client, writer, selection)
+            if self._run.continuous and not cut_short:
+                await asyncio.sleep(LOOK_AGAIN_S)
+            found_more = await self._register_shops(writer)
+            if not (self._run.continuous or cut_short or found_more):
+                return not await writer.run(schedule.is_failing, self._run.top)
+
+    async def _repair_times(self, client: EtsyClient, writer: Writer) -> None:
+        """Mark what a clock that was ahead has written; where ours is behind now, wait for it."""
+        wait_s = self._settings.data.sync_days * DAY_S
+
+        def ahead(connection: sqlite3.Connection) -> list[int]:
+            now_s = self._clock.now()
+            return clock_repair.shops_ahead(connection, now_s, wait_s=wait_s)
+
+        if not await writer.run(ahead):
+            return
+        try:
+            now_s = await client.clock.trusted_now()
+        except UserError:
+            raise
+        except (Transient, Terminal) as error:
+            log.warning("times ahead of now are not repaired yet: %s", error)
+            return
+        shops = await writer.run(ahead)
+        marked = 0
+        for begin in range(0, len(shops), REPAIR_AT_ONCE):
+            some = shops[begin : begin + REPAIR_AT_ONCE]
+            marked += await writer.run(clock_repair.repair_shops, some, now_s)
+        if shops:
+            log.warning(
+                "%d shops had times ahead of now, which a wrong clock wrote: they are due, and %d"
+                " rows are marked and left out", len(shops), marked,
+            )  # fmt: skip
+
+    async def _register_shops(self, writer: Writer) -> bool:
+        """Take over what image sync knows now; whether a shop is due."""
+        await writer.run(schedule.register_shops, await asyncio.to_thread(self._source.shops))
+        cadence = cadence_of(self._settings.data)
+        now_s = self._clock.now()
+        return bool(
+            await writer.run(schedule.due_shops, now_s, cadence, limit=1, top=self._run.top)
+        )
+
+    async def _run_round(self, client: EtsyClient, writer: Writer, selection: Selection) -> bool:
+        """Serve what is due now, for some time; whether that time did not suffice."""
+        lag = await writer.run(
+            schedule.measure_lag, self._clock.now(), cadence_of(self._settings.data)
+        )
+        log.info(
+            "%d shops: %d never synced, %d due, %d half here", lag.shops, lag.never_synced,
+            lag.due, lag.under_way,
+        )  # fmt: skip
+        collector = self._collector(client, writer, selection)
+        try:
+            collected = await collector.run(self._workers(), self._clock.monotonic() + ROUND_S)
+        except BaseExceptionGroup as errors:
+            raise (errors.subgroup(UserError) or errors).exceptions[0] from None
+        _log_end(collected)
+        return collector.cut_short
+
+    def _collector(self, client: EtsyClient, writer: Writer, selection: Selection) -> Collector:
+        this = Round(
+            client,
+            writer,
+            self._clock,
+            self._settings.data,
+            selection,
+            cadence_of(self._settings.data),
+            top=self._run.top,
+            watch=self._watch,
+        )
+        run = self._run
+        return Collector(this, source=self._source, furniture_only=run.furniture_only)
+
+    def _workers(self) -> int:
+        return self._settings.api.connections if self._run.mode == "fast" else SLOW_WORKERS
+
+
+def _result(work: asyncio.Task[bool]) -> bool:
+    """Whether all was served; not where the run has waited in vain for the clock."""
+    try:
+        return work.result()
+    except ClockWrong as error:
+        log.error("%s", error)  # noqa: TRY400 -- the clock, not the code
+        return False
+
+
+def _log_end(collected: Collected) -> None:
+    log.info(
+        "synced %d shops with %d listing rows, %d new reviews; %d shops are gone, %d calls failed",
+        collected.shops,
+        collected.listings,
+        collected.reviews,
+        collected.gone,
+        collected.failed,
+    )

@@ -1,0 +1,1 @@
+"""Finds listings: passes over the crawl plan, paging, price splits, incremental looks, batches."""

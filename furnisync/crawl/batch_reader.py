@@ -1,0 +1,201 @@
+"""Batch calls: 100 listings of any shops at once, with all their images."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Collection, Sequence
+
+from furnisync.catalog import image_queue, listings
+from furnisync.catalog.image_queue import Which
+from furnisync.catalog.listings import Batched, ImageRow
+from furnisync.clock import Clock
+from furnisync.errors import NotFound, Terminal, Transient, UserError
+from furnisync.etsy.client import PAGE_LIMIT, EtsyClient
+from furnisync.etsy.models import ACTIVE, Image, Listing, Page, decode_object
+from furnisync.sqlite import Writer
+
+log = logging.getLogger("furnisync.discover")
+
+RETRY_S = 3600
+"""Listings of a batch call that failed for good wait this long."""
+BATCHES_AT_ONCE = 16
+
+
+class BatchReader:
+    """Asks batch for whatever the catalogue says is due, in full batches while more is coming."""
+
+    def __init__(
+        self,
+        client: EtsyClient,
+        writer: Writer,
+        clock: Clock,
+        *,
+        size: str,
+        which: Which,
+        refresh_s: float,
+        scope: Collection[int] | None = None,
+    ) -> None:
+        self._client = client
+        self._writer = writer
+        self._clock = clock
+        self._size = size
+        self._which: Which = which
+        self._refresh_s = refresh_s
+        self._scope = scope
+        self._in_flight: set[int] = set()
+        self.failed = 0
+        """Listings whose batch call failed, or brought nothing of use, in this run."""
+
+    async def pump(self, arrived: asyncio.Event, finished: asyncio.Event) -> None:
+        """Ask for all that is due until nothing is and `finished` is set.
+
+        Args:
+            arrived: set by readers when new listings were committed.
+            finished: set once no more will come, so that a batch may go out less than full.
+
+        Raises:
+            UserError: the key was refused.
+        """
+        running: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                arrived.clear()
+                last_round = finished.is_set()
+                await self._start_due(running, last_round)
+                if not running and last_round:
+                    return
+                events = (arrived,) if last_round else (arrived, finished)
+                running = await _first_of(running, events)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _start_due(self, running: set[asyncio.Task[None]], also_partial: bool) -> None:  # noqa: FBT001
+        while len(running) < BATCHES_AT_ONCE:
+            ids = await self._writer.run(
+                listings.claim_batch,
+                int(self._clock.now()),
+                self._in_flight,
+                PAGE_LIMIT,
+                self._scope,
+            )
+            if not ids or (len(ids) < PAGE_LIMIT and not also_partial):
+                return
+            self._in_flight.update(ids)
+            running.add(asyncio.create_task(self._read_batch(ids)))
+
+    async def _read_batch(self, ids: list[int]) -> None:
+        try:
+            page = await self._client.listings_batch(ids)
+            self.failed += await self._writer.run(self._commit, ids, page)
+        except NotFound:
+            await self._writer.run(self._commit, ids, Page(0, [], [], 0))
+        except UserError:
+            raise
+        except (Transient, Terminal) as error:
+            await self._postpone(ids, str(error))
+        finally:
+            self._in_flight.difference_update(ids)
+
+    async def _postpone(self, ids: list[int], reason: str) -> None:
+        log.warning("%d listings wait an hour for batch: %s", len(ids), reason)
+        self.failed += len(ids)
+        due = int(self._clock.now()) + RETRY_S
+        await self._writer.run(listings.postpone_batch, ids, due, reason)
+
+    def _commit(self, connection: sqlite3.Connection, ids: list[int], page: Page[Listing]) -> int:
+        """One transaction: states, images, and which ids the answer left out.
+
+        Returns:
+            how many listings were not told and wait until tomorrow.
+        """
+        now = int(self._clock.now())
+        asked = set(ids)
+        named = [one for one in page.items if one.listing_id in asked]
+        told = [one for one in named if one.images is not None or one.state not in {ACTIVE, None}]
+        batched = [self._as_batched(one) for one in told]
+        listings.record_batch(connection, batched, now, now + int(self._refresh_s))
+        for one in batched:
+            image_queue.add_images(connection, one.listing_id, one.images, self._which, now)
+        absent = asked - {one.listing_id for one in told}
+        broken = f"broken answer: {page.broken[0]}" if page.broken else None
+        if len(told) < len(named):
+            broken = "broken answer: a listing without its images"
+        return listings.record_absent(connection, sorted(absent), now, broken)
+
+    def _as_batched(self, listing: Listing) -> Batched:
+        return Batched(
+            listing.listing_id,
+            listing.shop_id,
+            listing.taxonomy_id,
+            listing.state,
+            listing.price_usd,
+            listing.created,
+            _image_rows(listing, self._size),
+        )
+
+
+async def _first_of(
+    running: set[asyncio.Task[None]], events: Sequence[asyncio.Event]
+) -> set[asyncio.Task[None]]:
+    """Wait for a task to end or an event to be set; returns the tasks still running.
+
+    Raises:
+        whatever a task that ended raised.
+    """
+    if any(event.is_set() for event in events):
+        return running
+    waits = {asyncio.create_task(event.wait()) for event in events}
+    try:
+        done, _ = await asyncio.wait({*running, *waits}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    for task in done & running:
+        task.result()
+    return running - done
+
+
+def _image_rows(listing: Listing, size: str) -> list[ImageRow]:
+    """The listing's images by rank, each with the url that the API gave for the size."""
+    images: list[Image] = []
+    for raw in listing.images or ():
+        try:
+            images.append(decode_object(raw, Image))
+        except ValueError as error:
+            log.warning("listing %d has a broken image: %s", listing.listing_id, error)
+    rows = {}
+    for place, image in enumerate(images, start=1):
+        url = _url(image, size)
+        if url is None:
+            log.warning(
+                "listing %d: image %d has no url", listing.listing_id, image.listing_image_id
+            )
+            continue
+        rank = place if image.rank is None else image.rank
+        rows[image.listing_image_id] = ImageRow(image.listing_image_id, rank, url)
+    return sorted(rows.values(), key=lambda row: row.rank)
+
+
+def _url(image: Image, size: str) -> str | None:
+    """The url of the size where Etsy gives it, else one from which it can be derived."""
+    given = {
+        "75x75": image.url_75x75,
+        "170x135": image.url_170x135,
+        "570xN": image.url_570xN,
+        "fullxfull": image.url_fullxfull,
+    }
+    return given.get(size) or next(
+        (
+            url
+            for url in (
+                image.url_fullxfull,
+                image.url_570xN,
+                image.url_170x135,
+                image.url_75x75,
+            )
+            if url
+        ),
+        None,
+    )

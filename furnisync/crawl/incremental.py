@@ -1,0 +1,211 @@
+"""Newest-first looks: what was created or changed since a time, read until known ground.
+
+After each page it is noted how far the look has come, so that a killed one goes on there.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+import msgspec
+
+from furnisync.catalog import frontier, listings
+from furnisync.catalog.frontier import LIMIT, STRIDE, SWEEP_SINCE
+from furnisync.catalog.schema import get_meta, set_meta
+from furnisync.clock import Clock
+from furnisync.crawl.list_reader import as_listed
+from furnisync.crawl.paging import OFFSET_CAP, TRIES_OF_ODD_PAGE
+from furnisync.errors import Terminal, Transient, UserError
+from furnisync.etsy.client import EtsyClient
+from furnisync.etsy.models import Listing, Page
+from furnisync.etsy.taxonomy import Tree
+from furnisync.sqlite import Writer
+
+log = logging.getLogger("furnisync.discover")
+
+INDEX_LAG_S = 600
+"""A listing may enter the search index this long after it was created or changed."""
+LOOKED_AT = "looked_at"
+SWEEPS_MOST = 4
+
+Moment = Literal["created", "updated"]
+Outcome = Literal["reached", "beyond", "failed"]
+"""Known ground was reached; more is new than all queries show; a page could not be had."""
+
+
+Place = tuple[int, int | None]
+"""The next offset in a node's list, -1 where it is done, and the oldest moment seen."""
+NOWHERE: Place = (0, None)
+
+
+class Walk(msgspec.Struct):
+    """How far a look has come.
+
+    Attributes:
+        until: known ground, unix seconds.
+        began: when it began.
+        nodes: its place in the list of each taxonomy node.
+    """
+
+    until: int
+    began: int
+    nodes: dict[int, Place] = msgspec.field(default_factory=dict)
+
+
+class Looker:
+    """Finds what is new without reading all of it."""
+
+    def __init__(
+        self, client: EtsyClient, writer: Writer, clock: Clock, tree: Tree, roots: Sequence[int]
+    ) -> None:
+        """Make a looker over the nodes `roots` of the taxonomy."""
+        self._client = client
+        self._writer = writer
+        self._clock = clock
+        self._tree = tree
+        self._roots = roots
+
+    async def look(self) -> Outcome:
+        """Read the newest listings of each root until those that the last look already knew.
+
+        Where a page fails, the next look reaches back as far as this one would have.
+        """
+        since = await self._writer.run(known_since)
+        if since is None:
+            return "reached"
+        before = await self._writer.run(_count_listings)
+        walk, outcome = await self._walk("created", since)
+        if outcome != "failed":
+            await self._writer.run(set_meta, LOOKED_AT, str(walk.began))
+        found = await self._writer.run(_count_listings) - before
+        log.info("%d new listings since the last look", found)
+        return outcome
+
+    async def sweep_changed(self) -> Outcome:
+        """After a pass over several intervals: read what changed while it ran.
+
+        A listing whose price moved from an interval that was still to be read into one that had
+        been read was in neither; it is among the changed. One that changes again between two pages
+        of the look jumps from the later to the earlier: therefore it is done twice, and again
+        while it finds what was not known.
+        """
+        told = await self._writer.run(get_meta, SWEEP_SINCE)
+        if told is None:
+            return "reached"
+        since = int(told)
+        outcome: Outcome = "reached"
+        for again in range(SWEEPS_MOST):
+            before = await self._writer.run(_count_listings)
+            walk, outcome = await self._walk("updated", since)
+            found = await self._writer.run(_count_listings) - before
+            if outcome != "reached" or (again and not found):
+                break
+            since = walk.began
+        if outcome == "beyond":
+            log.warning(
+                "more has changed during the pass than can be looked at; a listing that changed"
+                " its price meanwhile may be missing until the next pass"
+            )
+        if outcome != "failed":
+            await self._writer.run(set_meta, SWEEP_SINCE, None)
+        return outcome
+
+    async def _walk(self, moment: Moment, since: int) -> tuple[Walk, Outcome]:
+        """Go on with the walk that a run before left, or begin one."""
+        until, key = since - INDEX_LAG_S, f"walk_{moment}"
+        saved = await self._writer.run(get_meta, key)
+        walk = Walk(until, int(self._clock.now()))
+        if saved is not None and (left := msgspec.json.decode(saved, type=Walk)).until == until:
+            walk = left
+        outcomes = [await self._read_back(walk, moment, root) for root in self._roots]
+        if "failed" in outcomes:
+            return walk, "failed"
+        await self._writer.run(set_meta, key, None)
+        return walk, "beyond" if "beyond" in outcomes else "reached"
+
+    async def _read_back(self, walk: Walk, moment: Moment, node: int) -> Outcome:
+        """Read pages, newest first, to the first that reaches back to known ground.
+
+        Where the reach ends before that, the child nodes are read instead: each shows as many.
+        """
+        behind: Collection[int] = ()
+        while 0 <= (start := walk.nodes.get(node, NOWHERE)[0]) <= OFFSET_CAP:
+            page = await self._fetch(moment, node, start)
+            if page is None:
+                return "failed"
+            walk.nodes[node] = _further(page, moment, walk, walk.nodes.get(node, NOWHERE), behind)
+            behind = {one.listing_id for one in page.items}
+            await self._writer.run(self._commit, page, moment, walk)
+        if start < 0:
+            return "reached"
+        children = self._tree.children(node)
+        outcomes = [await self._read_back(walk, moment, child) for child in children]
+        if "failed" in outcomes:
+            return "failed"
+        return "reached" if outcomes and "beyond" not in outcomes else "beyond"
+
+    async def _fetch(self, moment: Moment, node: int, start: int) -> Page[Listing] | None:
+        """A page; one that is shorter than it says is asked for again."""
+        for _ in range(TRIES_OF_ODD_PAGE):
+            try:
+                page = await self._client.listings_active(
+                    taxonomy_id=node, sort_on=moment, sort_order="desc", offset=start
+                )
+            except UserError:
+                raise
+            except (Transient, Terminal) as error:
+                log.warning("a look at what is new broke off at listing %d: %s", start, error)
+                return None
+            if _is_whole(page, start):
+                break
+        return page
+
+    def _commit(
+        self, connection: sqlite3.Connection, page: Page[Listing], moment: Moment, walk: Walk
+    ) -> None:
+        """One transaction: what the page brought, and that it came."""
+        now = int(self._clock.now())
+        listings.add_listed(connection, [as_listed(one) for one in page.items], now)
+        set_meta(connection, f"walk_{moment}", msgspec.json.encode(walk).decode())
+
+
+def _is_whole(page: Page[Listing], start: int) -> bool:
+    return page.sent >= LIMIT or page.count is None or start + page.sent >= page.count
+
+
+def _further(
+    page: Page[Listing], moment: Moment, walk: Walk, place: Place, behind: Collection[int]
+) -> Place:
+    """Where to go on after a page: behind it, or before it where it may have come too far.
+
+    That is so where listings before it have ended, and it neither shares one with the page before
+    (`behind`) nor holds one that is younger than the oldest seen.
+    """
+    start, oldest = place
+    times = [at for one in page.items if (at := getattr(one, moment)) is not None]
+    joins = any(one.listing_id in behind for one in page.items)
+    if start and oldest is not None and times and max(times) <= oldest and not joins:
+        return max(0, start - LIMIT // 2), oldest
+    oldest = min((*times, *(() if oldest is None else (oldest,))), default=None)
+    at_end = page.sent < LIMIT and _is_whole(page, start)
+    if at_end or (times and min(times) < walk.until):
+        return -1, oldest
+    return start + STRIDE, oldest
+
+
+def known_since(connection: sqlite3.Connection) -> int | None:
+    """Up to when new listings are known (unix seconds): the last look or complete pass."""
+    looked_at = get_meta(connection, LOOKED_AT)
+    done = frontier.last_complete_pass(connection)
+    known = [int(looked_at)] if looked_at is not None else []
+    if done is not None:
+        known.append(done.started_at)
+    return max(known, default=None)
+
+
+def _count_listings(connection: sqlite3.Connection) -> int:
+    row = connection.execute(
+        "SELECT coalesce(sum(value), 0) FROM counters WHERE name LIKE 'listings.%'"
+    ).fetchone()
+    return int(row[0])

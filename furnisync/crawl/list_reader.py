@@ -1,0 +1,172 @@
+"""Read one list whole: asks for pages as `walk` says, commits each with what it brought."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Collection
+from typing import Literal
+
+import msgspec
+
+from furnisync.catalog import frontier, listings
+from furnisync.catalog.frontier import Interval, PageRow
+from furnisync.catalog.listings import Listed
+from furnisync.clock import Clock
+from furnisync.crawl.paging import next_of_order, next_reads, told_length
+from furnisync.errors import NotFound, Terminal, Transient, UserError
+from furnisync.etsy.client import EtsyClient
+from furnisync.etsy.models import Listing, Page
+from furnisync.sqlite import Writer
+
+log = logging.getLogger("furnisync.discover")
+
+Ended = Literal["complete", "over_reach", "failed"]
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """How the reading of a list ended.
+
+    Attributes:
+        count: how many listings it holds, as Etsy says; the most that any page said, unless the
+            list was read whole.
+        prices: those seen, where it is over the reach.
+    """
+
+    ended: Ended
+    reason: str | None = None
+    count: int | None = None
+    prices: tuple[float, ...] = ()
+
+
+class ListReader:
+    """Reads price intervals and shop lists; a list that a run before began is gone on with."""
+
+    def __init__(
+        self,
+        client: EtsyClient,
+        writer: Writer,
+        clock: Clock,
+        furniture: Collection[int],
+        pages_at_once: int,
+    ) -> None:
+        self._client = client
+        self._writer = writer
+        self._clock = clock
+        self._furniture = furniture
+        self._slots = asyncio.Semaphore(pages_at_once)
+        self.arrived = asyncio.Event()
+        """Set whenever a page was committed, for whoever waits for new listings."""
+
+    async def read(self, interval: Interval) -> Reading:
+        """Read a list until every page arrived, or until it is known why not.
+
+        Raises:
+            UserError: the key was refused.
+            NotFound: the shop exists no more.
+        """
+        prices: list[float] = []
+        ground = await self._writer.run(frontier.load_ground, interval)
+        while True:
+            pages = await self._writer.run(frontier.load_pages, interval.interval_id)
+            decision = (
+                next_reads(pages, interval.part, ground)
+                if interval.sort_on == "created"
+                else next_of_order(pages)
+            )
+            count = max((page.count for page in pages if page.count is not None), default=None)
+            if decision.complete:
+                return Reading("complete", count=told_length(pages))
+            if decision.over_reach:
+                return Reading("over_reach", count=count, prices=tuple(prices))
+            if decision.stuck:
+                await self._writer.run(frontier.forget_pages, interval.interval_id)
+                return Reading("failed", decision.stuck, count)
+            wave = 1 + max((page.wave for page in pages), default=0)
+            reads = await asyncio.gather(
+                *(self._read_page(interval, start, wave, prices) for start in decision.starts)
+            )
+            reasons = [reason for reason in reads if reason]
+            if reasons:
+                return Reading("failed", f"{len(reasons)} pages: {reasons[0]}", count)
+
+    async def read_first(self, interval: Interval) -> Reading:
+        """Read a list's first page, unless it is here; tells whether the list is in reach.
+
+        Raises:
+            UserError: the key was refused.
+        """
+        prices: list[float] = []
+        pages = await self._writer.run(frontier.load_pages, interval.interval_id)
+        reason = None
+        if not pages:
+            reason = await self._read_page(interval, 0, 1, prices)
+            pages = await self._writer.run(frontier.load_pages, interval.interval_id)
+        count = max((page.count for page in pages if page.count is not None), default=None)
+        if next_reads(pages, interval.part).over_reach:
+            return Reading("over_reach", count=count, prices=tuple(prices))
+        return Reading("failed" if reason else "complete", reason, count)
+
+    async def _read_page(
+        self, interval: Interval, start: int, wave: int, prices: list[float]
+    ) -> str | None:
+        """Fetch and commit one page; returns the reason where it could not be had."""
+        async with self._slots:
+            try:
+                page = await self._fetch(interval, start)
+            except (UserError, NotFound):
+                raise
+            except (Transient, Terminal) as error:
+                return str(error)
+            prices += [one.price_usd for one in page.items if one.price_usd is not None]
+            await self._writer.run(self._commit, interval, start, wave, page)
+            self.arrived.set()
+            if page.broken:
+                log.warning(
+                    "%d results of a page could not be read: %s", len(page.broken), page.broken[0]
+                )
+            return None
+
+    async def _fetch(self, interval: Interval, start: int) -> Page[Listing]:
+        if interval.shop_id is not None:
+            return await self._client.shop_listings_active(
+                interval.shop_id,
+                offset=start,
+                sort_order="desc" if interval.part == "newest" else "asc",
+            )
+        return await self._client.listings_active(
+            taxonomy_id=interval.taxonomy_id,
+            min_price=interval.low,
+            max_price=interval.high,
+            sort_on=interval.sort_on,
+            sort_order="desc" if interval.part == "newest" else "asc",
+            offset=start,
+        )
+
+    def _commit(
+        self,
+        connection: sqlite3.Connection,
+        interval: Interval,
+        start: int,
+        wave: int,
+        page: Page[Listing],
+    ) -> None:
+        """One transaction: what the page brought, and that it came."""
+        now = int(self._clock.now())
+        items = tuple((one.listing_id, one.created) for one in page.items)
+        row = PageRow(start, page.sent, page.count, items, wave=wave)
+        frontier.save_page(connection, interval.interval_id, row, now)
+        wanted = page.items
+        if interval.shop_id is not None:
+            wanted = [one for one in wanted if one.taxonomy_id in self._furniture]
+        listings.add_listed(connection, [as_listed(one) for one in wanted], now, interval.pass_id)
+
+
+def as_listed(listing: Listing) -> Listed:
+    """What the catalogue keeps of a listing in a list."""
+    return Listed(
+        listing.listing_id,
+        listing.shop_id,
+        listing.taxonomy_id,
+        listing.price_usd,
+        listing.created,
+    )

@@ -1,0 +1,252 @@
+"""The paging rule: how a list that shifts while it is read is read whole. Pure.
+
+Pages are asked for oldest first, each beginning at the last listings of the one before, so that two
+neighbours share some. New and renewed listings join at the end and are met there. A listing that
+ends moves all later ones down by one place, and some of them would slip through between two pages;
+then the pages before and behind share nothing, and the walk reads back from the later ones until
+they do.
+
+Why sharing is proof: listings that neither end nor are renewed keep their order for ever, and a
+page is contiguous at its instant: it holds every such listing that stands between two of its own.
+Pages that share a listing thus have no such listing between them, and if the first page and one
+that was not full, where the list ended at that instant, hang together by shared listings, then
+whatever lasted through the walk is in one of the pages. It does not matter in which order or how
+far apart in time they were fetched. A shared listing counts only with an unchanged creation time:
+one that was renewed in between stands in two places. `count` is an estimate and proves no end.
+
+A renewed listing could leave its old place before that is read and join the end after that is read.
+Therefore the page where listings join is asked for after all others have arrived: whoever was
+renewed before that instant is in it, or stands behind a listing that a page held afterwards.
+
+Listings that were created in the same second may stand in another order each time they are asked
+for. Where such a second lies over the border of two pages, one more page is read that holds it
+whole.
+
+What no rule can see: a full page that holds, instead of a listing, another that its neighbour
+holds too.
+"""
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+
+from furnisync.catalog.frontier import LIMIT, STRIDE, PageRow, Part
+
+OFFSET_CAP = 12_000
+REACH = OFFSET_CAP + LIMIT
+"""So many listings can one query show."""
+TRIES_OF_ODD_PAGE = 3
+"""So often is a page read that fell short of its count or repeated listings."""
+STRAYS = 2
+"""So few listings that two pages share, far from where they stood, are an odd answer."""
+READS_MOST = 4
+"""So many times its pages may be read of a list, and `READS_MORE`; or it shifts too fast."""
+READS_MORE = 20
+
+Shared = Mapping[tuple[int, int], Sequence[int]]
+"""For pairs of pages, by their places in the sequence: by how much each listing that they share
+stood further on in the second."""
+Ground = Collection[tuple[int, int | None]]
+"""(listing_id, created) of listings that were read before."""
+Run = Mapping[int, int]
+"""Pages that hang together, by their places: where each would begin had all been read at once."""
+
+
+class NextReads(msgspec.Struct, frozen=True):
+    """What to do next with a list.
+
+    Exactly one of these holds: `starts` says which offsets to read; `over_reach`: the list is
+    longer than a query shows; `complete`: everything arrived; `stuck` says why it never will.
+    """
+
+    starts: tuple[int, ...] = ()
+    complete: bool = False
+    over_reach: bool = False
+    stuck: str | None = None
+
+
+def next_reads(
+    pages: Sequence[PageRow], part: Part = "whole", ground: Ground = frozenset()
+) -> NextReads:
+    """Decide from the pages that arrived (by offset, distinct) what to read next.
+
+    `oldest` and `newest` parts end at the reach, other lists must end before it. `ground` is what
+    the `oldest` part held, read whole before: a `newest` part that shares a listing with it has
+    met it, and needs no more.
+    """
+    if not pages or pages[0].start != 0:
+        return NextReads(starts=(0,))
+    count = max((page.count for page in pages if page.count is not None), default=0)
+    if part == "whole" and count > REACH:
+        return NextReads(over_reach=True)
+    grid = page_grid(count - len(ground) if part == "newest" else count)
+    present = {page.start for page in pages}
+    missing = [start for start in grid if start not in present]
+    shared = _shared(pages)
+    fewest = max(len(grid), pages[-1].start // STRIDE)
+    too_many = sum(page.tries for page in pages) > READS_MOST * fewest + READS_MORE
+    torn = set() if too_many else _torn_seconds(pages)
+    # The last page waits for all others.
+    wanted = _odd_pages(pages, shared).union(missing[:-1]) or torn or set(missing)
+    if not wanted and too_many:
+        return NextReads(stuck="the list shifted too fast to be read whole")
+    wanted = wanted or _before_gaps(pages, shared)
+    if wanted:
+        return NextReads(starts=tuple(sorted(wanted)))
+    return _read_end(pages, part, ground)
+
+
+def next_of_order(pages: Sequence[PageRow]) -> NextReads:
+    """The same for orders in which listings do not stand still: each page once, no proof."""
+    count = max((page.count for page in pages if page.count is not None), default=REACH)
+    present = {page.start for page in pages}
+    grid = range(0, min(count, REACH) if pages else 1, LIMIT)
+    missing = tuple(start for start in grid if start not in present)
+    return NextReads(starts=missing, complete=not missing)
+
+
+def told_length(pages: Sequence[PageRow]) -> int | None:
+    """How many listings a list that was read whole must have brought; None where no page says.
+
+    The page that was read last speaks of all that was there at that instant, and whatever was is in
+    some page. An earlier page counts listings that ended before they were read. But a single page
+    may say anything, so that the last one is believed only as far as half of the others go.
+    """
+    counts = [page.count for page in sorted(pages, key=lambda page: page.wave)]
+    told = [count for count in counts if count is not None]
+    return min(told[-1], statistics.median_low(told)) if told else None
+
+
+def page_grid(count: int) -> list[int]:
+    """Offsets that show `count` listings and the end, with neighbours sharing some."""
+    starts = range(0, max(min(count, REACH) - LIMIT + 1 + STRIDE, 1), STRIDE)
+    return sorted({min(start, OFFSET_CAP) for start in starts})
+
+
+def _shared(pages: Sequence[PageRow]) -> Shared:
+    """Compare all pages with each other."""
+    seen: dict[tuple[int, int | None], list[tuple[int, int]]] = {}
+    shared: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for place, page in enumerate(pages):
+        for at, item in enumerate(dict.fromkeys(page.items), start=page.start):
+            for other, other_at in seen.setdefault(item, []):
+                shared[other, place].append(at - other_at)
+            seen[item].append((place, at))
+    return shared
+
+
+def _are_strays(moves: Sequence[int]) -> bool:
+    return len(moves) <= STRAYS and min(map(abs, moves)) >= LIMIT
+
+
+def _odd_pages(pages: Sequence[PageRow], shared: Shared) -> set[int]:
+    """Pages worth another look: shorter than their own count says, or repeating listings.
+
+    Etsy was seen sending duplicates in place of other listings. That neighbours share some is the
+    rule of this walk; what stands twice in one page, or alone far from where it stood, is odd.
+    """
+    odd = set()
+    for place, page in enumerate(pages):
+        due = LIMIT if page.count is None else min(LIMIT, page.count - page.start)
+        short = page.count is not None and page.sent < due
+        repeats = any(number > 1 for number in Counter(page.items).values())
+        undecoded = len(page.items) < page.sent
+        if short or repeats or undecoded:
+            odd.add(place)
+    for pair, moves in shared.items():
+        if _are_strays(moves):
+            odd.update(pair)
+    return {pages[place].start for place in odd if pages[place].tries < TRIES_OF_ODD_PAGE}
+
+
+def _before_gaps(pages: Sequence[PageRow], shared: Shared) -> set[int]:
+    """Offsets to read so that all pages come to hang together with the first."""
+    present = {page.start for page in pages}
+    wanted = set()
+    for run in _runs(pages, shared)[1:]:
+        front = min(run.values())
+        newest = max(run, key=lambda place: (pages[place].wave, -run[place]))
+        start = pages[newest].start - (run[newest] - front) - LIMIT // 2
+        while start in present:
+            start -= 1
+        wanted.add(min(max(start, 0), OFFSET_CAP))
+    return wanted
+
+
+def _torn_seconds(pages: Sequence[PageRow]) -> set[int]:
+    """Offsets from which a page holds a second whole that two pages hold parts of."""
+    holders: dict[int, list[PageRow]] = defaultdict(list)
+    for page in pages:
+        for second in {created for _, created in page.items if created is not None}:
+            holders[second].append(page)
+    present = {page.start for page in pages}
+    wanted = set()
+    for second, held in holders.items():
+        if len(held) > 1 and not any(_holds_whole(page, second) for page in held):
+            seconds = [created for _, created in held[0].items]
+            wanted.add(min(max(held[0].start + seconds.index(second) - 1, 0), OFFSET_CAP))
+    return wanted - present
+
+
+def _holds_whole(page: PageRow, second: int) -> bool:
+    """Whether a page shows where a second begins and where it ends."""
+    seconds = [created for _, created in page.items]
+    begins = page.start == 0 or seconds[0] != second
+    return begins and (page.sent < LIMIT or seconds[-1] != second)
+
+
+def _runs(pages: Sequence[PageRow], shared: Shared) -> list[Run]:
+    """Pages that hold listings, grouped by whether they hang together; first that of page 0."""
+    links: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for (one, other), moves in shared.items():
+        if not _are_strays(moves):
+            apart = pages[other].start - pages[one].start - moves[0]
+            links[one].append((other, apart))
+            links[other].append((one, -apart))
+    runs: list[Run] = []
+    alone = {place: None for place, page in enumerate(pages) if page.items}
+    while alone:
+        first = next(iter(alone))
+        run, waiting = {first: 0}, [first]
+        while waiting:
+            place = waiting.pop()
+            alone.pop(place, None)
+            for other, apart in links[place]:
+                if other not in run:
+                    run[other] = run[place] + apart
+                    waiting.append(other)
+        runs.append(run)
+    return runs
+
+
+def _read_end(pages: Sequence[PageRow], part: Part, ground: Ground) -> NextReads:
+    """All pages hang together: is the end among them, and was it read last?"""
+    shown = [page for page in pages if page.items]
+    if not shown:
+        return NextReads(complete=True)
+    last = shown[-1]
+    ends = [
+        page
+        for page in shown
+        if page.sent < LIMIT
+        and (page is last or page.count is None or page.start + page.sent >= page.count)
+    ]
+    met = part == "newest" and any(item in ground for page in pages for item in page.items)
+    if not ends and not met and last.start < OFFSET_CAP:
+        return NextReads(starts=(_beyond(last, {page.start for page in pages}),))
+    if not ends and part == "whole":
+        return NextReads(over_reach=True)
+    joining = shown[0] if part == "newest" else max(ends or [last], key=lambda page: page.wave)
+    if any(page.wave >= joining.wave for page in shown if page is not joining):
+        return NextReads(starts=(joining.start,))
+    return NextReads(complete=True)
+
+
+def _beyond(last: PageRow, present: set[int]) -> int:
+    """The offset behind the last full page; nearer where the list proved shorter meanwhile."""
+    start = min(last.start + STRIDE, OFFSET_CAP)
+    while start in present and start > 0:
+        start = max(start - LIMIT // 2, 0)
+    return start

@@ -1,0 +1,135 @@
+"""`furnisync plan`: what a pass would ask, and making the plan fit without reading it all."""
+
+from contextlib import AsyncExitStack, closing
+
+import msgspec
+
+from furnisync.catalog import frontier, oversize
+from furnisync.catalog.schema import open_catalog, read_catalog
+from furnisync.clock import Clock
+from furnisync.config import Environment, HomeFiles, Settings
+from furnisync.crawl.discovery import Discovery, Scope
+from furnisync.crawl.paging import REACH, page_grid
+from furnisync.crawl.plan_file import load_plan, ship_plan
+from furnisync.crawl.price_split import CENT, TARGET, open_ends
+from furnisync.etsy.access import open_client
+from furnisync.lockfile import single_instance
+from furnisync.sqlite import Writer
+
+
+class PlannedInterval(msgspec.Struct, frozen=True):
+    """An interval of the plan; prices in US dollars, None is an open end.
+
+    Attributes:
+        count: listings as last counted, None where it never was.
+        pages: calls that reading it takes; 1 where nothing is known.
+        over_reach: it will be cut, or read from both ends where it is a single price.
+    """
+
+    taxonomy_id: int
+    name: str
+    low: float | None
+    high: float | None
+    count: int | None
+    pages: int
+    over_reach: bool
+
+    @property
+    def single_price(self) -> bool:
+        """It cannot be cut."""
+        return self.low is not None and self.high is not None and self.high - self.low < 2 * CENT
+
+
+class PlanCost(msgspec.Struct, frozen=True):
+    """What a pass over the plan asks."""
+
+    intervals: tuple[PlannedInterval, ...]
+
+    @property
+    def pages(self) -> int:
+        """Calls that read the lists."""
+        return sum(one.pages for one in self.intervals)
+
+    @property
+    def cuts(self) -> int:
+        """Calls more for intervals that must be cut: a first page for each piece too long."""
+        return sum(
+            -(-(one.count or 0) // TARGET)
+            for one in self.intervals
+            if one.over_reach and not one.single_price
+        )
+
+    @property
+    def batches(self) -> int:
+        """Calls that bring the images, were all listings new."""
+        return -(-sum(one.count or 0 for one in self.intervals) // 100)
+
+
+def cost_of_plan(files: HomeFiles) -> PlanCost:
+    """What the plan would ask, by the counts of the newest pass; no calls.
+
+    Raises:
+        ConfigError: the plan is wrong.
+        DatabaseUnusable: the catalogue is not ours.
+    """
+    plan = load_plan(files.plan, None)
+    counts = _newest_counts(files)
+    intervals = []
+    for one in plan.taxonomies:
+        for low, high in zip(one.price_breaks, one.price_breaks[1:], strict=False):
+            ends = open_ends(low, high)
+            count = counts.get(one.id, {}).get(ends)
+            intervals.append(
+                PlannedInterval(
+                    one.id,
+                    one.name,
+                    *ends,
+                    count,
+                    len(page_grid(count or 0)) if (count or 0) <= REACH else -(-(count or 0) // 99),
+                    (count or 0) > REACH,
+                )
+            )
+    return PlanCost(tuple(intervals))
+
+
+def _newest_counts(files: HomeFiles) -> dict[int, dict[tuple[float | None, float | None], int]]:
+    if not files.catalog.exists():
+        return {}
+    with closing(read_catalog(files.catalog)) as catalog:
+        newest = frontier.last_pass(catalog)
+        return (
+            {}
+            if newest is None
+            else oversize.interval_counts(catalog, newest.pass_id, read_whole=False)
+        )
+
+
+async def make_plan(
+    environment: Environment, settings: Settings, clock: Clock, *, test: bool
+) -> None:
+    """Cut and merge the plan's intervals until each is in reach; the next sync goes on from there.
+
+    Raises:
+        UserError: no key, a wrong plan, or image sync runs.
+        Transient, Terminal: Etsy did not answer.
+    """
+    files = HomeFiles(environment.home, test)
+    ship_plan(files.plan)
+    load_plan(files.plan, None)
+    with single_instance(files.lock("images"), "image sync"):
+        async with AsyncExitStack() as stack:
+            writer = Writer(open_catalog(files.catalog), "catalogue")
+            stack.callback(writer.close)
+            client = await stack.enter_async_context(
+                open_client("images", "fast", environment, files, settings, clock)
+            )
+            discovery = Discovery(
+                client,
+                writer,
+                clock,
+                settings,
+                files.plan,
+                Scope(),
+                pages_at_once=settings.api.connections,
+            )
+            await discovery.plan_ahead()

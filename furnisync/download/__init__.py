@@ -1,0 +1,1 @@
+"""Downloads images: jobs in, outcomes out; knows neither the API nor the catalog."""

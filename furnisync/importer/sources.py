@@ -1,0 +1,192 @@
+"""Where the older tool's files lie, and reading the ones that are JSON."""
+
+import filecmp
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import ijson
+import msgspec
+
+from furnisync import durable
+from furnisync.config import OLDER_TOOL, HomeFiles, ImageSize
+from furnisync.errors import ConfigError
+from furnisync.history.fields import as_id
+from furnisync.history.schema import APPLICATION_ID
+from furnisync.importer.database import as_time
+from furnisync.importer.metadata_forms import BrokenEntry, OldListing, read_entry
+from furnisync.importer.report import Report
+
+log = logging.getLogger("furnisync.import")
+
+_PLACES: Final = ("", "data/db", "data")
+_MARK: Final = b"\xef\xbb\xbf"
+"""Byte order mark, as some editors put it."""
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """The files to take over, None where there is none."""
+
+    metadata: tuple[Path, ...] = ()
+    images: tuple[Path, ...] = ()
+    database: Path | None = None
+    progress: Path | None = None
+    plan: Path | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether there is anything."""
+        return any((self.metadata, self.images, self.database, self.progress))
+
+
+def find_sources(folder: Path, files: HomeFiles, *, dry: bool) -> Sources:
+    """What of the older tool's lies in a folder, under the names that it used.
+
+    In the home itself, what bears a name that we need is set aside first; `dry` leaves it there.
+
+    Raises:
+        ConfigError: there is no such folder, or nothing in it.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder: name the one that the older tool worked in.")
+    aside = files.home / OLDER_TOOL
+    at_home = folder.resolve() == files.home
+    if at_home and not dry:
+        _set_aside(files, aside)
+    places = [folder / place for place in _PLACES]
+    if at_home:
+        places.insert(0, aside)
+    metadata = _existing(places, files.metadata.name)
+    databases = _existing(places, files.history.name)
+    plans = _existing(places, files.plan.name)
+    suffix = "_test" if files.test else ""
+    found = Sources(
+        metadata=_one_of_each(metadata) if at_home else tuple(metadata[:1]),
+        images=tuple(path for path in (folder / files.images.name,) if path.is_dir()),
+        database=next((path for path in databases if not is_ours(path)), None),
+        progress=next(iter(_existing(places, f"sync_progress{suffix}.json")), None),
+        plan=None if at_home else next(iter(plans), None),
+    )
+    if not found.found:
+        raise ConfigError(
+            f"{folder} holds neither {files.metadata.name} nor {files.images.name}/ nor an older"
+            f" {files.history.name}: name the folder that the older tool worked in."
+        )
+    return found
+
+
+def _existing(places: list[Path], name: str) -> list[Path]:
+    return [path for place in places if (path := place / name).is_file()]
+
+
+def _one_of_each(paths: list[Path]) -> tuple[Path, ...]:
+    """Files without their copies: what was set aside is often the same as what lies there now."""
+    different: list[Path] = []
+    for path in paths:
+        if not any(filecmp.cmp(path, other, shallow=False) for other in different):
+            different.append(path)
+    return tuple(different)
+
+
+def is_ours(database: Path) -> bool:
+    """Whether a database is our history, by the mark in its header."""
+    with database.open("rb") as file:
+        return file.read(72)[68:] == APPLICATION_ID.to_bytes(4, "big")
+
+
+def _set_aside(files: HomeFiles, aside: Path) -> None:
+    """Keep what would be overwritten: the metadata under a second name, the database moved."""
+    if files.metadata.is_file() and not (aside / files.metadata.name).exists():
+        aside.mkdir(exist_ok=True)
+        try:
+            os.link(files.metadata, aside / files.metadata.name)
+        except OSError:
+            durable.copy(files.metadata, aside / files.metadata.name)
+    old = files.history
+    wal = old.with_name(f"{old.name}-wal")
+    if (old.is_file() and not is_ours(old)) or (wal.exists() and not old.exists()):
+        aside.mkdir(exist_ok=True)
+        for name in (f"{old.name}-wal", old.name):
+            if (aside / name).exists() and (path := old.with_name(name)).exists():
+                raise ConfigError(
+                    f"{path} and {aside / name} are both of the older tool: move one of them away,"
+                    " or import it by itself with --history."
+                )
+        # The log first: a database that was left without it would be taken for whole.
+        for name in (f"{old.name}-wal", f"{old.name}-shm", old.name):
+            if (path := old.with_name(name)).exists():
+                path.rename(aside / name)
+        log.info("the older tool's %s lies in %s now", old.name, aside)
+
+
+def read_metadata(
+    path: Path, size: ImageSize, report: Report, tick: Callable[[int], None]
+) -> Iterator[OldListing]:
+    """Stream `image_metadata.json`; what is broken goes to the report.
+
+    Args:
+        path: the file.
+        size: CDN size of the urls that are made.
+        report: takes broken entries, and where the file is cut off.
+        tick: takes the bytes read so far.
+
+    Raises:
+        ConfigError: it is no JSON object at all.
+    """
+    with path.open("rb") as file:
+        head = file.read(4096)
+        if head.removeprefix(_MARK).lstrip()[:1] != b"{":
+            raise ConfigError(
+                f"{path} is no JSON object: name the older tool's image_metadata.json."
+            )
+        file.seek(len(_MARK) if head.startswith(_MARK) else 0)
+        last: object = "the beginning"
+        try:
+            # Numbers stay exact: one that is too long is a broken entry, not the end of the file.
+            for key, value in ijson.kvitems(file, ""):
+                last = key
+                report.read(path.name, 1)
+                try:
+                    yield read_entry(key, value, size)
+                except BrokenEntry as broken:
+                    report.leave_out("broken entries", path.name, key, str(broken))
+                    report.lose(path.name, str(broken))
+                tick(file.tell())
+        except ijson.JSONError as error:
+            why = " ".join(str(error).split())[:200]
+            report.leave_out("damaged sources", path.name, f"after {last}", f"no JSON: {why}")
+
+
+class OldProgress(msgspec.Struct, frozen=True):
+    """What `sync_progress.json` tells.
+
+    Attributes:
+        shops: whose listings were all seen.
+        at: when, unix seconds; None where it does not say.
+        units: intervals of the crawl plan that were read to the end, by the tool's own judgement.
+    """
+
+    shops: tuple[int, ...]
+    at: int | None
+    units: int
+
+
+def read_progress(path: Path, report: Report) -> OldProgress:
+    """Read `sync_progress.json`; one that cannot be read tells nothing and is reported."""
+    try:
+        content: Any = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        report.leave_out("damaged sources", path.name, "", f"no JSON: {error}")
+        return OldProgress((), None, 0)
+    content = content if isinstance(content, dict) else {}
+    shops = content.get("synced_shops")
+    ids = [as_id(one) for one in shops] if isinstance(shops, list | dict) else []
+    units = content.get("exhausted")
+    return OldProgress(
+        tuple(one for one in ids if one is not None and one > 0),
+        as_time(content.get("last_shop_refresh")),
+        len(units) if isinstance(units, list) else 0,
+    )

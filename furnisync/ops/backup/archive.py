@@ -1,0 +1,241 @@
+"""One backup: a folder with copies of the databases and `backup.json`, which says what they are.
+
+`backup.json` is written last, and the folder gets its name once all of it is on the disk: a folder
+under a backup's name without a good `backup.json` is none.
+"""
+
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from furnisync.catalog import schema as catalog_schema
+from furnisync.config import HomeFiles
+from furnisync.errors import UserError
+from furnisync.history import schema as history_schema
+from furnisync.sqlite import open_reader
+
+MANIFEST: Final = "backup.json"
+FORM: Final = 1
+Role = Literal["catalog", "history", "buyer_key"]
+COPIES: Final[dict[Role, str]] = {
+    "catalog": "catalog.db.gz",
+    "history": "etsy_data.db.gz",
+    "buyer_key": "buyer_key.gz",
+}
+"""What lies in a backup. Compressed: a quarter of the size, by the cheapest level there is."""
+APPLICATIONS: Final[dict[Role, tuple[int, int]]] = {
+    "catalog": (catalog_schema.APPLICATION_ID, len(catalog_schema.MIGRATIONS)),
+    "history": (history_schema.APPLICATION_ID, len(history_schema.MIGRATIONS)),
+}
+_PAGES: Final = 2000
+_BLOCK: Final = 1 << 20
+_NAME: Final = re.compile(r"furnisync(?P<test>-test)?-(?P<at>\d{8}T\d{6}Z)")
+
+Tell = Callable[[str, int, int], None]
+"""Takes what is being done, and how much of it of how much."""
+
+
+class BackupFailed(UserError):
+    """A backup, or what became of it, could not be made or used; the message says why."""
+
+
+class Copied(msgspec.Struct, frozen=True):
+    """A file of a backup.
+
+    Attributes:
+        bytes_packed: of the file as it lies there, whose digest is `sha256`.
+        bytes_whole: of what it holds.
+        rows: by table; empty for what is no database.
+    """
+
+    role: Role
+    bytes_packed: int
+    bytes_whole: int
+    sha256: str
+    rows: dict[str, int] = {}
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """`backup.json`; `home` tells the backups of several homes apart."""
+
+    made_at: int
+    home: str
+    test: bool
+    copies: tuple[Copied, ...]
+    form: int = FORM
+
+
+def backup_name(at: int, *, test: bool) -> str:
+    """The folder's name, by UTC time, so that names sort by age."""
+    stamp = datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%SZ")
+    return f"furnisync{'-test' if test else ''}-{stamp}"
+
+
+def named_at(name: str, *, test: bool) -> int | None:
+    """When the backup of this name was made; None where it is no name of a backup."""
+    match = _NAME.fullmatch(name)
+    if match is None or bool(match["test"]) != test:
+        return None
+    try:
+        return int(datetime.strptime(match["at"], "%Y%m%dT%H%M%S%z").timestamp())
+    except ValueError:
+        return None
+
+
+def sources_of(files: HomeFiles) -> dict[Role, Path]:
+    """What of a home is backed up, as far as it is there."""
+    found: dict[Role, Path] = {
+        "catalog": files.catalog,
+        "history": files.history,
+        "buyer_key": files.home / ".buyer_key",
+    }
+    return {role: path for role, path in found.items() if path.exists()}
+
+
+def make_copies(sources: dict[Role, Path], folder: Path, tell: Tell) -> tuple[Copied, ...]:
+    """Copy, verify and pack everything into a folder, all as of one moment.
+
+    A reader's snapshot is taken of each database before the first is copied. In WAL mode it holds
+    up no writer, and no write makes the copy begin anew.
+
+    Raises:
+        BackupFailed: a copy is not what its database is.
+        sqlite3.DatabaseError, OSError: it could not be read or written.
+    """
+    readers: dict[Role, sqlite3.Connection] = {}
+    try:
+        for role, path in sources.items():
+            if role in APPLICATIONS:
+                readers[role] = open_reader(path, *APPLICATIONS[role])
+                readers[role].execute("BEGIN")
+                readers[role].execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        copies = [_copy_database(role, reader, folder, tell) for role, reader in readers.items()]
+    finally:
+        for reader in readers.values():
+            reader.close()
+    if "buyer_key" in sources:
+        packed = folder / COPIES["buyer_key"]
+        copies.append(pack("buyer_key", sources["buyer_key"], packed))
+    return tuple(copies)
+
+
+def _copy_database(role: Role, reader: sqlite3.Connection, folder: Path, tell: Tell) -> Copied:
+    plain = folder / f"{role}.db"
+    packed = folder / COPIES[role]
+    with closing(sqlite3.connect(plain, isolation_level=None)) as copy:
+
+        def progress(_status: int, remaining: int, total: int) -> None:
+            tell(f"copying {role}", total - remaining, total)
+
+        reader.backup(copy, pages=_PAGES, progress=progress, sleep=0.0)
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
+    expected = count_rows(reader)
+    reader.execute("ROLLBACK")
+    tell(f"checking {role}", 0, 1)
+    check_database(role, plain, expected)
+    copied = pack(role, plain, packed, tell)
+    plain.unlink()
+    return msgspec.structs.replace(copied, rows=expected)
+
+
+def count_rows(connection: sqlite3.Connection) -> dict[str, int]:
+    """Rows of every table."""
+    tables = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    ).fetchall()
+    return {
+        name: int(connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0])
+        for (name,) in tables
+    }
+
+
+def check_database(role: Role, path: Path, rows: dict[str, int]) -> None:
+    """Open a copy and hold it against what it should be.
+
+    Raises:
+        BackupFailed: it is damaged, another database, of a newer version, or lacks rows.
+    """
+    application_id, known = APPLICATIONS[role]
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as copy:
+            owner = copy.execute("PRAGMA application_id").fetchone()[0]
+            version = copy.execute("PRAGMA user_version").fetchone()[0]
+            found = copy.execute("PRAGMA quick_check").fetchone()[0]
+            counted = count_rows(copy)
+    except sqlite3.DatabaseError as error:
+        raise BackupFailed(f"The copy of the {role} cannot be read ({error}).") from error
+    if owner != application_id:
+        raise BackupFailed(f"The copy of the {role} is another program's database.")
+    if version > known:
+        raise BackupFailed(
+            f"The copy of the {role} is of version {version}, this program knows {known}:"
+            " update furnisync."
+        )
+    if found != "ok":
+        raise BackupFailed(f"The copy of the {role} is damaged: {found}.")
+    if counted != rows:
+        wrong = [name for name in rows if counted.get(name) != rows[name]]
+        raise BackupFailed(f"The copy of the {role} lacks rows, in {', '.join(wrong)}.")
+
+
+def pack(role: Role, source: Path, packed: Path, tell: Tell = lambda *_: None) -> Copied:
+    """Compress a file onto the disk, for good.
+
+    Raises:
+        OSError: it could not be read or written.
+    """
+    total, done = source.stat().st_size, 0
+    with source.open("rb") as plain, packed.open("wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as zipped:
+            while block := plain.read(_BLOCK):
+                zipped.write(block)
+                done += len(block)
+                tell(f"packing {role}", done, total)
+        file.flush()
+        os.fsync(file.fileno())
+    return Copied(role, packed.stat().st_size, done, digest(packed))
+
+
+def unpack(copied: Copied, packed: Path, target: Path) -> None:
+    """Check a file of a backup and unpack it onto the disk.
+
+    Raises:
+        BackupFailed: it is not what the backup says.
+        OSError: it could not be read or written.
+    """
+    if digest(packed) != copied.sha256:
+        raise BackupFailed(f"{packed.name} of the backup was changed or is damaged.")
+    try:
+        with gzip.open(packed, "rb") as zipped, target.open("wb") as plain:
+            os.fchmod(plain.fileno(), 0o600)
+            shutil.copyfileobj(zipped, plain, _BLOCK)
+            plain.flush()
+            os.fsync(plain.fileno())
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise BackupFailed(f"{packed.name} of the backup is damaged ({error}).") from error
+
+
+def digest(path: Path) -> str:
+    """Sha256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(content: bytes) -> Manifest | None:
+    """Understand `backup.json`; None where it is none."""
+    try:
+        found = msgspec.json.decode(content, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return found if found.form == FORM and found.copies else None

@@ -1,0 +1,163 @@
+"""`furnisync restore`: a backup takes the place of what a home holds, which is kept beside.
+
+Everything is fetched, checked and unpacked before anything is replaced. A database's place is
+never empty: it is the old one until one rename makes it the new one.
+"""
+
+import contextlib
+import os
+import sqlite3
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from furnisync import durable
+from furnisync.clock import Clock
+from furnisync.config import HomeFiles
+from furnisync.errors import ConfigError
+from furnisync.lockfile import single_instance
+from furnisync.ops.backup.archive import (
+    APPLICATIONS,
+    COPIES,
+    BackupFailed,
+    Manifest,
+    Role,
+    Tell,
+    check_database,
+    named_at,
+    unpack,
+)
+from furnisync.ops.backup.targets import Target, open_target, whole_backups
+
+STAGING: Final = ".restore"
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What was put back, and under which names what it replaced is kept."""
+
+    address: str
+    manifest: Manifest
+    kept: tuple[Path, ...]
+
+
+def restore_backup(files: HomeFiles, address: str, clock: Clock, tell: Tell) -> Restored:
+    """Put a backup in place.
+
+    Args:
+        files: of the home.
+        address: of one backup, or of a place with several: then the newest whole one.
+        clock: tells the names of what is kept.
+        tell: takes how far it is.
+
+    Raises:
+        AlreadyRunning: a sync or a backup runs.
+        BackupFailed: the backup is damaged, of a newer version, or could not be put in place.
+        ConfigError: there is no backup at that address.
+    """
+    with ExitStack() as stack:
+        for job, words in (("images", "image sync"), ("data", "data sync"), ("backup", "a backup")):
+            stack.enter_context(single_instance(files.lock(job), words))
+        target, name, manifest = _find(files, address)
+        try:
+            with durable.scratch_folder(files.home / STAGING) as staged:
+                fetched = _fetch(target, name, manifest, staged, tell)
+                kept = _replace_all(files, fetched, int(clock.now()))
+        except (OSError, sqlite3.DatabaseError) as error:
+            raise BackupFailed(
+                f"{target.shown(name)} could not be put in place ({error}): free some disk in"
+                f" {files.home}, then run the same command again."
+            ) from error
+    return Restored(target.shown(name), manifest, kept)
+
+
+def _find(files: HomeFiles, address: str) -> tuple[Target, str, Manifest]:
+    """The backup that an address names."""
+    if "://" not in address and not Path(address).expanduser().is_dir():
+        raise ConfigError(f"{address} is no folder: name a backup, or the folder of backups.")
+    place, _, name = address.rstrip("/").rpartition("/")
+    if named_at(name, test=files.test) is not None:
+        target = open_target(place or ".", files.home)
+        manifest = target.manifest(name)
+        if manifest is None:
+            raise BackupFailed(f"{address} is no whole backup: name another one.")
+        return target, name, manifest
+    target = open_target(address, files.home)
+    found = whole_backups(target, test=files.test, home=None)
+    if not found:
+        raise ConfigError(
+            f"{address} holds no backup{' of test data' if files.test else ''}: name the folder or"
+            " url that `furnisync backup` was given."
+        )
+    homes = {one.home for one in found.values()}
+    if len(homes) > 1:
+        raise ConfigError(
+            f"{address} holds backups of several homes ({', '.join(sorted(homes))}): name one of"
+            f" them, such as {target.shown(max(found))}."
+        )
+    newest = max(found)
+    return target, newest, found[newest]
+
+
+def _fetch(
+    target: Target, name: str, manifest: Manifest, staged: Path, tell: Tell
+) -> dict[Role, Path]:
+    """Everything of a backup, checked and unpacked."""
+    found: dict[Role, Path] = {}
+    for place, copied in enumerate(manifest.copies):
+        tell(f"fetching and checking {copied.role}", place, len(manifest.copies))
+        file = COPIES[copied.role]
+        packed = target.fetch(name, file, staged / file)
+        if not packed.exists():
+            raise BackupFailed(f"{target.shown(name)} lacks {file}: name another backup.")
+        whole = staged / copied.role
+        unpack(copied, packed, whole)
+        if copied.role in APPLICATIONS:
+            check_database(copied.role, whole, copied.rows)
+        found[copied.role] = whole
+    return found
+
+
+def _replace_all(files: HomeFiles, fetched: dict[Role, Path], now: int) -> tuple[Path, ...]:
+    places: dict[Role, Path] = {
+        "catalog": files.catalog,
+        "history": files.history,
+        "buyer_key": files.home / ".buyer_key",
+    }
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+    kept = []
+    for role, whole in fetched.items():
+        place = places[role]
+        if os.path.lexists(place) or place.with_name(place.name + durable.LOG).exists():
+            kept.append(_keep(place, stamp))
+        # The log belongs to the database that was; the new one must not find it.
+        for ending in (durable.LOG, durable.INDEX):
+            place.with_name(place.name + ending).unlink(missing_ok=True)
+        durable.put(whole, place)
+    return tuple(kept)
+
+
+def _keep(place: Path, stamp: str) -> Path:
+    """A second name for what is to be replaced, with all that stands in its log."""
+    log = place.with_name(place.name + durable.LOG)
+    kept = place.with_name(f"{place.stem}.before-restore-{stamp}{place.suffix}")
+    number = 1
+    while kept.exists() or kept.with_name(kept.name + durable.LOG).exists():
+        number += 1
+        kept = place.with_name(f"{place.stem}.before-restore-{stamp}-{number}{place.suffix}")
+    if place.exists():
+        with (
+            contextlib.suppress(sqlite3.DatabaseError),  # a damaged one is kept as it is
+            contextlib.closing(sqlite3.connect(place)) as connection,
+        ):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        try:
+            os.link(place, kept)
+        except OSError:  # a file system without hard links
+            durable.copy(place, kept)
+    if log.exists() and log.stat().st_size:
+        durable.copy(log, kept.with_name(kept.name + durable.LOG))
+    durable.sync_folder(place.parent)
+    return kept

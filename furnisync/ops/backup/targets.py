@@ -1,0 +1,261 @@
+"""Where backups lie: a folder, or a url that fsspec knows (s3://, sftp://, gcs://, memory://, ...).
+
+A folder takes a backup by one rename. A url takes it file by file, `backup.json` last, so that
+what was broken off has none and is no backup.
+"""
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from furnisync.durable import scratch_folder, sync_folder
+from furnisync.errors import ConfigError
+from furnisync.lockfile import single_instance
+from furnisync.ops.backup.archive import (
+    COPIES,
+    MANIFEST,
+    BackupFailed,
+    Manifest,
+    named_at,
+    read_manifest,
+)
+
+_PART: Final = ".part"
+
+
+class Target(Protocol):
+    """A place with backups in it."""
+
+    def staging(self, name: str) -> contextlib.AbstractContextManager[Path]:
+        """A folder of this machine to make a backup in, gone at the end."""
+        ...
+
+    def publish(self, folder: Path, name: str) -> None:
+        """Give a whole backup its name."""
+        ...
+
+    def names(self) -> list[str]:
+        """Names that stand there, backups or not."""
+        ...
+
+    def manifest(self, name: str) -> Manifest | None:
+        """What a backup says of itself; None where it is none, or of a form we do not know."""
+        ...
+
+    def is_broken_off(self, name: str) -> bool:
+        """Whether what stands there never became a backup; one of a newer program is none."""
+        ...
+
+    def fetch(self, name: str, file: str, to: Path) -> Path:
+        """A file of a backup on this machine: `to`, or where it lies anyway."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a backup, or what is left of one: our own files, and the folder if empty then."""
+        ...
+
+    def shown(self, name: str) -> str:
+        """The address of a backup, for people."""
+        ...
+
+
+def open_target(address: str, home: Path) -> Target:
+    """The place of an address; a folder is made where it is not there.
+
+    Raises:
+        ConfigError: it cannot be written, or fsspec is not there for a url.
+    """
+    if "://" in address:
+        return UrlTarget(address, home / ".backup")
+    folder = Path(address).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(
+            f"Backups cannot be kept in {folder} ({error.strerror}): name another folder."
+        ) from error
+    return FolderTarget(folder.resolve())
+
+
+class FolderTarget:
+    """Backups as folders in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @contextmanager
+    def staging(self, name: str) -> Iterator[Path]:
+        """A folder beside the backups, so that a rename makes it one; nobody else works here."""
+        with single_instance(self._folder / ".furnisync-backup.lock", "a backup"):
+            for leftover in self._folder.glob(f".furnisync-*{_PART}"):
+                _empty(leftover)  # of a run that was killed: we hold the lock
+            staged = self._folder / f".{name}{_PART}"
+            staged.mkdir(mode=0o700)
+            try:
+                yield staged
+            finally:
+                _empty(staged)
+
+    def publish(self, folder: Path, name: str) -> None:
+        """Rename; the disk has the files already."""
+        sync_folder(folder)
+        folder.rename(self._folder / name)
+        sync_folder(self._folder)
+
+    def names(self) -> list[str]:
+        """Names of the folders."""
+        return sorted(path.name for path in self._folder.iterdir() if path.is_dir())
+
+    def manifest(self, name: str) -> Manifest | None:
+        """Read `backup.json`."""
+        try:
+            return read_manifest((self._folder / name / MANIFEST).read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def is_broken_off(self, name: str) -> bool:
+        """Whether `backup.json` is missing, which is written last."""
+        return not (self._folder / name / MANIFEST).exists()
+
+    def fetch(self, name: str, file: str, to: Path) -> Path:  # noqa: ARG002 - it is here already
+        """Where it lies."""
+        return self._folder / name / file
+
+    def remove(self, name: str) -> None:
+        """Under another name first, so that half a backup never bears one."""
+        doomed = self._folder / f".{name}{_PART}"
+        (self._folder / name).rename(doomed)
+        if not _empty(doomed):  # somebody keeps something of his own there
+            doomed.rename(self._folder / name)
+
+    def shown(self, name: str) -> str:
+        """The path."""
+        return str(self._folder / name)
+
+
+_OURS: Final = (
+    MANIFEST,
+    f".{MANIFEST}{_PART}",
+    *COPIES.values(),
+    *(f"{role}.db{ending}" for role in COPIES for ending in ("", "-journal", "-wal", "-shm")),
+)
+"""All that we ever put into a backup's folder, or into one that becomes one."""
+
+
+def _empty(folder: Path) -> bool:
+    """Remove our files from a folder, and the folder; whether nothing else was in it."""
+    for name in _OURS:
+        (folder / name).unlink(missing_ok=True)
+    try:
+        folder.rmdir()
+    except OSError:
+        return not folder.exists()
+    return True
+
+
+class UrlTarget:
+    """Backups behind a url, through fsspec. Every protocol has errors of its own."""
+
+    def __init__(self, url: str, staging: Path) -> None:
+        try:
+            fsspec = importlib.import_module("fsspec")
+        except ImportError as error:
+            raise ConfigError(
+                f"{url} needs fsspec: install it with `pip install fsspec` and what it names for"
+                " that kind of url, or name a folder."
+            ) from error
+        self._url = url.rstrip("/")
+        self._staging = staging
+        with self._translated("opened"):
+            found = fsspec.core.url_to_fs(self._url)
+        self._files: Any = found[0]
+        self._root = str(found[1]).rstrip("/")
+
+    @contextmanager
+    def staging(self, name: str) -> Iterator[Path]:
+        """A folder in the home; the caller holds the home's lock."""
+        with scratch_folder(self._staging) as folder:
+            staged = folder / name
+            staged.mkdir(mode=0o700)
+            yield staged
+
+    def publish(self, folder: Path, name: str) -> None:
+        """Upload, look whether all of it came, then the one file that makes it a backup."""
+        if name in self.names():
+            raise BackupFailed(f"{self.shown(name)} is there already: run the backup again.")
+        with self._translated("written"):
+            self._files.makedirs(f"{self._root}/{name}", exist_ok=True)
+            files = sorted(folder.iterdir(), key=lambda path: path.name == MANIFEST)
+            for path in files:
+                self._files.put_file(str(path), f"{self._root}/{name}/{path.name}")
+                there = self._files.info(f"{self._root}/{name}/{path.name}")["size"]
+                if there != path.stat().st_size:
+                    raise BackupFailed(f"{self._url} holds {there} bytes of {path.name} only.")
+
+    def names(self) -> list[str]:
+        """Names right below the url."""
+        with self._translated("listed"):
+            self._files.invalidate_cache()
+            if not self._files.exists(self._root):
+                return []
+            found = self._files.ls(self._root, detail=False)
+        return sorted(str(path).rstrip("/").rpartition("/")[2] for path in found)
+
+    def manifest(self, name: str) -> Manifest | None:
+        """Read `backup.json`."""
+        with self._translated("read"):
+            path = f"{self._root}/{name}/{MANIFEST}"
+            return read_manifest(self._files.cat_file(path)) if self._files.exists(path) else None
+
+    def is_broken_off(self, name: str) -> bool:
+        """Whether `backup.json` is missing, which is uploaded last."""
+        with self._translated("read"):
+            return not self._files.exists(f"{self._root}/{name}/{MANIFEST}")
+
+    def fetch(self, name: str, file: str, to: Path) -> Path:
+        """Download."""
+        with self._translated("read"):
+            self._files.get_file(f"{self._root}/{name}/{file}", str(to))
+        return to
+
+    def remove(self, name: str) -> None:
+        """The file that makes it a backup goes first."""
+        with self._translated("tidied"):
+            for file in (MANIFEST, *COPIES.values()):
+                path = f"{self._root}/{name}/{file}"
+                if self._files.exists(path):
+                    self._files.rm_file(path)
+            # Object stores have no folders; one with somebody else's file in it stays.
+            with contextlib.suppress(OSError, NotImplementedError):
+                self._files.rmdir(f"{self._root}/{name}")
+
+    def shown(self, name: str) -> str:
+        """The url."""
+        return f"{self._url}/{name}"
+
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except BackupFailed:
+            raise
+        except Exception as error:  # each protocol brings a library with its own errors
+            raise BackupFailed(
+                f"{self._url} could not be {what} ({type(error).__name__}: {error}): check the"
+                " address, the network and the credentials."
+            ) from error
+
+
+def whole_backups(target: Target, *, test: bool, home: str | None) -> dict[str, Manifest]:
+    """The backups of a home (None: of any) in a place, oldest first."""
+    found = {}
+    for name in target.names():
+        if named_at(name, test=test) is None:
+            continue
+        manifest = target.manifest(name)
+        if manifest is not None and home in (None, manifest.home):
+            found[name] = manifest
+    return found

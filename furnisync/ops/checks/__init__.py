@@ -1,0 +1,1 @@
+"""`doctor` and `verify`: what is wrong and what to do."""

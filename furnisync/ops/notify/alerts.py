@@ -1,0 +1,299 @@
+"""What a person should be told, read from a home's files; works beside running syncs and without.
+
+| kind                   | when                                                                    |
+| ---------------------- | ----------------------------------------------------------------------- |
+| key-refused            | a sync ended because Etsy refused the key                               |
+| clock-wrong            | our clock does not agree with Etsy's                                    |
+| quota-cut              | Etsy lowered a limit within the last day                                |
+| quota-spent            | the day's calls are spent, and not by us                                |
+| images-away            | the image folder is not here: its disk is not mounted                   |
+| images-unwritable      | the image folder refuses to be written                                  |
+| disk-low               | less free than `min_free_mb`, or downloads pause for want of room       |
+| sync-stalled           | it runs and gives no sign of life, or does nothing though work waits    |
+| sync-crashed           | it ran and ended without having been told to                            |
+| backup-failed          | the last backup failed                                                  |
+| certificate-incomplete | no pass was complete for a week                                         |
+"""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+import msgspec
+
+from furnisync.catalog import frontier, oversize
+from furnisync.catalog.schema import read_catalog
+from furnisync.clock import Clock
+from furnisync.config import HomeFiles, Settings
+from furnisync.errors import DatabaseUnusable
+from furnisync.history.schema import open_history_reader
+from furnisync.lockfile import holder
+from furnisync.ops.backup.backup import read_last_backup
+from furnisync.quota.clock_check import ClockState
+from furnisync.quota.ledger import QuotaState, read_state
+from furnisync.status.history import read_data_status
+from furnisync.status.images import PauseKind, Status, read_status
+
+DAY_S: Final = 86_400.0
+SILENT_S: Final = 900.0
+"""A sync says each minute that it lives; after this it hangs."""
+STALLED_S: Final = 2 * 3600.0
+"""So long may nothing come though work waits and calls are free."""
+INCOMPLETE_S: Final = 7 * DAY_S
+OURS: Final = 0.9
+"""With less than this part of the day's calls by us, somebody else has spent them."""
+
+Job = Literal["images", "data"]
+JOBS: Final[tuple[Job, ...]] = ("images", "data")
+TITLES: Final[dict[Job, str]] = {"images": "image sync", "data": "data sync"}
+
+Kind = Literal[
+    "key-refused",
+    "clock-wrong",
+    "quota-cut",
+    "quota-spent",
+    "images-away",
+    "images-unwritable",
+    "disk-low",
+    "sync-stalled",
+    "sync-crashed",
+    "backup-failed",
+    "certificate-incomplete",
+]
+
+
+PAUSES: Final[dict[PauseKind | None, Kind]] = {
+    "away": "images-away",
+    "unwritable": "images-unwritable",
+    "room": "disk-low",
+}
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """Something that is wrong.
+
+    Attributes:
+        subject: the job that it is about; empty where it is about the home.
+        at: when it happened (unix seconds), where it is an event that is over; None while it lasts.
+    """
+
+    kind: Kind
+    message: str
+    subject: str = ""
+    at: float | None = None
+
+    @property
+    def key(self) -> str:
+        """Under which it is told at most once a day."""
+        return f"{self.kind}/{self.subject}" if self.subject else self.kind
+
+
+class Beat(msgspec.Struct):
+    """The last sign of life of a sync (unix seconds), and what ended it, where anything did."""
+
+    at: float
+    pid: int
+    error: str | None = None
+    key_refused: bool = False
+
+
+class Standing(msgspec.Struct):
+    """A picture of what a sync has done, and since when it has not changed (unix seconds)."""
+
+    picture: str
+    since: float
+
+
+class Life(msgspec.Struct):
+    """What is remembered of the syncs between two looks."""
+
+    beats: dict[str, Beat] = {}
+    standing: dict[str, Standing] = {}
+
+
+def read_conditions(
+    files: HomeFiles, settings: Settings, clock: Clock, life: Life
+) -> list[Condition]:
+    """All that is wrong now; `life` is kept up to date."""
+    now = clock.now()
+    images = _read_images(files, clock)
+    quota = read_state(files.quota, None, clock)
+    found = [*_about_quota(quota, now), *_about_disk(files, settings, images)]
+    for job in JOBS:
+        runs = holder(files.lock(job)) is not None
+        work = None
+        if runs:
+            work = _work_of(job, files, settings, clock, images)
+        found += _about_sync(job, life, runs=runs, work=work, quota=quota, now=now)
+    backup = read_last_backup(files)
+    if backup is not None and not backup.ok:
+        found.append(Condition("backup-failed", backup.why or f"No backup to {backup.target}."))
+    return [*found, *_about_certificate(files, now)]
+
+
+def _read_images(files: HomeFiles, clock: Clock) -> Status | None:
+    try:
+        return read_status(files, clock)
+    except DatabaseUnusable:
+        return None
+
+
+def _about_quota(quota: QuotaState | None, now: float) -> Iterator[Condition]:
+    if quota is None:
+        return
+    if (state := quota.clock) is not None:
+        yield Condition("clock-wrong", _clock_message(state))
+    for event in quota.events:
+        if event.kind == "limit-fell" and abs(now - event.at) < DAY_S:
+            yield Condition("quota-cut", f"{event.message}.", at=event.at)
+            break
+    spent = quota.waiting_until is not None and quota.remaining_today is not None
+    if spent and quota.limit_per_day and (quota.remaining_today or 0) <= quota.reserve:
+        ours, all_calls = quota.used_last_day, quota.limit_per_day - quota.reserve
+        if ours < OURS * all_calls:
+            yield Condition(
+                "quota-spent",
+                f"The day's calls are spent, but only {ours:,} of {quota.limit_per_day:,} by"
+                " furnisync: something else uses the key.",
+            )
+
+
+def _clock_message(state: ClockState) -> str:
+    since = datetime.fromtimestamp(state.since, UTC).strftime("%Y-%m-%d %H:%M")
+    effect = "No calls are made and no history is written. " if state.wrong else ""
+    return (
+        f"The clock is {state} since {since} UTC. {effect}Let the computer set it by the network;"
+        " `furnisync doctor` compares it again."
+    )
+
+
+def _about_disk(files: HomeFiles, settings: Settings, images: Status | None) -> Iterator[Condition]:
+    if images is not None and images.image_folder_away is not None:
+        yield Condition("images-away", f"Downloads pause: {images.image_folder_away}.")
+        return
+    folder = files.images if files.images.exists() else files.home
+    free_mb = shutil.disk_usage(folder).free / 1e6
+    least_mb = settings.images.min_free_mb
+    activity = images.activity if images is not None else None
+    if activity is not None and activity.downloads_paused_kind in PAUSES:
+        kind = PAUSES[activity.downloads_paused_kind]
+        yield Condition(kind, f"Downloads pause: {activity.downloads_paused}.")
+    elif free_mb < least_mb:
+        yield Condition(
+            "disk-low",
+            f"Only {free_mb:,.0f} MB are free in {folder}; under {least_mb:,.0f} MB downloads"
+            " pause. Make room or move the home to a larger disk.",
+        )
+
+
+def _work_of(
+    job: Job, files: HomeFiles, settings: Settings, clock: Clock, images: Status | None
+) -> tuple[bool, str] | None:
+    """Whether work waits that could be done now, and a picture of what was done; None: unknown."""
+    if job == "images":
+        return None if images is None else _image_work(images)
+    try:
+        data = read_data_status(files, settings.data, clock)
+        with closing(open_history_reader(files.history)) as history:
+            row = history.execute(
+                "SELECT total(last_asked), total(reviews_walked), total(walk_offset),"
+                " (SELECT total(open_ids) FROM work_shops) FROM sync_state"
+            ).fetchone()
+    except (DatabaseUnusable, sqlite3.DatabaseError):
+        return None
+    return data.waiting > data.failing, repr(tuple(row))
+
+
+def _image_work(images: Status) -> tuple[bool, str]:
+    current = images.current_pass
+    reading = current is not None and current.finished_at is None and current.pages_left > 0
+    paused = images.activity is not None and images.activity.downloads_paused is not None
+    waits = reading or images.batches_waiting > 0 or (images.images_due > 0 and not paused)
+    pages = current.pages_read if current is not None else 0
+    return waits, repr((images.listings, images.images, pages, images.batches_waiting))
+
+
+def _about_sync(
+    job: Job,
+    life: Life,
+    *,
+    runs: bool,
+    work: tuple[bool, str] | None,
+    quota: QuotaState | None,
+    now: float,
+) -> Iterator[Condition]:
+    beat, title = life.beats.get(job), TITLES[job].capitalize()
+    if not runs:
+        life.standing.pop(job, None)
+        if beat is not None:
+            yield _ended(job, beat, title)
+        return
+    waiting = quota is not None and (
+        quota.waiting_until is not None or (quota.clock is not None and quota.clock.wrong)
+    )
+    standing = life.standing.get(job)
+    if standing is not None and standing.since > now:
+        standing = None  # of a clock that was ahead
+    if work is None or not work[0] or waiting or standing is None or standing.picture != work[1]:
+        life.standing[job] = Standing("" if work is None else work[1], now)
+    elif now - standing.since > STALLED_S:
+        hours = (now - standing.since) / 3600
+        yield Condition(
+            "sync-stalled",
+            f"{title} has got nothing for {hours:.0f} hours though work waits: look at"
+            " `furnisync status` and the log; if Etsy answers, start it anew.",
+            job,
+        )
+        return
+    if beat is not None and now - beat.at > SILENT_S:
+        minutes = (now - beat.at) / 60
+        yield Condition(
+            "sync-stalled",
+            f"{title} (pid {beat.pid}) has given no sign of life for {minutes:.0f} minutes: end it"
+            f" with `kill {beat.pid}` and start it anew.",
+            job,
+        )
+
+
+def _ended(job: Job, beat: Beat, title: str) -> Condition:
+    if beat.key_refused:
+        return Condition("key-refused", f"{title} ended: {beat.error}", job)
+    if beat.error is not None:
+        return Condition("sync-crashed", f"{title} ended: {beat.error}", job)
+    return Condition(
+        "sync-crashed",
+        f"{title} (pid {beat.pid}) ended without a word: look at its log and start it anew; it goes"
+        " on where it was.",
+        job,
+    )
+
+
+def _about_certificate(files: HomeFiles, now: float) -> Iterator[Condition]:
+    try:
+        with closing(read_catalog(files.catalog)) as catalog:
+            newest, complete = frontier.last_pass(catalog), frontier.last_complete_pass(catalog)
+            if newest is None:
+                return
+            since = catalog.execute(
+                "SELECT min(started_at) FROM passes WHERE pass_id > ?",
+                (0 if complete is None else complete.pass_id,),
+            ).fetchone()[0]
+            unseen = 0 if since is not None else oversize.out_of_reach(catalog, newest.pass_id)
+    except (DatabaseUnusable, sqlite3.DatabaseError):
+        return
+    if since is not None and now - since > INCOMPLETE_S:
+        days = (now - since) / DAY_S
+        yield Condition(
+            "certificate-incomplete",
+            f"No pass over furniture was complete for {days:.0f} days: `furnisync coverage` says"
+            " what could not be read and why.",
+        )
+    elif unseen and newest.finished_at is not None and now - newest.finished_at > INCOMPLETE_S:
+        yield Condition(
+            "certificate-incomplete",
+            f"{unseen:,} listings were out of reach of every query for a week: `furnisync coverage`"
+            " says where.",
+        )

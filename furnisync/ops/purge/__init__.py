@@ -1,0 +1,1 @@
+"""Removes data for good, on request or by retention."""

@@ -1,0 +1,1 @@
+"""The same program on another computer, over ssh."""

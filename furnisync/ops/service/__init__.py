@@ -1,0 +1,1 @@
+"""Both syncs as services of launchd or systemd."""

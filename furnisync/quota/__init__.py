@@ -1,0 +1,1 @@
+"""The shared call budget: one ledger for all processes of a home."""

@@ -1,0 +1,181 @@
+"""What an answer of the API tells about the quota, and what the ledger makes of it.
+
+The headers are the truth. They arrive in any order, so calls bear numbers: an answer that
+contradicts what is known is believed if its call went out after that was told.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+import msgspec
+
+from furnisync.quota.rules import factor
+from furnisync.quota.state import Hold, Key, Moment, Notice, local_time
+
+RETRY_AFTER_MOST_S = 26 * 3600.0
+"""The day's window is 24 h in buckets of about 2 h: nothing can take longer."""
+SECOND_LIMIT_S = 60.0
+"""A retry-after up to here is about the limit per second, beyond about the day's."""
+BACK_OFF_MOST_S = 60.0
+FACTOR_LEAST = 0.2
+FOREIGN_HOLD_S = 0.5
+EXPLAINED = 0.75
+"""Our own part of a full second from which on we need not suspect anybody else."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What one HTTP answer told; None means that the header was absent, so unknown, never 0."""
+
+    status: int
+    limit_per_second: float | None = None
+    remaining_this_second: float | None = None
+    limit_per_day: int | None = None
+    remaining_today: int | None = None
+    retry_after_s: float | None = None
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """The call that an answer belongs to."""
+
+    number: int
+    """As granted; 0 where unknown, which is older than everything."""
+    own_calls: int | None = None
+    """Our calls in the second around it; None where it is too long ago to say."""
+
+
+def read_answer(status: int, headers: Mapping[str, str], now: float) -> Answer:
+    """Read the quota headers of an answer; whatever makes no sense counts as absent.
+
+    Args:
+        status: the HTTP status.
+        headers: names in any case.
+        now: unix time in seconds, for a `retry-after` that is a date.
+    """
+    told = {name.lower(): value.strip() for name, value in headers.items()}
+    day, today = _number(told.get("x-limit-per-day")), _number(told.get("x-remaining-today"))
+    return Answer(
+        status=status,
+        limit_per_second=_number(told.get("x-limit-per-second")) or None,
+        remaining_this_second=_number(told.get("x-remaining-this-second")),
+        limit_per_day=None if not day else int(day),
+        remaining_today=None if today is None else int(today),
+        retry_after_s=_delay_s(told.get("retry-after"), now),
+    )
+
+
+def _number(text: str | None) -> float | None:
+    if text is None or not text.isascii() or not text.replace(".", "", 1).isdigit():
+        return None
+    value = float(text)
+    return value if value < 1e12 else None
+
+
+def _delay_s(text: str | None, now: float) -> float | None:
+    if text is None:
+        return None
+    if text.isascii() and text.replace(".", "", 1).isdigit():
+        return min(float(text), RETRY_AFTER_MOST_S)
+    try:
+        delay_s = parsedate_to_datetime(text).timestamp() - now
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(0.0, delay_s), RETRY_AFTER_MOST_S)
+
+
+def absorb(key: Key, answer: Answer | None, sent: Sent, now: Moment) -> list[Notice]:
+    """Take an answer (None: none came, but the call counts) into what is known of the key."""
+    if key.alone_number == sent.number:
+        key.alone = None
+    if answer is None:
+        _count_untold(key)
+        return []
+    notices = _absorb_limits(key, answer, sent, now)
+    _absorb_remaining(key, answer, sent)
+    _absorb_second(key, answer, sent, now)
+    if answer.status == 429:
+        notices += _absorb_refusal(key, answer, sent, now)
+    elif sent.number > key.strike_mark:
+        key.strikes, key.trial = 0, False
+    return notices
+
+
+def _count_untold(key: Key) -> None:
+    if key.remaining is not None:
+        key.remaining = max(0, key.remaining - 1)
+
+
+def _absorb_limits(key: Key, answer: Answer, sent: Sent, now: Moment) -> list[Notice]:
+    notices = []
+    if answer.limit_per_second is not None:
+        key.heard = now
+        if sent.number > key.limit_per_second_mark or key.limit_per_second is None:
+            old, key.limit_per_second = key.limit_per_second, answer.limit_per_second
+            if old != answer.limit_per_second:
+                key.limit_per_second_mark = key.grants
+                notices += _limit_notice("per second", old, answer.limit_per_second)
+    if answer.limit_per_day is not None:
+        key.heard = now
+        if sent.number > key.limit_per_day_mark or key.limit_per_day is None:
+            old_day, key.limit_per_day = key.limit_per_day, answer.limit_per_day
+            if old_day != answer.limit_per_day:
+                key.limit_per_day_mark = key.grants
+                notices += _limit_notice("per day", old_day, answer.limit_per_day)
+    return notices
+
+
+def _limit_notice(which: str, old: float | None, new: float) -> list[Notice]:
+    if old is None:
+        return []
+    if new < old:
+        message = f"Etsy lowered the limit {which} from {old:,g} to {new:,g}"
+        return [Notice("limit-fell", message, logging.WARNING)]
+    message = f"Etsy raised the limit {which} from {old:,g} to {new:,g}"
+    return [Notice("limit-rose", message, logging.INFO)]
+
+
+def _absorb_remaining(key: Key, answer: Answer, sent: Sent) -> None:
+    told = answer.remaining_today
+    if told is None:
+        _count_untold(key)
+    elif key.remaining is None or told <= key.remaining or sent.number > key.remaining_mark:
+        # A lower number is always news. A higher one is news only if its call went out after the
+        # lower one was known, otherwise it is older and just arrived late.
+        key.remaining, key.remaining_mark = told, key.grants
+
+
+def _absorb_second(key: Key, answer: Answer, sent: Sent, now: Moment) -> None:
+    left, limit = answer.remaining_this_second, answer.limit_per_second or key.limit_per_second
+    key.remaining_this_second = left
+    if left is None or left >= 1 or limit is None or sent.own_calls is None:
+        return
+    if sent.own_calls < math.floor(EXPLAINED * limit):
+        _extend_hold(key, Hold(now, FOREIGN_HOLD_S, "something else uses the key just now"), now)
+
+
+def _extend_hold(key: Key, hold: Hold, now: Moment) -> None:
+    if key.hold is None or hold.rest_s(now) > key.hold.rest_s(now):
+        key.hold = hold
+
+
+def _absorb_refusal(key: Key, answer: Answer, sent: Sent, now: Moment) -> list[Notice]:
+    fresh = sent.number > key.strike_mark  # not one of many that were out together
+    if fresh:
+        key.strikes, key.strike_mark = key.strikes + 1, key.grants
+    told_s = answer.retry_after_s
+    if not told_s and key.remaining == 0:
+        return []  # the day is spent and nothing is told: the day's own rules hold
+    wait_s = told_s or min(2.0 ** min(key.strikes - 1, 10), BACK_OFF_MOST_S)
+    key.trial = True
+    about_day = wait_s > SECOND_LIMIT_S or key.remaining == 0
+    if fresh and not about_day:
+        key.factor, key.lowered = max(FACTOR_LEAST, factor(key, now) * 0.9), now
+    until = local_time(now.wall + wait_s)
+    _extend_hold(
+        key, Hold(now, min(wait_s, RETRY_AFTER_MOST_S), f"Etsy said 429: wait until {until}"), now
+    )
+    if not fresh or wait_s <= SECOND_LIMIT_S or (key.remaining == 0 and key.spent is None):
+        return []  # short, told already, or about to be told as a spent day
+    message = f"Etsy answered 429 and asks to wait until {until}"
+    return [Notice("refused", message, logging.WARNING)]

@@ -1,0 +1,163 @@
+"""What a person sees of the quota: a picture of one key at one moment."""
+
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+from furnisync.clock import WRONG_S, Clock
+from furnisync.config import Mode
+from furnisync.errors import DatabaseUnusable
+from furnisync.quota.clock_check import ClockState
+from furnisync.quota.rules import (
+    key_rate,
+    program_rate,
+    remaining_now,
+    reserve,
+    spent_until,
+    wants_call,
+)
+from furnisync.quota.state import BUCKET_S, DAY_S, Facts, Key, Moment, Program
+from furnisync.quota.store import APPLICATION_ID, MIGRATIONS, Damaged, load_facts, load_key
+from furnisync.sqlite import open_reader
+
+HOUR_S = 3600.0
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Calls of one program for one purpose."""
+
+    program: str
+    purpose: str
+    last_hour: int
+    last_day: int
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened: `at` in unix seconds."""
+
+    at: float
+    kind: str
+    message: str
+
+
+class ProgramState(msgspec.Struct, frozen=True):
+    """One program: how it paces, and the rate that it may use when it is alone."""
+
+    name: str
+    mode: Mode
+    rate_per_second: float
+    is_waiting: bool
+
+
+class QuotaState(msgspec.Struct, frozen=True):
+    """The quota of one key; None means unknown. Times are unix seconds."""
+
+    limit_per_second: float | None = None
+    remaining_this_second: float | None = None
+    limit_per_day: int | None = None
+    remaining_today: int | None = None
+    """As last told, calls in flight taken off."""
+    reserve: int = 0
+    """Calls of the day kept for the user."""
+    told_at: float | None = None
+    waiting_until: float | None = None
+    waiting_why: str | None = None
+    rate_per_second: float = 0.0
+    """What all programs may use together now; 0 while waiting."""
+    in_flight: int = 0
+    used_last_hour: int = 0
+    used_last_day: int = 0
+    usage: tuple[Usage, ...] = ()
+    programs: tuple[ProgramState, ...] = ()
+    events: tuple[Event, ...] = ()
+    """Newest first, at most 50."""
+    clock: ClockState | None = None
+    """How our clock differs from Etsy's as last seen; None where it agrees, or nothing is known."""
+
+
+def read_quota(connection: sqlite3.Connection, key_id: str, key: Key, now: Moment) -> QuotaState:
+    """Put the picture together from the file."""
+    facts = load_facts(connection, key_id, key, now)
+    usage = _read_usage(connection, key_id, now)
+    until, why = _waiting(key, facts, now)
+    programs = tuple(
+        ProgramState(name, one.mode, program_rate(key, one, facts, now), wants_call(one, now))
+        for name, one in sorted(key.programs.items())
+    )
+    settings = max(key.programs.values(), key=_fast_rate, default=Program()).settings
+    return QuotaState(
+        limit_per_second=key.limit_per_second,
+        remaining_this_second=key.remaining_this_second,
+        limit_per_day=key.limit_per_day,
+        remaining_today=remaining_now(key, facts, now),
+        reserve=reserve(key, settings),
+        told_at=None if key.heard is None else key.heard.wall,
+        waiting_until=until,
+        waiting_why=why,
+        rate_per_second=0.0 if until is not None else key_rate(key, settings, now),
+        in_flight=facts.in_flight,
+        used_last_hour=sum(one.last_hour for one in usage),
+        used_last_day=sum(one.last_day for one in usage),
+        usage=usage,
+        programs=programs,
+        events=_read_events(connection, key_id),
+        clock=key.clock,
+    )
+
+
+def _fast_rate(program: Program) -> float:
+    return program.settings.fast_per_second
+
+
+def _waiting(key: Key, facts: Facts, now: Moment) -> tuple[float | None, str | None]:
+    if key.spent is not None:
+        return spent_until(key, facts, now), "the day's calls are spent"
+    if key.hold is not None and (rest_s := key.hold.rest_s(now)) > 0:
+        return now.wall + rest_s, key.hold.why
+    return None, None
+
+
+def _read_usage(connection: sqlite3.Connection, key_id: str, now: Moment) -> tuple[Usage, ...]:
+    rows = connection.execute(
+        "SELECT program, purpose, sum(calls * (bucket > ?)), sum(calls) FROM usage"
+        " WHERE key_id = ? AND bucket > ? GROUP BY program, purpose ORDER BY program, purpose",
+        ((now.wall - HOUR_S) // BUCKET_S, key_id, (now.wall - DAY_S) // BUCKET_S),
+    )
+    return tuple(Usage(*row) for row in rows)
+
+
+def _read_events(connection: sqlite3.Connection, key_id: str) -> tuple[Event, ...]:
+    rows = connection.execute(
+        "SELECT at, kind, message FROM events WHERE key_id = ? ORDER BY id DESC LIMIT 50",
+        (key_id,),
+    )
+    return tuple(Event(*row) for row in rows)
+
+
+def read_state(path: Path, key_id: str | None, clock: Clock) -> QuotaState | None:
+    """The quota as another process left it; None where nothing is known.
+
+    Args:
+        path: `quota.db`.
+        key_id: the key's fingerprint; None for the key that was used last.
+        clock: wall and monotonic time.
+    """
+    now = Moment(clock.monotonic(), clock.now())
+    try:
+        connection = open_reader(path, APPLICATION_ID, len(MIGRATIONS))
+    except DatabaseUnusable:
+        return None
+    try:
+        row = connection.execute(
+            "SELECT key_id FROM ledger WHERE key_id = ? OR ? IS NULL"
+            " ORDER BY used_at > ?, used_at DESC LIMIT 1",  # a wrong clock's time is not the latest
+            (key_id, key_id, now.wall + WRONG_S),
+        ).fetchone()
+        if row is None:
+            return None
+        return read_quota(connection, row[0], load_key(connection, row[0]), now)
+    except (sqlite3.DatabaseError, Damaged):
+        return None
+    finally:
+        connection.close()

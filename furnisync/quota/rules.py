@@ -1,0 +1,309 @@
+"""When may a call go out? Pure rules over a `Key`: rates, gates, shares.
+
+Every call passes five gates, in this order; the first that is shut says how long and why.
+
+1. hold     Etsy said wait (429, retry-after), or somebody else uses the key just now
+2. alone    one call is out whose answer everybody waits for
+3. day      the day's calls are spent but for the reserve; now and then one call looks again
+4. slow     this program's own pace in slow mode
+5. slot     the key's pace, shared by all programs by weight
+
+Pace: `paid_mono` is the instant up to which calls are paid for. A call is due one interval later,
+and pays up to then; when it comes late, up to `CREDIT_S` of the delay may be caught up and the
+rest is lost, so that a program that slept never sends a burst. In any second at most
+(1 + CREDIT_S) * rate + 1 calls go out, which the margin of `key_rate` keeps within the limit.
+"""
+
+import logging
+import math
+
+import msgspec
+
+from furnisync.config import QuotaSettings
+from furnisync.quota.state import (
+    BUCKET_S,
+    DAY_S,
+    Facts,
+    Key,
+    Moment,
+    Notice,
+    Program,
+    elapsed_s,
+    find_program,
+    local_time,
+)
+
+CREDIT_S = 0.020
+"""How much lateness is caught up: more than an event loop's usual stall."""
+GRACE_S = 0.008
+"""How long a slot is left to the program whose turn it is: less than `CREDIT_S`, so free."""
+ARREARS_CALLS = 10
+"""Turns that a program may have missed and still gets: brief stalls, not idleness."""
+WANT_FADES_S = 2.5
+"""Without a word for so long, a process wants nothing (any more)."""
+UNKNOWN_PER_SECOND = 5.0
+"""Etsy's smallest limit: the most we dare while no answer has told one."""
+ALONE_S = 10.0
+LOOK_FIRST_S = 60.0
+LOOK_LAST_S = 3600.0
+RECOVERY_STEP = 0.1
+RECOVERY_STEP_S = 60.0
+ANSWER_POLL_S = 0.1
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks: the program's name and its entry."""
+
+    name: str
+    program: Program
+
+
+class Go(msgspec.Struct, frozen=True):
+    """The call may go out now."""
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """The call may not go out yet; ask again after `seconds`.
+
+    `in_line` is true where nothing but a slot of the key is missing.
+    """
+
+    seconds: float
+    why: str
+    in_line: bool = False
+
+
+def is_blind(key: Key, now: Moment) -> bool:
+    """No answer ever told a limit, or so long ago that it says nothing about today."""
+    return key.heard is None or elapsed_s(key.heard, now) > DAY_S
+
+
+def factor(key: Key, now: Moment) -> float:
+    """Part of the target rate that may be used, 0.2 to 1: lowered by 429, raised by time."""
+    if key.lowered is None:
+        return 1.0
+    steps = elapsed_s(key.lowered, now) // RECOVERY_STEP_S
+    return min(1.0, key.factor + RECOVERY_STEP * steps)
+
+
+def key_rate(key: Key, settings: QuotaSettings, now: Moment) -> float:
+    """Calls a second of all programs together.
+
+    A twentieth and a bit (at least half a call) stays below the limit: calls that leave evenly
+    arrive unevenly.
+    """
+    limit = None if is_blind(key, now) else key.limit_per_second
+    if limit is None:
+        allowed = UNKNOWN_PER_SECOND
+    else:
+        allowed = max(limit - max(0.06 * limit, 0.5), limit / 2)
+    return min(settings.fast_per_second, allowed) * factor(key, now)
+
+
+def remaining_now(key: Key, facts: Facts, now: Moment) -> int | None:
+    """Calls left today, those in flight taken off; None where unknown."""
+    if key.remaining is None or is_blind(key, now):
+        return None
+    return max(0, key.remaining - facts.in_flight)
+
+
+def reserve(key: Key, settings: QuotaSettings) -> int:
+    """Calls of the day that are left for the user's own use of the key."""
+    if key.limit_per_day is None:
+        return 0
+    return math.ceil(key.limit_per_day * settings.reserve_percent / 100)
+
+
+def program_rate(key: Key, program: Program, facts: Facts, now: Moment) -> float:
+    """Calls a second that a program may make when it is alone; 0 where the day is spent.
+
+    Slow mode spreads, for what it spends in a burst comes free in a burst a day later; but never
+    thinner than would use the whole day.
+    """
+    settings = program.settings
+    rate = key_rate(key, settings, now)
+    left = remaining_now(key, facts, now)
+    spare = None if left is None else max(0, left - reserve(key, settings))
+    if spare == 0:
+        return 0.0
+    if program.mode == "slow":
+        rate = min(rate, settings.slow_per_second)
+        if spare is not None:
+            even = (key.limit_per_day or 0) / DAY_S
+            rate = min(rate, max(spare / settings.spread_s, even))
+    return rate
+
+
+def decide(key: Key, caller: Caller, facts: Facts, now: Moment) -> Go | Pause:
+    """May this program make one call now?"""
+    return (
+        _hold_gate(key, now)
+        or _alone_gate(key, now)
+        or _day_gate(key, caller.program, facts, now)
+        or _slow_gate(key, caller.program, facts, now)
+        or _slot_gate(key, caller, now)
+        or Go()
+    )
+
+
+def _hold_gate(key: Key, now: Moment) -> Pause | None:
+    if key.hold is None or (rest_s := key.hold.rest_s(now)) <= 0:
+        return None
+    return Pause(rest_s, key.hold.why)
+
+
+def _alone_gate(key: Key, now: Moment) -> Pause | None:
+    if key.alone is None or (out_s := elapsed_s(key.alone, now)) >= ALONE_S:
+        return None
+    return Pause(min(ANSWER_POLL_S, ALONE_S - out_s), "one call is out to learn the limits")
+
+
+def _day_gate(key: Key, program: Program, facts: Facts, now: Moment) -> Pause | None:
+    left, kept = remaining_now(key, facts, now), reserve(key, program.settings)
+    if left is None or left > kept:
+        return None
+    if key.remaining is not None and key.remaining > kept:
+        return Pause(ANSWER_POLL_S, "the last calls of the day are being answered")
+    if left == 0 and key.remaining:
+        return Pause(ANSWER_POLL_S, "the last call of the reserve is being answered")
+    rest_s = look_in_s(key, facts, now)
+    return Pause(rest_s, "the day's calls are spent") if rest_s > 0 else None
+
+
+def look_in_s(key: Key, facts: Facts, now: Moment) -> float:
+    """Seconds until one call may look whether a spent day has calls again; 0 when it may now."""
+    if key.looked is None or (key.trial and key.hold and key.hold.length_s >= LOOK_FIRST_S):
+        return 0.0  # a told retry-after has just passed
+    waited_s = elapsed_s(key.looked, now)
+    # While some calls are left a look is never refused, so it may come early; after that it may
+    # itself cost a call, so only when our own oldest calls leave the window, or each hour.
+    pause_s = min(LOOK_FIRST_S * 2.0 ** min(key.looks, 10), LOOK_LAST_S)
+    if not key.remaining:
+        pause_s = LOOK_LAST_S
+    frees = own_calls_free_at(facts)
+    if frees is not None:
+        pause_s = min(pause_s, max(waited_s + frees - now.wall, LOOK_FIRST_S))
+    return max(0.0, pause_s - waited_s)
+
+
+def own_calls_free_at(facts: Facts) -> float | None:
+    """Unix time at which our own oldest calls leave the window; None where there are none."""
+    if facts.oldest_bucket is None:
+        return None
+    return (facts.oldest_bucket + 1) * BUCKET_S + DAY_S
+
+
+def _slow_gate(key: Key, program: Program, facts: Facts, now: Moment) -> Pause | None:
+    if program.mode != "slow" or key.spent is not None:
+        return None  # fast, or a look, which has a pace of its own
+    due = _due(program.paid_mono, program_rate(key, program, facts, now), now)
+    return Pause(due - now.mono, "slow mode") if due > now.mono else None
+
+
+def _slot_gate(key: Key, caller: Caller, now: Moment) -> Pause | None:
+    due = _due(key.paid_mono, key_rate(key, caller.program.settings, now), now)
+    if not is_turn_of(key, caller, now):
+        # The slot is the other's. But a slot that it does not take at once is taken, lest
+        # politeness cost calls; its turn stays.
+        interval_s = 1 / key_rate(key, caller.program.settings, now)
+        granted = min(key.granted_mono, now.mono)
+        due = max(due, granted) + min(GRACE_S, interval_s / 2)
+    return Pause(due - now.mono, "the rate allowed", in_line=True) if due > now.mono else None
+
+
+def _due(paid_mono: float, rate: float, now: Moment) -> float:
+    """When the next call is due. An instant ahead of now is of another boot: due at once."""
+    return now.mono if paid_mono > now.mono else paid_mono + 1 / rate
+
+
+def is_turn_of(key: Key, caller: Caller, now: Moment) -> bool:
+    """Whether no other program that wants a call has a better claim to the next slot."""
+    mine = (_start(key, caller.name, caller.program.settings), caller.name != "images")
+    return all(
+        mine <= (_start(key, name, caller.program.settings), name != "images")
+        for name, other in key.programs.items()
+        if name != caller.name and wants_call(other, now)
+    )
+
+
+def wants_call(program: Program, now: Moment) -> bool:
+    """Whether one of its processes waits for a slot, by a word that is fresh."""
+    return any(0 <= now.mono - mono < WANT_FADES_S for mono in program.wants.values())
+
+
+def forget_wants(key: Key, now: Moment) -> None:
+    """Drop the words of processes that left the line without saying so."""
+    for program in key.programs.values():
+        fresh = {who: at for who, at in program.wants.items() if 0 <= now.mono - at < WANT_FADES_S}
+        program.wants = fresh
+
+
+def _weight(name: str, settings: QuotaSettings) -> float:
+    share = min(max(settings.images_share_percent, 1.0), 99.0)
+    return share if name == "images" else 100.0 - share
+
+
+def _start(key: Key, name: str, settings: QuotaSettings) -> float:
+    """Virtual time of a program's next call: idle programs come back without arrears."""
+    program = find_program(key.programs, name)
+    return max(program.virtual, key.virtual - ARREARS_CALLS / _weight(name, settings))
+
+
+def book_grant(key: Key, caller: Caller, facts: Facts, now: Moment) -> int:
+    """Note that a call goes out now; its number."""
+    program = caller.program
+    rate = key_rate(key, program.settings, now)
+    slow_rate = program_rate(key, program, facts, now) or program.settings.slow_per_second
+    key.grants += 1
+    key.paid_mono = max(_due(key.paid_mono, rate, now), now.mono - CREDIT_S)
+    key.granted_mono = now.mono
+    if key.hold is not None and key.hold.rest_s(now) <= 0:
+        key.hold = None  # it has had its effect: a look that brings nothing waits by the rules
+    program.paid_mono = max(_due(program.paid_mono, slow_rate, now), now.mono - CREDIT_S)
+    start = _start(key, caller.name, program.settings)
+    program.virtual = start + 1 / _weight(caller.name, program.settings)
+    key.virtual = max(key.virtual, start)
+    if key.spent is not None:
+        key.looks, key.looked = key.looks + 1, now
+    first = is_blind(key, now) and (key.opened is None or elapsed_s(key.opened, now) > DAY_S)
+    if first:
+        key.opened = now
+    if first or key.trial:
+        key.alone, key.alone_number = now, key.grants
+    return key.grants
+
+
+def note_spent(key: Key, settings: QuotaSettings, facts: Facts, now: Moment) -> Notice | None:
+    """Begin or end the state of a spent day by what was last told; what to tell of it."""
+    left = None if is_blind(key, now) else key.remaining
+    spent = left is not None and left <= reserve(key, settings)
+    if spent == (key.spent is not None):
+        return None
+    key.looks = 0
+    key.spent = key.looked = now if spent else None
+    if spent:
+        return Notice("spent", spent_message(key, facts, now), None)
+    if left is None:
+        return None
+    return Notice("freed", f"there are calls again ({_counted(key)})", logging.INFO)
+
+
+def spent_message(key: Key, facts: Facts, now: Moment) -> str:
+    """What to tell about a spent day."""
+    until = local_time(spent_until(key, facts, now))
+    return f"the day's calls are spent ({_counted(key)}); waiting until {until}"
+
+
+def spent_until(key: Key, facts: Facts, now: Moment) -> float:
+    """Unix time when calls should be free again: as told, by our own use, or the next look."""
+    if key.hold is not None and key.hold.rest_s(now) > 0:
+        return now.wall + key.hold.rest_s(now)
+    frees = own_calls_free_at(facts)
+    if frees is not None and frees > now.wall:
+        return frees
+    return now.wall + look_in_s(key, facts, now)
+
+
+def _counted(key: Key) -> str:
+    limit = "an unknown number" if key.limit_per_day is None else f"{key.limit_per_day:,}"
+    return f"{key.remaining or 0:,} of {limit} left"

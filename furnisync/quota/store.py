@@ -1,0 +1,276 @@
+"""The ledger's file: tables, rows, and what happens when it is damaged.
+
+All functions run inside the caller's transaction.
+"""
+
+import contextlib
+import logging
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+import msgspec
+
+from furnisync.errors import DatabaseUnusable
+from furnisync.lockfile import exclusive
+from furnisync.quota.state import BUCKET_S, DAY_S, Facts, Key, Moment, Notice
+from furnisync.sqlite import open_database
+
+APPLICATION_ID = 0x46535155  # "FSQU"
+EVENTS_KEPT = 200
+FLIGHT_FADES_S = 120.0
+"""A call that was never answered, because its process died, is taken as lost after this."""
+RECENT_S = 3.0
+"""So long answered calls stay listed, to tell our own part of a full second."""
+TRIM_EVERY_S = 1.0
+FOREIGN_ATTEMPTS = 5
+
+log = logging.getLogger("furnisync.quota")
+
+MIGRATIONS = [
+    """
+    CREATE TABLE ledger (
+        key_id TEXT PRIMARY KEY,
+        used_at REAL NOT NULL,
+        state TEXT NOT NULL          -- a `Key` as JSON: always read and written whole
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE flight (
+        key_id TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        purpose TEXT NOT NULL,
+        owner TEXT NOT NULL,         -- pid.number of the process's ledger
+        mono REAL NOT NULL,
+        answered INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (key_id, number)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE usage (
+        key_id TEXT NOT NULL,
+        bucket INTEGER NOT NULL,     -- unix time / 300
+        program TEXT NOT NULL,
+        purpose TEXT NOT NULL,
+        calls INTEGER NOT NULL,
+        PRIMARY KEY (key_id, bucket, program, purpose)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        key_id TEXT NOT NULL,
+        at REAL NOT NULL,
+        kind TEXT NOT NULL,
+        message TEXT NOT NULL
+    ) STRICT;
+    """
+]
+
+_DAMAGE = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+class Damaged(Exception):
+    """The file's content makes no sense; it never leaves the ledger."""
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Whether an error of SQLite says that the content is damaged, rather than busy or full."""
+    if isinstance(error, Damaged):
+        return True
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _DAMAGE
+
+
+def open_ledger(path: Path) -> sqlite3.Connection:
+    """Open the ledger; a damaged one is moved aside, since the headers tell all of it again.
+
+    Raises:
+        DatabaseUnusable: of a newer version, another program's file, not writable.
+    """
+    for attempt in range(100):
+        inode = inode_of(path)
+        try:
+            return _open_checked(path)
+        except (DatabaseUnusable, sqlite3.DatabaseError, Damaged) as error:
+            cause = error.__cause__ if isinstance(error, DatabaseUnusable) else error
+            if is_damage(cause):
+                move_aside(path, inode, str(cause))
+            elif not is_busy(cause) and attempt >= FOREIGN_ATTEMPTS:
+                raise  # a file that another process just makes looks foreign for an instant
+            time.sleep(0.02)
+    raise DatabaseUnusable(
+        f"{path} stays locked by another program: end what holds it, or move the file away."
+    )
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """Whether another process holds the lock just now."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def _open_checked(path: Path) -> sqlite3.Connection:
+    connection = open_database(path, APPLICATION_ID, MIGRATIONS)
+    try:
+        _check_pages(connection)
+        # Transactions run on the event loop's thread, so none may wait for the disk, nor for
+        # another process. What a power cut takes (the last seconds, at worst the file) is told
+        # again by the headers of the next answer.
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA busy_timeout = 0")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_pages(connection: sqlite3.Connection) -> None:
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise Damaged(verdict)
+
+
+def move_aside(path: Path, inode: int | None, why: str) -> None:
+    """Rename the damaged file, once, though several processes may find it damaged at a time."""
+    # A file of its own: closing the database itself would free SQLite's locks of this process.
+    with exclusive(path.with_name(f".{path.name}.lock")):
+        if inode is None or inode_of(path) != inode:
+            return  # another process has done it
+        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+        for suffix in ("-wal", "-shm", ""):  # the name comes free last, with nothing beside it
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(f"{aside}{suffix}")
+    log.warning(
+        "%s was damaged (%s): moved to %s and begun anew; Etsy's next answer tells what is left",
+        path, why, aside.name,
+    )  # fmt: skip
+
+
+def inode_of(path: Path) -> int | None:
+    """Which file stands under this name now."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def load_key(connection: sqlite3.Connection, key_id: str) -> Key:
+    """What is known of a key; a new one when it was never seen.
+
+    Raises:
+        Damaged: the row does not hold what it should.
+    """
+    row = connection.execute("SELECT state FROM ledger WHERE key_id = ?", (key_id,)).fetchone()
+    if row is None:
+        return Key()
+    try:
+        return msgspec.json.decode(row[0], type=Key)
+    except msgspec.DecodeError as error:
+        raise Damaged(str(error)) from error
+
+
+def encode_key(key: Key) -> str:
+    """A key as it stands in the file."""
+    return msgspec.json.encode(key).decode()
+
+
+def save_key(connection: sqlite3.Connection, key_id: str, key: Key, now: Moment) -> None:
+    """Store what is known of a key."""
+    connection.execute(
+        "INSERT INTO ledger VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
+        " SET used_at = excluded.used_at, state = excluded.state",
+        (key_id, now.wall, encode_key(key)),
+    )
+
+
+def add_call(
+    connection: sqlite3.Connection, key_id: str, call: tuple[int, str, str, str], now: Moment
+) -> None:
+    """Book a granted call: `(number, program, purpose, owner)`."""
+    number, program, purpose, owner = call
+    connection.execute(
+        "INSERT OR REPLACE INTO flight VALUES (?, ?, ?, ?, ?, 0)",
+        (key_id, number, purpose, owner, now.mono),
+    )
+    connection.execute(
+        "INSERT INTO usage VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET calls = calls + 1",
+        (key_id, int(now.wall // BUCKET_S), program, purpose),
+    )
+
+
+def mark_answered(connection: sqlite3.Connection, key_id: str, number: int) -> float | None:
+    """Note that a call has ended; the monotonic time of its grant, None where it is not listed."""
+    row = connection.execute(
+        "UPDATE flight SET answered = 1 WHERE key_id = ? AND number = ? AND NOT answered"
+        " RETURNING mono",
+        (key_id, number),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def count_around(connection: sqlite3.Connection, key_id: str, mono: float) -> int:
+    """Our calls, of all programs, in the second before an instant and shortly after it."""
+    count: int = connection.execute(
+        "SELECT count(*) FROM flight WHERE key_id = ? AND mono BETWEEN ? AND ?",
+        (key_id, mono - 1.0, mono + 0.25),
+    ).fetchone()[0]
+    return count
+
+
+def load_facts(connection: sqlite3.Connection, key_id: str, key: Key, now: Moment) -> Facts:
+    """What a decision needs beside the key."""
+    in_flight = connection.execute(
+        "SELECT count(*) FROM flight WHERE key_id = ? AND NOT answered", (key_id,)
+    ).fetchone()[0]
+    if key.remaining is None or key.remaining > 0.2 * (key.limit_per_day or 0):
+        return Facts(in_flight)  # the day is not spent, nor near it
+    oldest = connection.execute(
+        "SELECT min(bucket) FROM usage WHERE key_id = ? AND bucket > ?",
+        (key_id, (now.wall - DAY_S) // BUCKET_S),
+    ).fetchone()[0]
+    return Facts(in_flight, oldest)
+
+
+def list_lost(connection: sqlite3.Connection, key_id: str, now: Moment) -> list[int]:
+    """Numbers of calls whose answer nobody waits for any more."""
+    rows = connection.execute(
+        "SELECT number FROM flight WHERE key_id = ? AND NOT answered AND mono NOT BETWEEN ? AND ?",
+        (key_id, now.mono - FLIGHT_FADES_S, now.mono),
+    )
+    return [row[0] for row in rows]
+
+
+def list_orphans(connection: sqlite3.Connection, key_id: str) -> list[int]:
+    """Numbers of unanswered calls whose process is dead."""
+    rows = connection.execute(
+        "SELECT number, owner FROM flight WHERE key_id = ? AND NOT answered", (key_id,)
+    )
+    return [row[0] for row in rows if not _is_alive(row[1])]
+
+
+def _is_alive(owner: str) -> bool:
+    try:
+        os.kill(int(owner.partition(".")[0]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def trim(connection: sqlite3.Connection, key_id: str, now: Moment) -> None:
+    """Drop what nobody asks for: answered calls, usage outside the last day, old events."""
+    connection.execute(
+        "DELETE FROM flight WHERE key_id = ? AND answered AND mono NOT BETWEEN ? AND ?",
+        (key_id, now.mono - RECENT_S, now.mono),
+    )
+    # A bucket far ahead is of a clock that was wrong.
+    connection.execute(
+        "DELETE FROM usage WHERE bucket NOT BETWEEN ? AND ?",
+        ((now.wall - DAY_S) // BUCKET_S - 12, (now.wall + DAY_S) // BUCKET_S),
+    )
+
+
+def add_event(connection: sqlite3.Connection, key_id: str, notice: Notice, now: Moment) -> None:
+    """Write a notice down; only the newest stay."""
+    cursor = connection.execute(
+        "INSERT INTO events (key_id, at, kind, message) VALUES (?, ?, ?, ?)",
+        (key_id, now.wall, notice.kind, notice.message),
+    )
+    connection.execute("DELETE FROM events WHERE id <= ?", ((cursor.lastrowid or 0) - EVENTS_KEPT,))

@@ -1,0 +1,1 @@
+"""The pictures that the fake CDN serves."""

@@ -1,0 +1,1 @@
+"""The HTTP side of the fake Etsy: API, CDN, limits, faults, control."""

@@ -1,0 +1,179 @@
+"""Scripted faults: which request goes wrong, and how.
+
+A rule is one JSON object:
+
+    {"where": "api" | "cdn", "call": "listings/active", "match": {"offset": "100"},
+     "nth": [3, 7] | "every": 50 | "share": 0.02, "sticky": true, "times": 5,
+     "do": "503", ...what this deed needs}
+
+`call` and `match` choose the requests that a rule sees; it counts them from 1. `match` compares
+query parameters and parts of the path (shop_id, listing_id, image_id, size) with a value or a
+list of values; `path` is a piece of the path. `nth`, `every` or `share` choose among those seen,
+all of them if none is given. A sticky share goes by the image, or the call's address, instead of
+the request's number, so that asking again gives the same.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from furnisync.sandbox.prng import share_of
+
+__all__ = ["API_DEEDS", "CDN_DEEDS", "Faults", "Rule"]
+
+_CONNECTION_DEEDS = {"reset", "reset_mid_body", "hang", "slow"}
+API_DEEDS = _CONNECTION_DEEDS | {
+    "malformed_json",
+    "no_results",
+    "null_results",
+    "wrong_types",
+    "null_fields",
+    "count_off",
+    "duplicates",
+    "missing_items",
+    "no_rate_headers",
+    "no_date",
+    "odd_date",
+}
+CDN_DEEDS = _CONNECTION_DEEDS | {
+    "truncated",
+    "empty",
+    "html_200",
+    "png",
+    "webp",
+    "gif",
+    "garbage",
+    "cut_jpeg",
+    "endless",
+    "redirect",
+}
+_CHOOSING = {"where", "call", "match", "nth", "every", "share", "sticky", "times", "do"}
+
+
+@dataclass(slots=True)
+class Rule:
+    """One rule and how often it saw and did something."""
+
+    where: str
+    do: str
+    number: int
+    call: str | None = None
+    match: dict[str, Any] = field(default_factory=dict)
+    nth: tuple[int, ...] = ()
+    every: int = 0
+    share: float | None = None
+    sticky: bool = False
+    times: int | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    seen: int = 0
+    done: int = 0
+
+    @classmethod
+    def read(cls, number: int, raw: dict[str, Any]) -> Rule:
+        """Check a rule as it came from JSON."""
+        where, do = raw.get("where", "api"), str(raw.get("do", ""))
+        deeds = API_DEEDS if where == "api" else CDN_DEEDS
+        if where not in ("api", "cdn") or not (do in deeds or _is_status(do)):
+            raise ValueError(f"fault {number}: {where!r} cannot do {do!r}")
+        nth = raw.get("nth", [])
+        return cls(
+            where=where,
+            do=do,
+            number=number,
+            call=raw.get("call"),
+            match=raw.get("match") or {},
+            nth=tuple(nth if isinstance(nth, list) else [nth]),
+            every=int(raw.get("every") or 0),
+            share=raw.get("share"),
+            sticky=bool(raw.get("sticky")),
+            times=raw.get("times"),
+            details={key: value for key, value in raw.items() if key not in _CHOOSING},
+        )
+
+    def sees(self, call: str, path: str, facts: dict[str, str]) -> bool:
+        """Whether the rule is about such a request at all."""
+        if self.call is not None and self.call != call:
+            return False
+        for key, wanted in self.match.items():
+            values = [str(v) for v in (wanted if isinstance(wanted, list) else [wanted])]
+            if key == "path":
+                if not any(value in path for value in values):
+                    return False
+            elif facts.get(key) not in values:
+                return False
+        return True
+
+    def chooses(self, seed: int, key: str) -> bool:
+        """Count a request that the rule sees, and say whether it strikes."""
+        self.seen += 1
+        if self.times is not None and self.done >= self.times:
+            return False
+        struck = self._struck(seed, key)
+        self.done += struck
+        return struck
+
+    def holds_for(self, seed: int, key: str) -> bool:
+        """Whether a rule that never changes its mind strikes this image."""
+        lasting = self.times is None and not self.nth and not self.every
+        return lasting and (self.share is None or (self.sticky and self._struck(seed, key)))
+
+    def _struck(self, seed: int, key: str) -> bool:
+        if self.nth:
+            return self.seen in self.nth
+        if self.every:
+            return self.seen % self.every == 0
+        if self.share is None:
+            return True
+        number = zlib.crc32(key.encode()) if self.sticky else self.seen
+        return share_of(seed, self.number, number) < self.share
+
+
+class Faults:
+    """The rules in force."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._rules: dict[str, list[Rule]] = {"api": [], "cdn": []}
+
+    def set(self, rules: list[dict[str, Any]]) -> None:
+        """Replace all rules; the counting begins anew."""
+        read = [Rule.read(number, raw) for number, raw in enumerate(rules)]
+        self._rules = {where: [r for r in read if r.where == where] for where in ("api", "cdn")}
+
+    def any(self, where: str) -> bool:
+        """Whether there is a rule for this server."""
+        return bool(self._rules[where])
+
+    def strike(self, where: str, call: str, path: str, facts: dict[str, str]) -> Rule | None:
+        """Return the first rule that strikes this request; every rule that sees it counts it."""
+        key = facts.get("image_id") or f"{path} {sorted(facts.items())}"
+        struck: Rule | None = None
+        for rule in self._rules[where]:
+            if not rule.sees(call, path, facts):
+                continue
+            if struck:
+                rule.seen += 1
+            elif rule.chooses(self._seed, key):
+                struck = rule
+        return struck
+
+    def lasting(self, path: str, facts: dict[str, str]) -> Rule | None:
+        """Return the rule that strikes an image whenever it is asked for, for the truth."""
+        for rule in self._rules["cdn"]:
+            if rule.sees("image", path, facts) and rule.holds_for(self._seed, facts["image_id"]):
+                return rule
+        return None
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return what each rule saw and did."""
+        rules = [rule for where in ("api", "cdn") for rule in self._rules[where]]
+        return [
+            {"number": r.number, "where": r.where, "do": r.do, "seen": r.seen, "done": r.done}
+            for r in sorted(rules, key=lambda r: r.number)
+        ]
+
+
+def _is_status(do: str) -> bool:
+    return do.isdigit() and 400 <= int(do) <= 599

@@ -1,0 +1,1 @@
+"""What exists in the fake Etsy, and how it changes."""

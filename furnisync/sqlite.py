@@ -1,0 +1,367 @@
+"""SQLite plumbing for every database of a home: pragmas, migrations, transactions, the one writer.
+
+The caller owns the transaction and never holds it across a network call.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from furnisync.errors import (
+    DatabaseFull,
+    DatabaseOutdated,
+    DatabaseUnusable,
+    NotHere,
+    is_disk_full,
+)
+from furnisync.migration_backup import backed_up, remove_older
+from furnisync.sqlite_connection import connect_to_read, connect_to_write
+
+log = logging.getLogger("furnisync.sqlite")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Migration = str | Callable[[sqlite3.Connection], None]
+"""SQL statements, or a function, that lead from one version to the next."""
+
+NO_ROOM = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR_WRITE,  # over a quota of the file system, among others
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+    }
+)
+NO_ROOM_RETRY_S = 5.0
+NO_SHARING = frozenset(
+    {
+        sqlite3.SQLITE_IOERR_SHMMAP,
+        sqlite3.SQLITE_IOERR_SHMLOCK,
+        sqlite3.SQLITE_IOERR_LOCK,
+        sqlite3.SQLITE_IOERR_RDLOCK,
+        sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+"""What SQLite says where file locks or shared memory do not work."""
+FREE_PAGES_AT_ONCE = 1000
+
+
+def open_database(
+    path: Path, application_id: int, migrations: Sequence[Migration]
+) -> sqlite3.Connection:
+    """Open a database for writing, create it where there is none, bring it to the newest version.
+
+    What is of an older version is copied beside first (`migration_backup.py`).
+
+    Every commit is on the disk when it returns (WAL with synchronous=FULL): a power cut loses
+    nothing that was committed.
+
+    Args:
+        path: the file; its folder must exist.
+        application_id: 32-bit mark in the file's header by which we know it as ours.
+        migrations: the whole history; `PRAGMA user_version` counts how many were applied.
+
+    Raises:
+        DatabaseUnusable: newer version, another program's file, damaged, or not writable.
+        DatabaseFull: there is no room on the disk.
+    """
+    with _translated(path):
+        if not path.exists():
+            path.touch(0o600)  # before SQLite does: the log beside it takes the same mode
+        connection = connect_to_write(path)
+        try:
+            _check_owner(connection, path, application_id)
+            _check_version(connection, path, len(migrations))
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            # What is deleted inside a page is overwritten; builds of SQLite differ in the default.
+            connection.execute("PRAGMA secure_delete = FAST")
+            _migrate(connection, path, application_id, migrations)
+            _make_private(path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def open_reader(
+    path: Path, application_id: int, newest: int, *, oldest: int = 0
+) -> sqlite3.Connection:
+    """Open an existing database read-only; never blocks a writer and is never blocked.
+
+    Works on a read-only file system too, and leaves nothing behind (see `sqlite_connection`).
+    Closing the connection raises DatabaseUnusable where what was read may be no single state.
+
+    Args:
+        path: the file.
+        application_id: as for `open_database`.
+        newest: the newest version that this program knows.
+        oldest: the oldest that the caller can read.
+
+    Raises:
+        DatabaseUnusable: missing, damaged, another program's file, or of a newer version.
+        DatabaseOutdated: of an older version.
+        DatabaseFull: there is no room on the disk for the index beside it.
+    """
+    with _translated(path):
+        connection = connect_to_read(path)
+        try:
+            _check_owner(connection, path, application_id)
+            _check_version(connection, path, newest, oldest)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _make_private(path: Path) -> None:
+    """What an older version, or a copy, left readable by others is its owner's only."""
+    for ending in ("", "-wal", "-shm"):
+        # Some file systems keep no permissions and refuse; `doctor` tells who can read there.
+        with suppress(FileNotFoundError, PermissionError):
+            path.with_name(path.name + ending).chmod(0o600)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing; takes the write lock at once, so that no statement inside meets it late."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def overwrite_free_pages(connection: sqlite3.Connection) -> bool:
+    """Overwrite some of the pages that deleted rows have left.
+
+    A free page keeps its old content until it is used again, so each is used once and then freed
+    with zeros in it.
+
+    Args:
+        connection: inside a transaction.
+
+    Returns:
+        whether there is more to do, in a transaction of its own.
+    """
+    connection.execute("CREATE TABLE IF NOT EXISTS overwritten (zeros BLOB)")
+    free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    if free == 0:
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("DROP TABLE overwritten")
+        connection.execute("PRAGMA secure_delete = FAST")
+        return False
+    page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
+    zeros = min(free, FREE_PAGES_AT_ONCE) * page_bytes
+    connection.execute("INSERT INTO overwritten VALUES (zeroblob(?))", (zeros,))
+    return True
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.DatabaseError, OSError) as error:
+        if _lacks_room(error):
+            raise DatabaseFull(
+                f"{path} cannot be opened ({error}): there is no room on its disk, free some."
+            ) from error
+        if getattr(error, "sqlite_errorcode", None) in NO_SHARING:
+            raise DatabaseUnusable(
+                f"{path} cannot be used ({error}): its file system lacks the locks or the shared"
+                " memory that SQLite needs, as network shares often do; move the home to a local"
+                " disk and set FURNISYNC_HOME to it."
+            ) from error
+        raise DatabaseUnusable(
+            f"{path} cannot be used as a database ({error}): check the file, its folder's"
+            " permissions and the room on the disk, or move the file away to begin anew."
+        ) from error
+
+
+def _lacks_room(error: sqlite3.DatabaseError | OSError) -> bool:
+    if isinstance(error, OSError):
+        return is_disk_full(error)
+    return getattr(error, "sqlite_errorcode", None) in NO_ROOM
+
+
+def _check_owner(connection: sqlite3.Connection, path: Path, application_id: int) -> None:
+    found = connection.execute("PRAGMA application_id").fetchone()[0]
+    empty = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+    if found != application_id and not empty:
+        raise DatabaseUnusable(
+            f"{path} was not made by furnisync (or is another of its files): move it away,"
+            " or take its content over with `furnisync import`."
+        )
+
+
+def _check_version(connection: sqlite3.Connection, path: Path, known: int, oldest: int = 0) -> None:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > known:
+        raise DatabaseUnusable(
+            f"{path} is of version {version}, this program knows {known}: update furnisync."
+        )
+    if version < oldest:
+        raise DatabaseOutdated(
+            f"{path} is of an older version: run a sync to renew it, or"
+            " `furnisync service restart` where a service runs it."
+        )
+
+
+def _migrate(
+    connection: sqlite3.Connection,
+    path: Path,
+    application_id: int,
+    migrations: Sequence[Migration],
+) -> None:
+    """All steps or none, after a copy; the write lock is held from before the copy to the end."""
+    newest = len(migrations)
+    with ExitStack() as stack, transaction(connection):
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == newest:
+            return
+        if version > 0:
+            stack.enter_context(backed_up(path, version, newest))
+        for step in migrations[version:]:
+            if callable(step):
+                step(connection)
+            else:
+                for statement in _statements(step):
+                    connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {newest}")
+        connection.execute(f"PRAGMA application_id = {application_id}")
+    if version > 0:
+        remove_older(path, application_id, version)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script, since `executescript` would commit the open transaction."""
+    statement = ""
+    for line in script.splitlines():
+        statement += line + "\n"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip():
+        yield statement
+
+
+async def read_in_thread(
+    read: Callable[Concatenate[sqlite3.Connection, P], T],
+    connection: sqlite3.Connection,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Run `read(connection, ...)` in a thread; cancelled, it waits for the thread to end.
+
+    So whoever cancels it may close the connection afterwards: under a thread that reads, that would
+    crash the process.
+    """
+    reading = asyncio.create_task(asyncio.to_thread(read, connection, *args, **kwargs))
+    try:
+        return await asyncio.shield(reading)
+    except asyncio.CancelledError:
+        await asyncio.wait([reading])
+        raise
+
+
+class Writer:
+    """The one writer of a database: a connection and the thread that owns it.
+
+    Work handed in runs one piece after the other, each in a transaction of its own, so that the
+    event loop never waits for a disk and what a page brought is committed whole. Where the disk is
+    full it waits, says so, and tries the same transaction again: what was paid for is not lost.
+    Therefore work may run more than once, and takes no iterators.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        self._connection = connection
+        self._name = name
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._hurried = threading.Event()
+        self._waits = False
+
+    def submit(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Future[T]:
+        """Queue `work(connection, ...)` as one transaction; usable from any thread."""
+
+        def run() -> T:
+            while True:
+                try:
+                    with transaction(self._connection):
+                        result = work(self._connection, *args, **kwargs)
+                except sqlite3.OperationalError as error:
+                    self._wait_for_room(error)
+                else:
+                    self._tell_room()
+                    return result
+
+        return self._thread.submit(run)
+
+    def _wait_for_room(self, error: sqlite3.OperationalError) -> None:
+        if not _lacks_room(error):
+            raise error
+        if not self._is_there():
+            raise NotHere(
+                f"The {self._name} is not there any more ({error}): mount its disk, then start"
+                " again; what was committed is kept."
+            ) from error
+        if not self._waits:
+            self._waits = True
+            log.error("the %s waits: there is no room on its disk (%s)", self._name, error)
+        if self._hurried.wait(NO_ROOM_RETRY_S):
+            raise DatabaseUnusable(
+                f"The {self._name} could not be written to its end ({error}): free some disk and"
+                " run again; what was not saved is fetched anew."
+            ) from error
+
+    def _is_there(self) -> bool:
+        """Whether the file still is where it was opened; a disk that was pulled out looks full."""
+        path = self._connection.execute("PRAGMA database_list").fetchone()[2]
+        try:
+            return not path or Path(path).exists()
+        except OSError:
+            return False
+
+    def _tell_room(self) -> None:
+        if self._waits:
+            self._waits = False
+            log.warning("the %s goes on: there is room on its disk again", self._name)
+
+    def hurry(self) -> None:
+        """The run ends: from now on a full disk is an error and not waited for."""
+        self._hurried.set()
+
+    async def run(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """`submit` for coroutines: returns once the transaction is committed.
+
+        The wait is shielded, so that a cancelled caller never leaves a transaction half known.
+        """
+        done = asyncio.wrap_future(self.submit(work, *args, **kwargs))
+        # Where the caller was cancelled, nobody else will ask for the error.
+        done.add_done_callback(lambda one: one.cancelled() or one.exception())
+        return await asyncio.shield(done)
+
+    def close(self) -> None:
+        """Finish what is queued, then close the connection."""
+        self.hurry()
+        self._thread.shutdown(wait=True)
+        self._connection.close()

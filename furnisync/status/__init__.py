@@ -1,0 +1,1 @@
+"""Read-only pictures of what runs and what is left."""

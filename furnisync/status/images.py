@@ -1,0 +1,235 @@
+"""What a person wants to know of a home, read from its databases; works while nothing runs too.
+
+The terminal's progress, `furnisync status` and the log line all show this, so they agree.
+"""
+
+import sqlite3
+from contextlib import closing
+from typing import Literal
+
+import msgspec
+
+from furnisync.catalog import frontier, oversize
+from furnisync.catalog.frontier import LIMIT, STRIDE
+from furnisync.catalog.image_folder import why_away
+from furnisync.catalog.schema import get_meta, read_catalog
+from furnisync.clock import Clock
+from furnisync.config import HomeFiles
+from furnisync.lockfile import holder
+from furnisync.quota.ledger import QuotaState, read_state
+from furnisync.status.eta import seconds_for_calls
+
+ACTIVITY = "activity"
+"""Key of `meta` under which a running image sync says what it is doing."""
+TROUBLES_SHOWN = 20
+EVENTS_SHOWN = 10
+
+
+PauseKind = Literal["away", "unwritable", "room"]
+"""Why downloads pause: the image folder is not here, refuses to be written, or its disk is full."""
+
+
+class Activity(msgspec.Struct, frozen=True):
+    """What the running image sync says of itself; times in unix seconds."""
+
+    mode: str
+    doing: str
+    started_at: float
+    at: float
+    downloads_paused: str | None = None
+    downloads_paused_kind: PauseKind | None = None
+    images_per_second: float = 0.0
+
+
+class PassStatus(msgspec.Struct, frozen=True):
+    """How far the newest pass is."""
+
+    started_at: int
+    finished_at: int | None
+    complete: bool
+    intervals: int
+    intervals_done: int
+    intervals_failed: int
+    pages_read: int
+    pages_left: int
+    listings_counted: int
+    unreached: int
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """Something that failed, why, how often."""
+
+    what: str
+    reason: str
+    number: int
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that a person should know; `at` in unix seconds."""
+
+    at: float
+    kind: str
+    message: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The whole picture.
+
+    Attributes:
+        image_folder_away: why the image folder is not here, with the remedy; None where it is.
+    """
+
+    home: str
+    pid: int | None
+    activity: Activity | None
+    listings: dict[str, int]
+    shops: int
+    images: dict[str, int]
+    image_bytes: int
+    image_folder_away: str | None
+    batches_waiting: int
+    images_due: int
+    current_pass: PassStatus | None
+    troubles: tuple[Trouble, ...]
+    events: tuple[Event, ...]
+    quota: QuotaState | None
+    calls_left: int
+    seconds_left: float | None
+
+
+def read_status(files: HomeFiles, clock: Clock) -> Status:
+    """Read the picture.
+
+    Raises:
+        DatabaseUnusable: there is no catalogue yet, or it is not ours.
+    """
+    with closing(read_catalog(files.catalog)) as connection:
+        return read_status_from(connection, files, clock)
+
+
+def read_status_from(connection: sqlite3.Connection, files: HomeFiles, clock: Clock) -> Status:
+    """The same over a connection that the caller keeps."""
+    now = clock.now()
+    counters: dict[str, int] = dict(
+        connection.execute("SELECT name, value FROM counters").fetchall()
+    )
+    images = _of(counters, "images.")
+    image_bytes = images.pop("bytes", 0)
+    activity = get_meta(connection, ACTIVITY)
+    told = None if activity is None else msgspec.json.decode(activity, type=Activity)
+    waiting = connection.execute(
+        "SELECT count(*) FROM listings WHERE batch_due IS NOT NULL AND batch_due <= ?", (now,)
+    ).fetchone()[0]
+    current = _read_pass(connection)
+    quota = read_state(files.quota, None, clock)
+    calls_left = -(-waiting // LIMIT)
+    if current is not None and current.finished_at is None:
+        unknown = max(0, current.listings_counted - counters.get("listings.active", 0))
+        calls_left += current.pages_left - (-unknown // LIMIT)
+    pid = holder(files.lock("images"))
+    return Status(
+        home=str(files.home),
+        pid=pid,
+        activity=told,
+        listings=_of(counters, "listings."),
+        shops=counters.get("shops", 0),
+        images=images,
+        image_bytes=image_bytes,
+        image_folder_away=why_away(connection, files),
+        batches_waiting=waiting,
+        images_due=images.get("pending", 0),
+        current_pass=current,
+        troubles=_read_troubles(connection),
+        events=_read_events(connection, quota),
+        quota=quota,
+        calls_left=calls_left,
+        seconds_left=_seconds_left(calls_left, images, told, quota) if pid else None,
+    )
+
+
+def _of(counters: dict[str, int], prefix: str) -> dict[str, int]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in counters.items()
+        if name.startswith(prefix) and value
+    }
+
+
+def _read_pass(connection: sqlite3.Connection) -> PassStatus | None:
+    newest = frontier.last_pass(connection)
+    if newest is None:
+        return None
+    states = dict(
+        connection.execute(
+            "SELECT state, count(*) FROM intervals WHERE pass_id = ? GROUP BY state",
+            (newest.pass_id,),
+        ).fetchall()
+    )
+    pages, useful = connection.execute(
+        "SELECT count(*), coalesce(sum(state <> 'split'), 0) FROM intervals"
+        " JOIN pages USING (interval_id) WHERE pass_id = ?",
+        (newest.pass_id,),
+    ).fetchone()
+    # Of pieces that were cut the lengths are not known yet: that of the whole is.
+    counted, expected = connection.execute(
+        "SELECT coalesce(sum(count), 0), coalesce(sum(max(1, (count + ?1 - 1) / ?1)), 0)"
+        " FROM intervals WHERE pass_id = ?2 AND parent IS NULL",
+        (STRIDE, newest.pass_id),
+    ).fetchone()
+    waiting = states.get("pending", 0) + states.get("failed", 0)
+    left = max(waiting, expected - useful) if waiting else 0
+    return PassStatus(
+        started_at=newest.started_at,
+        finished_at=newest.finished_at,
+        complete=bool(newest.complete),
+        intervals=sum(states.values()) - states.get("split", 0),
+        intervals_done=states.get("done", 0),
+        intervals_failed=states.get("failed", 0),
+        pages_read=pages,
+        pages_left=left if newest.finished_at is None else 0,
+        listings_counted=counted,
+        unreached=oversize.out_of_reach(connection, newest.pass_id),
+    )
+
+
+def _read_troubles(connection: sqlite3.Connection) -> tuple[Trouble, ...]:
+    """What failed: images by reason, intervals, shops, listings whose batch failed."""
+    newest = "(SELECT max(pass_id) FROM passes)"
+    rows = connection.execute(
+        "SELECT * FROM ("
+        " SELECT 'image ' || status AS what, coalesce(reason, '?') AS reason, count(*) AS number"
+        "  FROM images WHERE status IN ('gone', 'bad', 'failed') GROUP BY status, reason"
+        " UNION ALL SELECT 'price interval', coalesce(reason, '?'), count(*) FROM intervals"
+        f"  WHERE pass_id = {newest} AND state = 'failed' GROUP BY reason"
+        " UNION ALL SELECT 'price interval', found || ' of ' || count || ' listings came', 1"
+        f"  FROM intervals WHERE pass_id = {newest} AND state = 'done' AND part = 'whole'"
+        "  AND found < count"
+        " UNION ALL SELECT 'shop', reason, count(*) FROM shops"
+        "  WHERE reason IS NOT NULL GROUP BY reason"
+        " UNION ALL SELECT 'listing', reason, count(*) FROM listings"
+        "  WHERE reason IS NOT NULL AND batch_due IS NOT NULL GROUP BY reason"
+        ") ORDER BY number DESC LIMIT ?",
+        (TROUBLES_SHOWN,),
+    )
+    return tuple(Trouble(*row) for row in rows)
+
+
+def _read_events(connection: sqlite3.Connection, quota: QuotaState | None) -> tuple[Event, ...]:
+    """The newest notices, the ledger's among them."""
+    rows = connection.execute(
+        "SELECT at, kind, message FROM events ORDER BY at DESC LIMIT ?", (EVENTS_SHOWN,)
+    )
+    events = [Event(*row) for row in rows]
+    events += [Event(one.at, one.kind, one.message) for one in (quota.events if quota else ())]
+    return tuple(sorted(events, key=lambda event: -event.at)[:EVENTS_SHOWN])
+
+
+def _seconds_left(
+    calls: int, images: dict[str, int], activity: Activity | None, quota: QuotaState | None
+) -> float | None:
+    """Until the present work is done, by the rates of now; None where they are not known."""
+    needed = [seconds_for_calls(calls, quota)]
+    if pending := images.get("pending", 0):
+        rate = 0.0 if activity is None else activity.images_per_second
+        needed.append(pending / rate if rate else None)
+    return None if None in needed else max(one for one in needed if one is not None)
