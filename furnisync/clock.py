@@ -4,6 +4,10 @@ import os
 import time
 from typing import Protocol
 
+HOUR_S = 3600
+DAY_S = 24 * HOUR_S
+WEEK_S = 7 * DAY_S
+
 OFFSET_VARIABLE = "FURNISYNC_CLOCK_OFFSET_S"
 
 WRONG_S = 3600.0

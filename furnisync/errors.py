@@ -3,7 +3,7 @@
     FurnisyncError
     ├── UserError                 wrong input or surroundings: one sentence with its remedy, exit 2
     │   ├── ConfigError           a setting, a config file, a command line
-    │   ├── KeyRefused            Etsy refused the API key (terminal)
+    │   ├── KeyRefused            Etsy refused the API key
     │   ├── AlreadyRunning        another instance works on the same home
     │   ├── LocksUnsupported      the home's file system has no file locks
     │   ├── NoRoom                the disk is full: the same works once there is room
@@ -96,7 +96,7 @@ class Terminal(FurnisyncError):
     """Another try would end the same."""
 
 
-class KeyRefused(UserError, Terminal):
+class KeyRefused(UserError):
     """Etsy refused the API key (401 or 403)."""
 
 

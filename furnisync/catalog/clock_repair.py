@@ -7,8 +7,8 @@ import sqlite3
 
 from furnisync.catalog.image_queue import FAILED_RETRY_MAX_S
 from furnisync.catalog.schema import get_meta, set_meta
+from furnisync.clock import DAY_S
 
-DAY_S = 86_400
 TIMES = ("looked_at", "taxonomy_at", "reset_at", "alive_at", "recheck_since", "sweep_since")
 
 

@@ -12,10 +12,6 @@ Order = Literal["created", "updated", "score"]
 
 SWEEP_SINCE = "sweep_since"
 """Set with the end of a pass over several intervals, until what changed meanwhile was read."""
-LIMIT = 100
-"""Listings of a page."""
-STRIDE = LIMIT - 2
-"""Each page begins two listings before the end of the one before, so that one may end meanwhile."""
 
 
 class Interval(msgspec.Struct, frozen=True):

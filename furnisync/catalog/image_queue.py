@@ -20,8 +20,8 @@ import msgspec
 
 from furnisync.catalog.listings import ImageRow
 from furnisync.catalog.schema import get_meta, set_meta
+from furnisync.clock import HOUR_S
 
-HOUR_S = 3600
 QUICK_RETRIES_S = (2, 10, 30)
 """Pauses before an image that failed counts as failed: a fault of the moment passes by itself."""
 FAILED_RETRY_MAX_S = 7 * 24 * HOUR_S

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
+from furnisync.clock import DAY_S
+
 GONE = "gone"
-DAY_S = 86_400
 BELIEVED_AFTER = 2
 """So often must batch leave out a listing that a list named, before we believe that it is gone."""
 BROKEN_TRIES = 3

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from furnisync.clock import DAY_S
+
 
 def clock_time(at: float) -> str:
     """A local time, with its date."""
@@ -16,7 +18,7 @@ def duration(seconds: float) -> str:
         return f"{seconds / 60:.0f} min"
     if seconds < 36 * 3600:
         return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86400:.1f} days"
+    return f"{seconds / DAY_S:.1f} days"
 
 
 def size(number: float) -> str:

@@ -3,13 +3,13 @@
 import logging
 from collections import deque
 
+from furnisync.clock import DAY_S
 from furnisync.collect.context import REFILL, RETRY_S, Call, Round
 from furnisync.collect.credibility import Doubt, ask_until_believed, doubt_reviews
-from furnisync.errors import NotFound, Terminal, Transient, UserError
+from furnisync.errors import NotFound, Terminal, Transient
 from furnisync.etsy.models import WholePage
 from furnisync.history import reviews, schedule
 from furnisync.history.review_paging import ReviewAsk
-from furnisync.history.snapshots import DAY_S
 
 log = logging.getLogger("furnisync.collect")
 
@@ -55,8 +55,6 @@ class ReviewWalks:
                 lambda page: doubt_reviews(page, ask, unsent=trouble.unsent, some=trouble.has_some),
             )
             now_s = await this.now()
-        except UserError:
-            raise
         except NotFound:
             # The shop is gone, or its reviews are hidden: its next sync tells.
             wait_s = this.settings.sync_days * DAY_S

@@ -9,10 +9,7 @@ from typing import Literal
 
 import msgspec
 
-PAGE_SIZE = 100
-OFFSET_CAP = 12_000
-REACH = OFFSET_CAP + PAGE_SIZE
-"""So many listings does one order of the list show."""
+from furnisync.limits import ETSY_PAGING, Paging
 
 
 class ListAsk(msgspec.Struct, frozen=True):
@@ -22,14 +19,16 @@ class ListAsk(msgspec.Struct, frozen=True):
     sort_order: Literal["asc", "desc"]
 
 
-def ask_at(position: int) -> ListAsk:
+def ask_at(position: int, paging: Paging = ETSY_PAGING) -> ListAsk:
     """The call for a position."""
-    if position < REACH:
+    if position < paging.reach:
         return ListAsk(position, "asc")
-    return ListAsk(position - REACH, "desc")
+    return ListAsk(position - paging.reach, "desc")
 
 
-def next_position(position: int, sent: int, told: int | None, found: int) -> int | None:
+def next_position(
+    position: int, sent: int, told: int | None, found: int, paging: Paging = ETSY_PAGING
+) -> int | None:
     """The position after a page; None where the list is read.
 
     Args:
@@ -37,17 +36,18 @@ def next_position(position: int, sent: int, told: int | None, found: int) -> int
         sent: results in it.
         told: the `count` of its answer.
         found: distinct listings that the list has shown so far, this page's included.
+        paging: limits of the API.
 
     A count below what came is a slip and tells nothing.
     """
-    ask = ask_at(position)
+    ask = ask_at(position, paging)
     if told is not None and told < ask.offset + sent:
         told = None
     end = ask.offset + sent if told is None else told
-    further = ask.offset + PAGE_SIZE
-    more = sent == PAGE_SIZE if told is None else further < told and sent > 0
-    if more and further <= OFFSET_CAP and (ask.sort_order == "asc" or found < end):
-        return position + PAGE_SIZE
+    further = ask.offset + paging.page_size
+    more = sent == paging.page_size if told is None else further < told and sent > 0
+    if more and further <= paging.offset_cap and (ask.sort_order == "asc" or found < end):
+        return position + paging.page_size
     if ask.sort_order == "asc" and found < end:
-        return REACH
+        return paging.reach
     return None

@@ -6,14 +6,16 @@ from collections import deque
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
+from furnisync.clock import DAY_S
 from furnisync.collect.context import REFILL, RETRY_S, Call, Round
 from furnisync.collect.credibility import ask_until_believed, doubt_listings, doubt_shop
-from furnisync.collect.shop_paging import REACH, ask_at, next_position
+from furnisync.collect.shop_paging import ask_at, next_position
 from furnisync.collect.shop_source import ShopSource
-from furnisync.errors import NotFound, Terminal, Transient, UserError
+from furnisync.errors import NotFound, Terminal, Transient
 from furnisync.etsy.models import WholePage
 from furnisync.history import arrivals, claims, schedule, snapshots, staging
 from furnisync.history.fields import as_id
+from furnisync.limits import ETSY_PAGING
 
 log = logging.getLogger("furnisync.collect")
 
@@ -44,10 +46,10 @@ class ShopSyncs:
     async def take_up(self) -> None:
         """Go on with the shops that a run before left unfinished, unless that is too long ago."""
         this = self._round
-        oldest = this.clock.now() - this.settings.sync_days * snapshots.DAY_S
+        oldest = this.clock.now() - this.settings.sync_days * DAY_S
         syncs = await this.writer.run(staging.open_syncs)
         if any(one.snapshot_timestamp < oldest for one in syncs):
-            oldest = await this.now() - this.settings.sync_days * snapshots.DAY_S
+            oldest = await this.now() - this.settings.sync_days * DAY_S
             await this.writer.run(staging.drop_stale_syncs, oldest)
             syncs = await this.writer.run(staging.open_syncs)
         for sync in syncs:
@@ -117,8 +119,6 @@ class ShopSyncs:
         """Begin a shop; its first list page is asked for in the same breath."""
         try:
             now_s = await self._round.now()
-        except UserError:
-            raise
         except (Transient, Terminal) as error:
             await self._fail(shop_id, str(error))
             return
@@ -181,8 +181,6 @@ class ShopSyncs:
                 lambda page: doubt_listings(page, len(claim.ids)),
             )
             now_s = await this.now()
-        except UserError:
-            raise
         except (Transient, Terminal) as error:
             await self._leave(claim, str(error))
             return
@@ -242,7 +240,7 @@ class ShopSyncs:
         self._end(shop_id, await this.writer.run(snapshots.append_shop_sync, shop_id))
 
     def _end(self, shop_id: int, appended: snapshots.Appended) -> None:
-        if appended.told > REACH and appended.told > appended.active:
+        if appended.told > ETSY_PAGING.reach and appended.told > appended.active:
             log.warning(
                 "shop %d: %s of its %s active listings are out of the search's reach",
                 shop_id, f"{appended.told - appended.active:,}", f"{appended.told:,}",
@@ -265,8 +263,6 @@ class ShopSyncs:
                     await self._end_gone(shop_id, await self._round.now())
                     return None
             await self._fail(shop_id, "Etsy has the shop, but said 404 of it (a passing fault?)")
-        except UserError:
-            raise
         except (Transient, Terminal) as error:
             await self._fail(shop_id, str(error))
         return None

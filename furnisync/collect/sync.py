@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, closing
 
 import msgspec
 
-from furnisync.clock import Clock
+from furnisync.clock import DAY_S, Clock
 from furnisync.collect.collector import Collector
 from furnisync.collect.context import Collected, Round
 from furnisync.collect.shop_source import ShopSource
@@ -21,7 +21,6 @@ from furnisync.history.pseudonyms import read_buyers
 from furnisync.history.schema import open_history, open_history_reader
 from furnisync.history.schema_drift import FieldWatch
 from furnisync.history.selection import Selection
-from furnisync.history.snapshots import DAY_S
 from furnisync.lockfile import single_instance
 from furnisync.quota.clock_check import ClockCheck
 from furnisync.sqlite import Writer, read_in_thread

@@ -9,9 +9,10 @@ from furnisync.catalog import image_queue, listings
 from furnisync.catalog.image_queue import Which
 from furnisync.catalog.listings import Batched, ImageRow
 from furnisync.clock import Clock
-from furnisync.errors import NotFound, Terminal, Transient, UserError
-from furnisync.etsy.client import PAGE_LIMIT, EtsyClient
+from furnisync.errors import NotFound, Terminal, Transient
+from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.models import ACTIVE, Image, Listing, Page, decode_object
+from furnisync.limits import ETSY_PAGING
 from furnisync.sqlite import Writer
 
 log = logging.getLogger("furnisync.discover")
@@ -77,10 +78,10 @@ class BatchReader:
                 listings.claim_batch,
                 int(self._clock.now()),
                 self._in_flight,
-                PAGE_LIMIT,
+                ETSY_PAGING.page_size,
                 self._scope,
             )
-            if not ids or (len(ids) < PAGE_LIMIT and not also_partial):
+            if not ids or (len(ids) < ETSY_PAGING.page_size and not also_partial):
                 return
             self._in_flight.update(ids)
             running.add(asyncio.create_task(self._read_batch(ids)))
@@ -91,8 +92,6 @@ class BatchReader:
             self.failed += await self._writer.run(self._commit, ids, page)
         except NotFound:
             await self._writer.run(self._commit, ids, Page(0, [], [], 0))
-        except UserError:
-            raise
         except (Transient, Terminal) as error:
             await self._postpone(ids, str(error))
         finally:

@@ -15,24 +15,23 @@ import msgspec
 
 from furnisync.catalog import frontier, listings, oversize, taxonomy
 from furnisync.catalog.schema import add_event, get_meta, set_meta
-from furnisync.clock import Clock
+from furnisync.clock import DAY_S, Clock
 from furnisync.config import Settings
 from furnisync.crawl.batch_reader import BatchReader
 from furnisync.crawl.incremental import Looker, known_since
 from furnisync.crawl.list_reader import ListReader, as_listed
 from furnisync.crawl.oversize import count_reached
-from furnisync.crawl.paging import OFFSET_CAP
 from furnisync.crawl.pass_reader import PassReader
 from furnisync.crawl.plan_file import CrawlPlan, load_plan
 from furnisync.crawl.shop_reader import ShopReader
-from furnisync.errors import Terminal, Transient, UserError
-from furnisync.etsy.client import PAGE_LIMIT, EtsyClient
+from furnisync.errors import Terminal, Transient
+from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.taxonomy import Node, Tree, flatten
+from furnisync.limits import ETSY_PAGING
 from furnisync.sqlite import Writer
 
 log = logging.getLogger("furnisync.discover")
 
-DAY_S = 86_400
 TAXONOMY_AT = "taxonomy_at"
 RESET_AT = "reset_at"
 
@@ -149,15 +148,18 @@ class Discovery:
         plan = load_plan(self._plan_path, None)
         for one in plan.taxonomies:
             start = 0
-            while start <= OFFSET_CAP and (left := self._scope.limit - len(self._within)) > 0:
+            while (
+                start <= ETSY_PAGING.offset_cap
+                and (left := self._scope.limit - len(self._within)) > 0
+            ):
                 page = await self._client.listings_active(
-                    taxonomy_id=one.id, limit=min(left, PAGE_LIMIT), offset=start
+                    taxonomy_id=one.id, limit=min(left, ETSY_PAGING.page_size), offset=start
                 )
                 listed = [as_listed(item) for item in page.items]
                 await self._writer.run(listings.add_listed, listed, int(self._clock.now()))
                 self._within.update(item.listing_id for item in listed)
                 arrived.set()
-                start += PAGE_LIMIT
+                start += ETSY_PAGING.page_size
                 if not page.sent:
                     break
         return True
@@ -289,8 +291,6 @@ class Discovery:
         self.doing = "asking for the taxonomy"
         try:
             fresh = flatten(await self._client.taxonomy_nodes())
-        except UserError:
-            raise
         except (Transient, Terminal) as error:
             if not nodes:
                 raise

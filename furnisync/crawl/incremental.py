@@ -11,15 +11,16 @@ from typing import Literal
 import msgspec
 
 from furnisync.catalog import frontier, listings
-from furnisync.catalog.frontier import LIMIT, STRIDE, SWEEP_SINCE
+from furnisync.catalog.frontier import SWEEP_SINCE
 from furnisync.catalog.schema import get_meta, set_meta
 from furnisync.clock import Clock
 from furnisync.crawl.list_reader import as_listed
-from furnisync.crawl.paging import OFFSET_CAP, TRIES_OF_ODD_PAGE
-from furnisync.errors import Terminal, Transient, UserError
+from furnisync.crawl.paging import TRIES_OF_ODD_PAGE
+from furnisync.errors import Terminal, Transient
 from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.models import Listing, Page
 from furnisync.etsy.taxonomy import Tree
+from furnisync.limits import ETSY_PAGING, Paging
 from furnisync.sqlite import Writer
 
 log = logging.getLogger("furnisync.discover")
@@ -57,7 +58,13 @@ class Looker:
     """Finds what is new without reading all of it."""
 
     def __init__(
-        self, client: EtsyClient, writer: Writer, clock: Clock, tree: Tree, roots: Sequence[int]
+        self,
+        client: EtsyClient,
+        writer: Writer,
+        clock: Clock,
+        tree: Tree,
+        roots: Sequence[int],
+        paging: Paging = ETSY_PAGING,
     ) -> None:
         """Make a looker over the nodes `roots` of the taxonomy."""
         self._client = client
@@ -65,6 +72,7 @@ class Looker:
         self._clock = clock
         self._tree = tree
         self._roots = roots
+        self._paging = paging
 
     async def look(self) -> Outcome:
         """Read the newest listings of each root until those that the last look already knew.
@@ -130,11 +138,12 @@ class Looker:
         Where the reach ends before that, the child nodes are read instead: each shows as many.
         """
         behind: Collection[int] = ()
-        while 0 <= (start := walk.nodes.get(node, NOWHERE)[0]) <= OFFSET_CAP:
+        while 0 <= (start := walk.nodes.get(node, NOWHERE)[0]) <= self._paging.offset_cap:
             page = await self._fetch(moment, node, start)
             if page is None:
                 return "failed"
-            walk.nodes[node] = _further(page, moment, walk, walk.nodes.get(node, NOWHERE), behind)
+            place = walk.nodes.get(node, NOWHERE)
+            walk.nodes[node] = self._further(page, moment, walk.until, place, behind)
             behind = {one.listing_id for one in page.items}
             await self._writer.run(self._commit, page, moment, walk)
         if start < 0:
@@ -152,12 +161,10 @@ class Looker:
                 page = await self._client.listings_active(
                     taxonomy_id=node, sort_on=moment, sort_order="desc", offset=start
                 )
-            except UserError:
-                raise
             except (Transient, Terminal) as error:
                 log.warning("a look at what is new broke off at listing %d: %s", start, error)
                 return None
-            if _is_whole(page, start):
+            if self._is_whole(page, start):
                 break
         return page
 
@@ -169,29 +176,33 @@ class Looker:
         listings.add_listed(connection, [as_listed(one) for one in page.items], now)
         set_meta(connection, f"walk_{moment}", msgspec.json.encode(walk).decode())
 
+    def _is_whole(self, page: Page[Listing], start: int) -> bool:
+        full = page.sent >= self._paging.page_size
+        return full or page.count is None or start + page.sent >= page.count
 
-def _is_whole(page: Page[Listing], start: int) -> bool:
-    return page.sent >= LIMIT or page.count is None or start + page.sent >= page.count
+    def _further(
+        self,
+        page: Page[Listing],
+        moment: Moment,
+        until: int,
+        place: Place,
+        behind: Collection[int],
+    ) -> Place:
+        """Where to go on after a page: behind it, or before it where it may have come too far.
 
-
-def _further(
-    page: Page[Listing], moment: Moment, walk: Walk, place: Place, behind: Collection[int]
-) -> Place:
-    """Where to go on after a page: behind it, or before it where it may have come too far.
-
-    That is so where listings before it have ended, and it neither shares one with the page before
-    (`behind`) nor holds one that is younger than the oldest seen.
-    """
-    start, oldest = place
-    times = [at for one in page.items if (at := getattr(one, moment)) is not None]
-    joins = any(one.listing_id in behind for one in page.items)
-    if start and oldest is not None and times and max(times) <= oldest and not joins:
-        return max(0, start - LIMIT // 2), oldest
-    oldest = min((*times, *(() if oldest is None else (oldest,))), default=None)
-    at_end = page.sent < LIMIT and _is_whole(page, start)
-    if at_end or (times and min(times) < walk.until):
-        return -1, oldest
-    return start + STRIDE, oldest
+        That is so where listings before it have ended, and it neither shares one with the page
+        before (`behind`) nor holds one that is younger than the oldest seen.
+        """
+        start, oldest = place
+        times = [at for one in page.items if (at := getattr(one, moment)) is not None]
+        joins = any(one.listing_id in behind for one in page.items)
+        if start and oldest is not None and times and max(times) <= oldest and not joins:
+            return max(0, start - self._paging.page_size // 2), oldest
+        oldest = min((*times, *(() if oldest is None else (oldest,))), default=None)
+        at_end = page.sent < self._paging.page_size and self._is_whole(page, start)
+        if at_end or (times and min(times) < until):
+            return -1, oldest
+        return start + self._paging.stride, oldest
 
 
 def known_since(connection: sqlite3.Connection) -> int | None:

@@ -13,7 +13,7 @@ from furnisync.catalog.frontier import Interval, PageRow
 from furnisync.catalog.listings import Listed
 from furnisync.clock import Clock
 from furnisync.crawl.paging import next_of_order, next_reads, told_length
-from furnisync.errors import NotFound, Terminal, Transient, UserError
+from furnisync.errors import NotFound, Terminal, Transient
 from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.models import Listing, Page
 from furnisync.sqlite import Writer
@@ -113,7 +113,7 @@ class ListReader:
         async with self._slots:
             try:
                 page = await self._fetch(interval, start)
-            except (UserError, NotFound):
+            except NotFound:
                 raise
             except (Transient, Terminal) as error:
                 return str(error)

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from furnisync.catalog import frontier, listings
-from furnisync.catalog.frontier import LIMIT, Bounds, Interval, Order, Part, PassRow
+from furnisync.catalog.frontier import Bounds, Interval, Order, Part, PassRow
 from furnisync.catalog.oversize import Giant, add_found, count_giants
-from furnisync.crawl.paging import REACH
 from furnisync.etsy.taxonomy import Tree
+from furnisync.limits import ETSY_PAGING
 
 log = logging.getLogger("furnisync.discover")
 
-BOTH_ENDS: Final = 2 * REACH - LIMIT
+BOTH_ENDS: Final = 2 * ETSY_PAGING.reach - ETSY_PAGING.page_size
 """So many listings do both ends show, and meet."""
 OTHER_ENDS: Final[tuple[tuple[Order, Part], ...]] = (
     ("score", "newest"),

@@ -32,11 +32,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from furnisync.catalog.frontier import LIMIT, STRIDE, PageRow, Part
+from furnisync.catalog.frontier import PageRow, Part
+from furnisync.limits import ETSY_PAGING, Paging
 
-OFFSET_CAP = 12_000
-REACH = OFFSET_CAP + LIMIT
-"""So many listings can one query show."""
 TRIES_OF_ODD_PAGE = 3
 """So often is a page read that fell short of its count or repeated listings."""
 STRAYS = 2
@@ -68,7 +66,10 @@ class NextReads(msgspec.Struct, frozen=True):
 
 
 def next_reads(
-    pages: Sequence[PageRow], part: Part = "whole", ground: Ground = frozenset()
+    pages: Sequence[PageRow],
+    part: Part = "whole",
+    ground: Ground = frozenset(),
+    paging: Paging = ETSY_PAGING,
 ) -> NextReads:
     """Decide from the pages that arrived (by offset, distinct) what to read next.
 
@@ -79,30 +80,30 @@ def next_reads(
     if not pages or pages[0].start != 0:
         return NextReads(starts=(0,))
     count = max((page.count for page in pages if page.count is not None), default=0)
-    if part == "whole" and count > REACH:
+    if part == "whole" and count > paging.reach:
         return NextReads(over_reach=True)
-    grid = page_grid(count - len(ground) if part == "newest" else count)
+    grid = page_grid(count - len(ground) if part == "newest" else count, paging)
     present = {page.start for page in pages}
     missing = [start for start in grid if start not in present]
     shared = _shared(pages)
-    fewest = max(len(grid), pages[-1].start // STRIDE)
+    fewest = max(len(grid), pages[-1].start // paging.stride)
     too_many = sum(page.tries for page in pages) > READS_MOST * fewest + READS_MORE
-    torn = set() if too_many else _torn_seconds(pages)
+    torn = set() if too_many else _torn_seconds(pages, paging)
     # The last page waits for all others.
-    wanted = _odd_pages(pages, shared).union(missing[:-1]) or torn or set(missing)
+    wanted = _odd_pages(pages, shared, paging).union(missing[:-1]) or torn or set(missing)
     if not wanted and too_many:
         return NextReads(stuck="the list shifted too fast to be read whole")
-    wanted = wanted or _before_gaps(pages, shared)
+    wanted = wanted or _before_gaps(pages, shared, paging)
     if wanted:
         return NextReads(starts=tuple(sorted(wanted)))
-    return _read_end(pages, part, ground)
+    return _read_end(pages, part, ground, paging)
 
 
-def next_of_order(pages: Sequence[PageRow]) -> NextReads:
+def next_of_order(pages: Sequence[PageRow], paging: Paging = ETSY_PAGING) -> NextReads:
     """The same for orders in which listings do not stand still: each page once, no proof."""
-    count = max((page.count for page in pages if page.count is not None), default=REACH)
+    count = max((page.count for page in pages if page.count is not None), default=paging.reach)
     present = {page.start for page in pages}
-    grid = range(0, min(count, REACH) if pages else 1, LIMIT)
+    grid = range(0, min(count, paging.reach) if pages else 1, paging.page_size)
     missing = tuple(start for start in grid if start not in present)
     return NextReads(starts=missing, complete=not missing)
 
@@ -119,10 +120,10 @@ def told_length(pages: Sequence[PageRow]) -> int | None:
     return min(told[-1], statistics.median_low(told)) if told else None
 
 
-def page_grid(count: int) -> list[int]:
+def page_grid(count: int, paging: Paging = ETSY_PAGING) -> list[int]:
     """Offsets that show `count` listings and the end, with neighbours sharing some."""
-    starts = range(0, max(min(count, REACH) - LIMIT + 1 + STRIDE, 1), STRIDE)
-    return sorted({min(start, OFFSET_CAP) for start in starts})
+    end = max(min(count, paging.reach) - paging.page_size + 1 + paging.stride, 1)
+    return sorted({min(start, paging.offset_cap) for start in range(0, end, paging.stride)})
 
 
 def _shared(pages: Sequence[PageRow]) -> Shared:
@@ -137,11 +138,11 @@ def _shared(pages: Sequence[PageRow]) -> Shared:
     return shared
 
 
-def _are_strays(moves: Sequence[int]) -> bool:
-    return len(moves) <= STRAYS and min(map(abs, moves)) >= LIMIT
+def _are_strays(moves: Sequence[int], paging: Paging) -> bool:
+    return len(moves) <= STRAYS and min(map(abs, moves)) >= paging.page_size
 
 
-def _odd_pages(pages: Sequence[PageRow], shared: Shared) -> set[int]:
+def _odd_pages(pages: Sequence[PageRow], shared: Shared, paging: Paging) -> set[int]:
     """Pages worth another look: shorter than their own count says, or repeating listings.
 
     Etsy was seen sending duplicates in place of other listings. That neighbours share some is the
@@ -149,33 +150,34 @@ def _odd_pages(pages: Sequence[PageRow], shared: Shared) -> set[int]:
     """
     odd = set()
     for place, page in enumerate(pages):
-        due = LIMIT if page.count is None else min(LIMIT, page.count - page.start)
+        size = paging.page_size
+        due = size if page.count is None else min(size, page.count - page.start)
         short = page.count is not None and page.sent < due
         repeats = any(number > 1 for number in Counter(page.items).values())
         undecoded = len(page.items) < page.sent
         if short or repeats or undecoded:
             odd.add(place)
     for pair, moves in shared.items():
-        if _are_strays(moves):
+        if _are_strays(moves, paging):
             odd.update(pair)
     return {pages[place].start for place in odd if pages[place].tries < TRIES_OF_ODD_PAGE}
 
 
-def _before_gaps(pages: Sequence[PageRow], shared: Shared) -> set[int]:
+def _before_gaps(pages: Sequence[PageRow], shared: Shared, paging: Paging) -> set[int]:
     """Offsets to read so that all pages come to hang together with the first."""
     present = {page.start for page in pages}
     wanted = set()
-    for run in _runs(pages, shared)[1:]:
+    for run in _runs(pages, shared, paging)[1:]:
         front = min(run.values())
         newest = max(run, key=lambda place: (pages[place].wave, -run[place]))
-        start = pages[newest].start - (run[newest] - front) - LIMIT // 2
+        start = pages[newest].start - (run[newest] - front) - paging.page_size // 2
         while start in present:
             start -= 1
-        wanted.add(min(max(start, 0), OFFSET_CAP))
+        wanted.add(min(max(start, 0), paging.offset_cap))
     return wanted
 
 
-def _torn_seconds(pages: Sequence[PageRow]) -> set[int]:
+def _torn_seconds(pages: Sequence[PageRow], paging: Paging) -> set[int]:
     """Offsets from which a page holds a second whole that two pages hold parts of."""
     holders: dict[int, list[PageRow]] = defaultdict(list)
     for page in pages:
@@ -184,24 +186,25 @@ def _torn_seconds(pages: Sequence[PageRow]) -> set[int]:
     present = {page.start for page in pages}
     wanted = set()
     for second, held in holders.items():
-        if len(held) > 1 and not any(_holds_whole(page, second) for page in held):
+        if len(held) > 1 and not any(_holds_whole(page, second, paging) for page in held):
             seconds = [created for _, created in held[0].items]
-            wanted.add(min(max(held[0].start + seconds.index(second) - 1, 0), OFFSET_CAP))
+            start = max(held[0].start + seconds.index(second) - 1, 0)
+            wanted.add(min(start, paging.offset_cap))
     return wanted - present
 
 
-def _holds_whole(page: PageRow, second: int) -> bool:
+def _holds_whole(page: PageRow, second: int, paging: Paging) -> bool:
     """Whether a page shows where a second begins and where it ends."""
     seconds = [created for _, created in page.items]
     begins = page.start == 0 or seconds[0] != second
-    return begins and (page.sent < LIMIT or seconds[-1] != second)
+    return begins and (page.sent < paging.page_size or seconds[-1] != second)
 
 
-def _runs(pages: Sequence[PageRow], shared: Shared) -> list[Run]:
+def _runs(pages: Sequence[PageRow], shared: Shared, paging: Paging) -> list[Run]:
     """Pages that hold listings, grouped by whether they hang together; first that of page 0."""
     links: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for (one, other), moves in shared.items():
-        if not _are_strays(moves):
+        if not _are_strays(moves, paging):
             apart = pages[other].start - pages[one].start - moves[0]
             links[one].append((other, apart))
             links[other].append((one, -apart))
@@ -221,7 +224,7 @@ def _runs(pages: Sequence[PageRow], shared: Shared) -> list[Run]:
     return runs
 
 
-def _read_end(pages: Sequence[PageRow], part: Part, ground: Ground) -> NextReads:
+def _read_end(pages: Sequence[PageRow], part: Part, ground: Ground, paging: Paging) -> NextReads:
     """All pages hang together: is the end among them, and was it read last?"""
     shown = [page for page in pages if page.items]
     if not shown:
@@ -230,12 +233,12 @@ def _read_end(pages: Sequence[PageRow], part: Part, ground: Ground) -> NextReads
     ends = [
         page
         for page in shown
-        if page.sent < LIMIT
+        if page.sent < paging.page_size
         and (page is last or page.count is None or page.start + page.sent >= page.count)
     ]
     met = part == "newest" and any(item in ground for page in pages for item in page.items)
-    if not ends and not met and last.start < OFFSET_CAP:
-        return NextReads(starts=(_beyond(last, {page.start for page in pages}),))
+    if not ends and not met and last.start < paging.offset_cap:
+        return NextReads(starts=(_beyond(last, {page.start for page in pages}, paging),))
     if not ends and part == "whole":
         return NextReads(over_reach=True)
     joining = shown[0] if part == "newest" else max(ends or [last], key=lambda page: page.wave)
@@ -244,9 +247,9 @@ def _read_end(pages: Sequence[PageRow], part: Part, ground: Ground) -> NextReads
     return NextReads(complete=True)
 
 
-def _beyond(last: PageRow, present: set[int]) -> int:
+def _beyond(last: PageRow, present: set[int], paging: Paging) -> int:
     """The offset behind the last full page; nearer where the list proved shorter meanwhile."""
-    start = min(last.start + STRIDE, OFFSET_CAP)
+    start = min(last.start + paging.stride, paging.offset_cap)
     while start in present and start > 0:
-        start = max(start - LIMIT // 2, 0)
+        start = max(start - paging.page_size // 2, 0)
     return start

@@ -9,10 +9,11 @@ from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.clock import Clock
 from furnisync.config import Environment, HomeFiles, Settings
 from furnisync.crawl.discovery import Discovery, Scope
-from furnisync.crawl.paging import REACH, page_grid
+from furnisync.crawl.paging import page_grid
 from furnisync.crawl.plan_file import load_plan, ship_plan
 from furnisync.crawl.price_split import CENT, TARGET, open_ends
 from furnisync.etsy.access import open_client
+from furnisync.limits import ETSY_PAGING
 from furnisync.lockfile import single_instance
 from furnisync.sqlite import Writer
 
@@ -79,14 +80,16 @@ def cost_of_plan(files: HomeFiles) -> PlanCost:
         for low, high in zip(one.price_breaks, one.price_breaks[1:], strict=False):
             ends = open_ends(low, high)
             count = counts.get(one.id, {}).get(ends)
+            over_reach = (count or 0) > ETSY_PAGING.reach
+            pages = -(-(count or 0) // 99) if over_reach else len(page_grid(count or 0))
             intervals.append(
                 PlannedInterval(
                     one.id,
                     one.name,
                     *ends,
                     count,
-                    len(page_grid(count or 0)) if (count or 0) <= REACH else -(-(count or 0) // 99),
-                    (count or 0) > REACH,
+                    pages,
+                    over_reach,
                 )
             )
     return PlanCost(tuple(intervals))

@@ -36,16 +36,13 @@ from furnisync.etsy.models import (
     decode_whole,
     decode_whole_page,
 )
+from furnisync.limits import ETSY_PAGING
 from furnisync.quota.clock_check import ClockCheck, ClockState
 from furnisync.quota.ledger import Answer, read_answer
 
 log = logging.getLogger("furnisync.etsy")
 
 T = TypeVar("T")
-
-PAGE_LIMIT = 100
-OFFSET_CAP = 12_000
-"""The largest offset that Etsy serves."""
 
 PING = "openapi-ping"
 
@@ -165,7 +162,7 @@ class EtsyClient:
         max_price: float | None = None,
         sort_on: SortOn = "created",
         sort_order: SortOrder = "desc",
-        limit: int = PAGE_LIMIT,
+        limit: int = ETSY_PAGING.page_size,
         offset: int = 0,
     ) -> Page[Listing]:
         """`findAllListingsActive`: prices in US dollars, both ends inclusive."""
@@ -189,7 +186,7 @@ class EtsyClient:
         shop_id: int,
         *,
         sort_order: SortOrder = "asc",
-        limit: int = PAGE_LIMIT,
+        limit: int = ETSY_PAGING.page_size,
         offset: int = 0,
     ) -> Page[Listing]:
         """`findAllActiveListingsByShop`, by creation, oldest first unless told otherwise."""
@@ -209,8 +206,10 @@ class EtsyClient:
         purpose: str = "batch",
     ) -> Page[Listing]:
         """`getListingsByListingIds`, at most 100 ids; what Etsy does not know is not in it."""
-        if not 1 <= len(listing_ids) <= PAGE_LIMIT:
-            raise ValueError(f"batch takes 1 to {PAGE_LIMIT} ids, not {len(listing_ids)}")
+        if not 1 <= len(listing_ids) <= ETSY_PAGING.page_size:
+            raise ValueError(
+                f"batch takes 1 to {ETSY_PAGING.page_size} ids, not {len(listing_ids)}"
+            )
         query = {
             "listing_ids": ",".join(map(str, listing_ids)),
             "includes": ",".join(includes),
@@ -234,7 +233,7 @@ class EtsyClient:
         *,
         min_created: int | None = None,
         max_created: int | None = None,
-        limit: int = PAGE_LIMIT,
+        limit: int = ETSY_PAGING.page_size,
         offset: int = 0,
     ) -> WholePage:
         """`getReviewsByShop` with all fields, newest first; both ends inclusive, unix seconds."""

@@ -17,10 +17,8 @@ newer than the watermark it leaves, and the next walk finds it there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
-PAGE_SIZE: Final = 100
-LARGEST_OFFSET: Final = 12_000
+from furnisync.limits import ETSY_PAGING, Paging
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class ReviewAsk:
     min_created: int | None = None
     max_created: int | None = None
     offset: int = 0
-    limit: int = PAGE_SIZE
+    limit: int = ETSY_PAGING.page_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,29 +51,35 @@ class Step:
     out_of_reach: bool = False
 
 
-def plan_next(ask: ReviewAsk, created: Sequence[int | None], told: int | None) -> Step:
+def plan_next(
+    ask: ReviewAsk,
+    created: Sequence[int | None],
+    told: int | None,
+    paging: Paging = ETSY_PAGING,
+) -> Step:
     """What to ask after a page.
 
     Args:
         ask: what was asked.
         created: `create_timestamp` of what came, in order; None where there is none.
         told: the answer's `count`.
+        paging: limits of the API.
     """
     times = [time for time in created if time is not None]
     oldest = min(times, default=None)
-    if _is_end(ask, len(created), oldest, told):
+    if _is_end(ask, len(created), oldest, told, paging):
         return Step(None)
     if oldest is not None and (ask.max_created is None or oldest < ask.max_created):
         return Step(ReviewAsk(ask.min_created, oldest))
-    if ask.offset + PAGE_SIZE <= LARGEST_OFFSET:
-        return Step(ReviewAsk(ask.min_created, ask.max_created, ask.offset + PAGE_SIZE))
+    if ask.offset + paging.page_size <= paging.offset_cap:
+        return Step(ReviewAsk(ask.min_created, ask.max_created, ask.offset + paging.page_size))
     below = None if ask.max_created is None else ask.max_created - 1
     if below is None or (ask.min_created is not None and below < ask.min_created):
         return Step(None, out_of_reach=True)
     return Step(ReviewAsk(ask.min_created, below), out_of_reach=True)
 
 
-def _is_end(ask: ReviewAsk, got: int, oldest: int | None, told: int | None) -> bool:
+def _is_end(ask: ReviewAsk, got: int, oldest: int | None, told: int | None, paging: Paging) -> bool:
     """Nothing wanted lies behind this page.
 
     A short page alone is no end while `count` says that there is more; a `count` below what came
@@ -86,5 +90,5 @@ def _is_end(ask: ReviewAsk, got: int, oldest: int | None, told: int | None) -> b
     if ask.min_created is not None and oldest is not None and oldest < ask.min_created:
         return True
     if told is None or told < ask.offset + got:
-        return got < PAGE_SIZE
-    return told <= ask.offset + PAGE_SIZE
+        return got < paging.page_size
+    return told <= ask.offset + paging.page_size

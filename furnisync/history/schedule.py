@@ -17,8 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from furnisync.clock import WRONG_S
-from furnisync.history.snapshots import DAY_S
+from furnisync.clock import DAY_S, WRONG_S
 
 
 @dataclass(frozen=True, slots=True)

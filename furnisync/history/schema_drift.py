@@ -8,12 +8,12 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Final, Literal
 
+from furnisync.clock import WEEK_S
 from furnisync.history.fields import Object
 from furnisync.history.selection import Selection
 
 Kind = Literal["shops", "listings", "reviews"]
 
-WEEK_S: Final = 7 * 86_400
 LOOKED_AT_OF_AN_ANSWER: Final = 20
 ENOUGH: Final = 100
 """With fewer objects seen, a field's absence says nothing: many may be absent now and then."""

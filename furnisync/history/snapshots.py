@@ -22,6 +22,7 @@ from typing import Final
 
 import msgspec
 
+from furnisync.clock import DAY_S
 from furnisync.history.arrivals import (
     Arrival,
     StagedPage,
@@ -36,7 +37,6 @@ from furnisync.history.selection import Selection
 from furnisync.history.staging import GONE, LIVE_LISTINGS, ShopSync, drop_sync, shop_sync
 
 GONE_STATE: Final = "gone"
-DAY_S: Final = 86400
 _LONGEST_GONE_WAIT: Final = 8
 """A gone shop waits at most this many times the first wait."""
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from furnisync.clock import DAY_S
 from furnisync.history.fields import as_json
 
 WANTED, HERE, GONE = range(3)
@@ -77,7 +78,7 @@ def begin_shop_sync(
     connection.execute(
         "INSERT INTO work_shops (shop_id, snapshot_timestamp, static_after, list_offset)"
         " VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (shop_id, snapshot, snapshot - int(static_days * 86400), 0 if ids is None else None),
+        (shop_id, snapshot, snapshot - int(static_days * DAY_S), 0 if ids is None else None),
     )
     if ids is not None:
         stage_ids(connection, shop_id, ids)

@@ -17,9 +17,9 @@ from furnisync.catalog import image_queue
 from furnisync.catalog.clock_repair import repair_times, times_ahead
 from furnisync.catalog.image_folder import identify, settle
 from furnisync.catalog.schema import open_catalog, read_catalog
-from furnisync.clock import Clock
+from furnisync.clock import DAY_S, Clock
 from furnisync.config import Environment, HomeFiles, ImageSettings, Mode, Settings
-from furnisync.crawl.discovery import DAY_S, Discovery, Scope, reset_shops
+from furnisync.crawl.discovery import Discovery, Scope, reset_shops
 from furnisync.crawl.plan_file import load_plan, ship_plan
 from furnisync.download.downloader import Downloader, DownloadLimits
 from furnisync.download.sizes import smaller_than
@@ -316,7 +316,7 @@ class ImageSync:
             return await discovery.run_round()
         except BaseExceptionGroup as errors:
             error = _weightiest(errors)
-            if isinstance(error, UserError) or not isinstance(error, Transient | Terminal):
+            if not isinstance(error, Transient | Terminal):
                 raise error from None
             log.error("this round could not be finished: %s", error)  # noqa: TRY400
             return False

@@ -21,6 +21,7 @@ from furnisync.catalog.altered import FOLDER as ALTERED
 from furnisync.catalog.image_folder import check_folder, identify, settle
 from furnisync.catalog.imported import take_shops
 from furnisync.catalog.schema import open_catalog, read_catalog
+from furnisync.clock import DAY_S
 from furnisync.crawl.plan_file import load_plan
 from furnisync.errors import ConfigError, UserError
 from furnisync.history.schema import WAL_PAGES
@@ -38,7 +39,6 @@ from furnisync.lockfile import single_instance
 from furnisync.sqlite import transaction
 
 SCRATCH: Final = ".import"
-DAY_S: Final = 86_400
 ALTERED_LEFT: Final = "altered pictures left where they lie"
 _AT_ONCE: Final = 1000
 _FIRST_IMAGE_FIRST: Final = ("listing_id", "is_primary DESC", "image_id")

@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from furnisync.clock import WRONG_S, Clock
+from furnisync.clock import DAY_S, HOUR_S, WRONG_S, Clock
 from furnisync.errors import ClockWrong, Terminal, Transient, UserError
 
 log = logging.getLogger("furnisync.etsy")
@@ -58,7 +58,7 @@ class ClockState(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         size = abs(self.behind_s)
-        for unit, length in (("days", 2 * 86_400.0), ("hours", 2 * 3600.0), ("minutes", 120.0)):
+        for unit, length in (("days", 2.0 * DAY_S), ("hours", 2.0 * HOUR_S), ("minutes", 120.0)):
             if size >= length:
                 words = f"{size * 2 / length:,.0f} {unit}"
                 break

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from furnisync.clock import WRONG_S, Clock
+from furnisync.clock import DAY_S, HOUR_S, WRONG_S, Clock
 from furnisync.config import Mode
 from furnisync.errors import DatabaseUnusable
 from furnisync.quota.clock_check import ClockState
@@ -17,11 +17,9 @@ from furnisync.quota.rules import (
     spent_until,
     wants_call,
 )
-from furnisync.quota.state import BUCKET_S, DAY_S, Facts, Key, Moment, Program
+from furnisync.quota.state import BUCKET_S, Facts, Key, Moment, Program
 from furnisync.quota.store import APPLICATION_ID, MIGRATIONS, Damaged, load_facts, load_key
 from furnisync.sqlite import open_reader
-
-HOUR_S = 3600.0
 
 
 class Usage(msgspec.Struct, frozen=True):

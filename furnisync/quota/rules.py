@@ -19,10 +19,10 @@ import math
 
 import msgspec
 
+from furnisync.clock import DAY_S
 from furnisync.config import QuotaSettings
 from furnisync.quota.state import (
     BUCKET_S,
-    DAY_S,
     Facts,
     Key,
     Moment,

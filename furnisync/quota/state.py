@@ -13,7 +13,6 @@ import msgspec
 from furnisync.config import Mode, QuotaSettings
 from furnisync.quota.clock_check import ClockState
 
-DAY_S = 86_400.0
 BUCKET_S = 300
 """Usage is kept in buckets of 5 minutes, by program and purpose."""
 

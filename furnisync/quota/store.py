@@ -12,9 +12,10 @@ from pathlib import Path
 
 import msgspec
 
+from furnisync.clock import DAY_S
 from furnisync.errors import DatabaseUnusable
 from furnisync.lockfile import exclusive
-from furnisync.quota.state import BUCKET_S, DAY_S, Facts, Key, Moment, Notice
+from furnisync.quota.state import BUCKET_S, Facts, Key, Moment, Notice
 from furnisync.sqlite import open_database
 
 APPLICATION_ID = 0x46535155  # "FSQU"

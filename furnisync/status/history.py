@@ -6,7 +6,7 @@ from contextlib import closing
 
 import msgspec
 
-from furnisync.clock import Clock
+from furnisync.clock import DAY_S, Clock
 from furnisync.config import DataSettings, HomeFiles
 from furnisync.history.schedule import Cadence, measure_lag
 from furnisync.history.schema import open_history_reader
@@ -15,7 +15,6 @@ from furnisync.lockfile import holder
 from furnisync.quota.ledger import QuotaState, read_state
 from furnisync.status.images import Event, Status, Trouble
 
-DAY_S = 86_400
 TROUBLES_SHOWN = 20
 
 

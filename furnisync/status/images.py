@@ -10,11 +10,11 @@ from typing import Literal
 import msgspec
 
 from furnisync.catalog import frontier, oversize
-from furnisync.catalog.frontier import LIMIT, STRIDE
 from furnisync.catalog.image_folder import why_away
 from furnisync.catalog.schema import get_meta, read_catalog
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles
+from furnisync.limits import ETSY_PAGING
 from furnisync.lockfile import holder
 from furnisync.quota.ledger import QuotaState, read_state
 from furnisync.status.eta import seconds_for_calls
@@ -122,10 +122,10 @@ def read_status_from(connection: sqlite3.Connection, files: HomeFiles, clock: Cl
     ).fetchone()[0]
     current = _read_pass(connection)
     quota = read_state(files.quota, None, clock)
-    calls_left = -(-waiting // LIMIT)
+    calls_left = -(-waiting // ETSY_PAGING.page_size)
     if current is not None and current.finished_at is None:
         unknown = max(0, current.listings_counted - counters.get("listings.active", 0))
-        calls_left += current.pages_left - (-unknown // LIMIT)
+        calls_left += current.pages_left - (-unknown // ETSY_PAGING.page_size)
     pid = holder(files.lock("images"))
     return Status(
         home=str(files.home),
@@ -174,7 +174,7 @@ def _read_pass(connection: sqlite3.Connection) -> PassStatus | None:
     counted, expected = connection.execute(
         "SELECT coalesce(sum(count), 0), coalesce(sum(max(1, (count + ?1 - 1) / ?1)), 0)"
         " FROM intervals WHERE pass_id = ?2 AND parent IS NULL",
-        (STRIDE, newest.pass_id),
+        (ETSY_PAGING.stride, newest.pass_id),
     ).fetchone()
     waiting = states.get("pending", 0) + states.get("failed", 0)
     left = max(waiting, expected - useful) if waiting else 0

@@ -5,20 +5,15 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from furnisync.catalog.frontier import PageRow
-from furnisync.crawl import paging
+from furnisync.crawl.paging import next_of_order, next_reads
+from furnisync.limits import Paging
 
-
-@pytest.fixture
-def small_pages(monkeypatch):
-    """Pages of 5 up to offset 20: one end shows 25."""
-    monkeypatch.setattr(paging, "LIMIT", 5)
-    monkeypatch.setattr(paging, "STRIDE", 3)
-    monkeypatch.setattr(paging, "OFFSET_CAP", 20)
-    monkeypatch.setattr(paging, "REACH", 25)
+SMALL_PAGES = Paging(page_size=5, offset_cap=20)
+"""One end shows 25 listings."""
 
 
 class Giant:
@@ -44,7 +39,7 @@ class Giant:
 
     def page(self, start, *, newest_first):
         rows = sorted(self.created.items(), key=lambda one: one[1], reverse=newest_first)
-        return tuple(rows[start : start + paging.LIMIT]), len(rows)
+        return tuple(rows[start : start + SMALL_PAGES.page_size]), len(rows)
 
 
 def read(giant, part, ground, chance):
@@ -52,7 +47,7 @@ def read(giant, part, ground, chance):
     pages: dict[int, PageRow] = {}
     reads = 0
     while True:
-        decision = paging.next_reads([pages[start] for start in sorted(pages)], part, ground)
+        decision = next_reads([pages[start] for start in sorted(pages)], part, ground, SMALL_PAGES)
         if not decision.starts:
             return decision, pages, reads
         wave = 1 + max((page.wave for page in pages.values()), default=0)
@@ -81,10 +76,8 @@ def ground_of(pages):
     chance=st.sampled_from([0.0, 0.1, 0.4]),
     pause=st.integers(0, 15),
 )
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-def test_where_the_ends_meet_nothing_lies_between(small_pages, size, rng, chance, pause):
+@settings(max_examples=300, deadline=None)
+def test_where_the_ends_meet_nothing_lies_between(size, rng, chance, pause):
     giant = Giant(size, rng)
     done, oldest, _ = read(giant, "oldest", frozenset(), chance)
     if not done.complete:
@@ -99,17 +92,17 @@ def test_where_the_ends_meet_nothing_lies_between(small_pages, size, rng, chance
 
 
 @pytest.mark.parametrize("size", [26, 30, 40, 45])
-def test_the_second_end_reads_what_the_first_left_and_meets_it(small_pages, size):
+def test_the_second_end_reads_what_the_first_left_and_meets_it(size):
     giant = Giant(size, random.Random(1))
     _, oldest, _ = read(giant, "oldest", frozenset(), 0.0)
     ground = ground_of(oldest)
     _, newest, reads = read(giant, "newest", ground, 0.0)
     assert ground & items_of(newest)
     left = size - len(ground)
-    assert reads <= -(-left // paging.STRIDE) + 3
+    assert reads <= -(-left // SMALL_PAGES.stride) + 3
 
 
-def test_beyond_both_ends_they_do_not_meet(small_pages):
+def test_beyond_both_ends_they_do_not_meet():
     giant = Giant(80, random.Random(1))
     _, oldest, _ = read(giant, "oldest", frozenset(), 0.0)
     done, newest, _ = read(giant, "newest", ground_of(oldest), 0.0)
@@ -117,9 +110,9 @@ def test_beyond_both_ends_they_do_not_meet(small_pages):
     assert not ground_of(oldest) & items_of(newest)
 
 
-def test_orders_that_prove_nothing_are_read_once(small_pages):
-    assert paging.next_of_order([]).starts == (0,)
+def test_orders_that_prove_nothing_are_read_once():
+    assert next_of_order([], SMALL_PAGES).starts == (0,)
     page = PageRow(0, 5, 40, (), 1, 1)
-    assert paging.next_of_order([page]).starts == (5, 10, 15, 20)
+    assert next_of_order([page], SMALL_PAGES).starts == (5, 10, 15, 20)
     rest = [PageRow(start, 5, 40, (), 1, 2) for start in (5, 10, 15, 20)]
-    assert paging.next_of_order([page, *rest]).complete
+    assert next_of_order([page, *rest], SMALL_PAGES).complete

@@ -16,6 +16,7 @@ from furnisync.crawl.incremental import LOOKED_AT, Looker
 from furnisync.errors import ApiUnavailable
 from furnisync.etsy.models import Listing, Page
 from furnisync.etsy.taxonomy import Node, Tree
+from furnisync.limits import Paging
 from furnisync.sandbox.process import SandboxProcess
 from furnisync.sqlite import Writer
 
@@ -109,6 +110,7 @@ def test_a_look_that_fails_reaches_back_the_next_time(synced):
 
 # -- the rule itself, against a list of our own ----------------------------------------------
 
+SMALL_PAGES = Paging(page_size=5, offset_cap=20)
 TREE = Tree([Node(1, None, "all"), Node(2, 1, "left"), Node(3, 1, "right")])
 
 
@@ -133,7 +135,7 @@ class Shelf:
         )
         page = [
             Listing(listing_id=one, created_timestamp=at, updated_timestamp=at, taxonomy_id=2)
-            for at, one in rows[offset : offset + incremental.LIMIT]
+            for at, one in rows[offset : offset + SMALL_PAGES.page_size]
         ]
         self.seen |= {one.listing_id for one in page}
         return Page(len(rows), page, [], len(page))
@@ -151,11 +153,8 @@ class Now:
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch):
+def desk(tmp_path):
     """(shelf, clock, catalogue's writer); pages of 5 up to offset 20."""
-    monkeypatch.setattr(incremental, "LIMIT", 5)
-    monkeypatch.setattr(incremental, "STRIDE", 3)
-    monkeypatch.setattr(incremental, "OFFSET_CAP", 20)
     connection = open_catalog(tmp_path / "catalog.db")
     with closing(Writer(connection, "catalogue")) as writer:
         shelf, clock = Shelf(), Now()
@@ -165,7 +164,7 @@ def desk(tmp_path, monkeypatch):
 
 def look(desk, sort="look"):
     shelf, clock, writer = desk
-    looker = Looker(shelf, writer, clock, TREE, [1])
+    looker = Looker(shelf, writer, clock, TREE, [1], SMALL_PAGES)
     return asyncio.run(looker.look() if sort == "look" else looker.sweep_changed())
 
 

@@ -2,7 +2,7 @@ from history_world import DAY, T0, new_history, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from furnisync.history.review_paging import LARGEST_OFFSET, ReviewAsk, plan_next
+from furnisync.history.review_paging import ReviewAsk, plan_next
 from furnisync.history.reviews import (
     ReviewPage,
     append_review_page,
@@ -11,6 +11,7 @@ from furnisync.history.reviews import (
     next_review_ask,
 )
 from furnisync.history.selection import Selection
+from furnisync.limits import ETSY_PAGING
 
 SELECTION = Selection.of()
 
@@ -40,7 +41,7 @@ class Etsy:
         self.reviews += reviews
 
     def answer(self, ask):
-        assert ask.offset <= LARGEST_OFFSET
+        assert ask.offset <= ETSY_PAGING.offset_cap
         assert ask.limit == 100
         self.asked.append(ask)
         found = [

@@ -6,7 +6,8 @@ import random
 from dataclasses import dataclass, field
 
 from furnisync.catalog.frontier import PageRow
-from furnisync.crawl import paging
+from furnisync.crawl.paging import next_reads
+from furnisync.limits import ETSY_PAGING, Paging
 
 
 @dataclass
@@ -14,6 +15,7 @@ class ShiftingList:
     """Listings oldest first; times are whole and never the same for two."""
 
     size: int
+    paging: Paging = ETSY_PAGING
     clock: int = 0
     rows: list[tuple[int, int]] = field(default_factory=list)
     renewed: set[int] = field(default_factory=set)
@@ -47,7 +49,7 @@ class ShiftingList:
 
     def page(self, start: int, *, newest_first: bool = False):
         rows = self.rows[::-1] if newest_first else self.rows
-        return tuple(rows[start : start + paging.LIMIT]), len(rows)
+        return tuple(rows[start : start + self.paging.page_size]), len(rows)
 
     def must_be_seen(self) -> set[int]:
         """Those that were there from the beginning to the end, renewed or not."""
@@ -71,15 +73,17 @@ class Walker:
     def walk(self, *, shift, order=None, interrupted=lambda: False, fault=None, bound=10_000):
         """Until `next_reads` says that it is over; `shift()` runs before each single answer."""
         while True:
-            decision = paging.next_reads(
-                [self.pages[start] for start in sorted(self.pages)], self.part
+            decision = next_reads(
+                [self.pages[start] for start in sorted(self.pages)],
+                self.part,
+                paging=self.world.paging,
             )
             if not decision.starts:
                 return decision
             wave = 1 + max((page.wave for page in self.pages.values()), default=0)
             starts = list(decision.starts)
             assert len(set(starts)) == len(starts)
-            assert all(0 <= start <= paging.OFFSET_CAP for start in starts)
+            assert all(0 <= start <= self.world.paging.offset_cap for start in starts)
             if order is not None:
                 order.shuffle(starts)
             for start in starts:

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from furnisync.catalog.frontier import LIMIT, STRIDE
 from furnisync.crawl import price_split
-from furnisync.crawl.paging import REACH
 from furnisync.crawl.price_split import CENT, HIGHEST, TARGET, cut, merge
+from furnisync.limits import ETSY_PAGING
 
 FAST = settings(max_examples=150, deadline=None)
 
@@ -34,7 +33,10 @@ class Etsy:
 
     def first_page(self, low, high):
         places = between(self.sorted, low, high)
-        return [self.sorted[at] for at in self.rng.sample(places, min(len(places), LIMIT))]
+        return [
+            self.sorted[at]
+            for at in self.rng.sample(places, min(len(places), ETSY_PAGING.page_size))
+        ]
 
     def sample(self, low, high):
         """As the pass does: a thousand known prices, else those and the page just read."""
@@ -59,7 +61,7 @@ def bring_within_reach(etsy, sample, breaks=(0.0, HIGHEST), limit=2000):
         low, high = waiting.pop(0)
         count = etsy.ask(low, high)
         assert etsy.probes < limit, "no end"
-        if count <= REACH:
+        if count <= ETSY_PAGING.reach:
             ended.append((low, high, count))
             etsy.known += etsy.first_page(low, high)
             continue
@@ -111,15 +113,18 @@ def test_planning_all_of_furniture_costs_three_percent_at_most(furniture):
     ended = bring_within_reach(etsy, etsy.sample)
     assert_nothing_lost(etsy, ended)
     listings = len(furniture)
-    floor = math.ceil(listings / LIMIT) * 2
+    floor = math.ceil(listings / ETSY_PAGING.page_size) * 2
     # A list within reach costs no probe of its own: its first page is wanted anyway.
-    pages = sum(max(1, math.ceil(min(count, REACH) / STRIDE)) for _, _, count in ended)
+    pages = sum(
+        max(1, math.ceil(min(count, ETSY_PAGING.reach) / ETSY_PAGING.stride))
+        for _, _, count in ended
+    )
     cut_again = etsy.probes - len(ended)
-    spent = pages + cut_again + math.ceil(listings / LIMIT)
-    unread = sum(max(0, count - REACH) for _, _, count in ended) / LIMIT
+    spent = pages + cut_again + math.ceil(listings / ETSY_PAGING.page_size)
+    unread = sum(max(0, count - ETSY_PAGING.reach) for _, _, count in ended) / ETSY_PAGING.page_size
     assert cut_again <= 0.01 * floor
     assert spent <= 1.03 * (floor - unread)
-    singles = [(low, high) for low, high, count in ended if count > REACH]
+    singles = [(low, high) for low, high, count in ended if count > ETSY_PAGING.reach]
     assert singles == [(149.995, 150.005)]
 
 
@@ -166,7 +171,7 @@ def test_any_prices_come_within_reach(groups, seed, sampled):
     # What halves prices needs no more than their bits, for each price that is to be set apart.
     assert etsy.probes <= 60 * distinct + 60
     for low, high, count in ended:
-        if count > REACH:
+        if count > ETSY_PAGING.reach:
             top = math.inf if high is None else high
             assert len({price for price in prices if (low or 0) <= price <= top}) == 1
 
@@ -188,7 +193,7 @@ def test_two_heavy_prices_a_cent_apart_are_told_apart():
 @given(
     st.floats(0, 10_000),
     st.floats(0.02, 10_000),
-    st.integers(REACH + 1, 700_000),
+    st.integers(ETSY_PAGING.reach + 1, 700_000),
     st.lists(st.floats(0, 1e6), max_size=200),
 )
 @FAST

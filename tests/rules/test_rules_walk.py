@@ -6,37 +6,31 @@ import math
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shifting_list import ShiftingList, Walker, churning
 
 from furnisync.catalog.frontier import PageRow
 from furnisync.crawl import paging
+from furnisync.limits import ETSY_PAGING, Paging
 
-SMALL = settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+SMALL = settings(max_examples=200, deadline=None)
 
 MOST = paging.READS_MOST + paging.TRIES_OF_ODD_PAGE
 """Reads of each page after which a walk must have ended, `READS_MORE` aside."""
 
 
-@pytest.fixture
-def small_pages(monkeypatch):
-    """Pages of 5 up to offset 60, so that few listings meet every rule."""
-    monkeypatch.setattr(paging, "LIMIT", 5)
-    monkeypatch.setattr(paging, "STRIDE", 3)
-    monkeypatch.setattr(paging, "OFFSET_CAP", 60)
-    monkeypatch.setattr(paging, "REACH", 65)
+SMALL_PAGES = Paging(page_size=5, offset_cap=60)
+"""So that few listings meet every rule."""
 
 
 def still():
     """Nothing changes."""
 
 
-def pages_due(listings: int) -> int:
+def pages_due(listings: int, pages: Paging = ETSY_PAGING) -> int:
     """98 new listings a page, the last one not full: so many pages at least."""
-    return max(1, math.ceil((listings + 1 - paging.LIMIT) / paging.STRIDE) + 1)
+    return max(1, math.ceil((listings + 1 - pages.page_size) / pages.stride) + 1)
 
 
 @pytest.mark.parametrize(
@@ -53,15 +47,15 @@ def test_a_still_list_is_read_in_the_fewest_pages(listings):
 
 @given(st.integers(0, 64), st.sampled_from(["right", "absent", "low", "zero"]))
 @SMALL
-def test_a_still_list_is_read_once_whatever_the_count(small_pages, listings, told):
+def test_a_still_list_is_read_once_whatever_the_count(listings, told):
     counts = {"right": listings, "absent": None, "low": listings // 2, "zero": 0}
-    world = ShiftingList(listings)
+    world = ShiftingList(listings, SMALL_PAGES)
     walker = Walker(world)
     assert walker.walk(
         shift=still, fault=lambda items, count, start, tries: (items, counts[told])
     ).complete
     assert walker.seen == world.first
-    assert walker.reads == pages_due(listings)
+    assert walker.reads == pages_due(listings, SMALL_PAGES)
 
 
 @pytest.mark.parametrize("listings", [12_100, 12_101, 50_000])
@@ -69,7 +63,7 @@ def test_a_list_over_the_reach_is_told_after_its_first_page(listings):
     walker = Walker(ShiftingList(listings))
     decision = walker.walk(shift=still)
     assert decision.over_reach
-    assert walker.reads == (1 if listings > paging.REACH else 124)
+    assert walker.reads == (1 if listings > ETSY_PAGING.reach else 124)
 
 
 def test_a_list_over_the_reach_is_told_without_a_count():
@@ -86,7 +80,7 @@ def test_a_part_ends_at_the_reach(part, listings):
     walker = Walker(world, part)
     assert walker.walk(shift=still).complete
     ordered = world.rows[::-1] if part == "newest" else world.rows
-    assert walker.seen == {listing for listing, _ in ordered[: paging.REACH]}
+    assert walker.seen == {listing for listing, _ in ordered[: ETSY_PAGING.reach]}
 
 
 class TiedList(ShiftingList):
@@ -128,15 +122,15 @@ def test_seconds_that_no_page_can_hold_are_not_read_for_ever():
     st.sampled_from([0.0, 0.1, 0.5]),
 )
 @settings(parent=SMALL, max_examples=500)
-def test_whoever_stayed_was_seen(small_pages, listings, rng, chance, burst, kills):
+def test_whoever_stayed_was_seen(listings, rng, chance, burst, kills):
     """Complete means: whoever was there all the time was in some page, renewed or not."""
-    world = ShiftingList(listings)
+    world = ShiftingList(listings, SMALL_PAGES)
     walker = Walker(world)
     decision = walker.walk(
         shift=churning(world, rng, chance, burst),
         order=rng,
         interrupted=lambda: rng.random() < kills,
-        bound=MOST * (paging.OFFSET_CAP // paging.STRIDE + 2) + paging.READS_MORE,
+        bound=MOST * (SMALL_PAGES.offset_cap // SMALL_PAGES.stride + 2) + paging.READS_MORE,
     )
     if decision.complete:
         assert world.must_be_seen() <= walker.seen
@@ -146,18 +140,21 @@ def test_whoever_stayed_was_seen(small_pages, listings, rng, chance, burst, kill
 
 @given(st.integers(0, 45), st.randoms(use_true_random=False), st.integers(1, 6))
 @SMALL
-def test_whoever_stayed_was_seen_newest_first(small_pages, listings, rng, burst):
-    world = ShiftingList(listings)
+def test_whoever_stayed_was_seen_newest_first(listings, rng, burst):
+    world = ShiftingList(listings, SMALL_PAGES)
     walker = Walker(world, "newest")
     decision = walker.walk(shift=churning(world, rng, 0.3, burst), order=rng)
-    if decision.complete and max(page.start for page in walker.pages.values()) < paging.OFFSET_CAP:
+    if (
+        decision.complete
+        and max(page.start for page in walker.pages.values()) < SMALL_PAGES.offset_cap
+    ):
         assert world.must_be_seen() <= walker.seen
 
 
 @given(st.integers(0, 45), st.randoms(use_true_random=False), st.integers(-3, 3))
 @SMALL
-def test_a_count_that_is_off_by_some_hides_nobody(small_pages, listings, rng, off):
-    world = ShiftingList(listings)
+def test_a_count_that_is_off_by_some_hides_nobody(listings, rng, off):
+    world = ShiftingList(listings, SMALL_PAGES)
     walker = Walker(world)
     decision = walker.walk(
         shift=churning(world, rng, 0.2, 2),
@@ -170,10 +167,8 @@ def test_a_count_that_is_off_by_some_hides_nobody(small_pages, listings, rng, of
 
 @given(st.integers(1, 60), st.randoms(use_true_random=False), st.sampled_from([0.1, 0.5, 1.0]))
 @SMALL
-def test_pages_that_came_short_or_repeated_listings_are_read_again(
-    small_pages, listings, rng, chance
-):
-    world = ShiftingList(listings)
+def test_pages_that_came_short_or_repeated_listings_are_read_again(listings, rng, chance):
+    world = ShiftingList(listings, SMALL_PAGES)
     walker = Walker(world)
 
     def odd_at_first(items, count, start, tries):
@@ -189,7 +184,9 @@ def test_pages_that_came_short_or_repeated_listings_are_read_again(
             far = [
                 row
                 for number, row in enumerate(world.rows)
-                if not start - 2 * paging.LIMIT < number < start + 2 * paging.LIMIT
+                if not start - 2 * world.paging.page_size
+                < number
+                < start + 2 * world.paging.page_size
             ]
             if not far:
                 return items, count
@@ -275,7 +272,7 @@ class NearlyInOrder:
         self._rng = rng
 
     def shuffle(self, starts):
-        starts.sort(key=lambda start: start + self._rng.random() * 2 * paging.LIMIT)
+        starts.sort(key=lambda start: start + self._rng.random() * 2 * ETSY_PAGING.page_size)
 
 
 @pytest.mark.parametrize("seed", range(6))

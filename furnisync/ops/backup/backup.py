@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from furnisync import durable
-from furnisync.clock import Clock
+from furnisync.clock import DAY_S, Clock
 from furnisync.config import HomeFiles
 from furnisync.errors import AlreadyRunning, FurnisyncError
 from furnisync.identity import home_is_here
@@ -38,7 +38,6 @@ from furnisync.quota.ledger import read_state
 
 log = logging.getLogger("furnisync")
 
-DAY_S: Final = 86_400
 FOLDER: Final = "backups"
 """Below the home, where no other place is named."""
 

@@ -15,7 +15,7 @@ import msgspec
 
 from furnisync.catalog.clock_repair import repair_times, times_ahead
 from furnisync.catalog.schema import open_catalog, read_catalog
-from furnisync.clock import Clock
+from furnisync.clock import DAY_S, Clock
 from furnisync.config import Environment, HomeFiles, Settings
 from furnisync.errors import ConfigError, DatabaseUnusable, Terminal, Transient, UserError
 from furnisync.etsy.access import open_client
@@ -27,7 +27,6 @@ from furnisync.lockfile import single_instance
 from furnisync.ops.checks.doctor import Check
 from furnisync.sqlite import transaction
 
-DAY_S: Final = 86_400
 REMEDY: Final = (
     "If the clock is right now, run `furnisync doctor --repair-clock`; the next sync does it too."
 )

@@ -18,7 +18,7 @@ import msgspec
 import pycurl
 
 from furnisync.catalog import schema as catalog_schema
-from furnisync.clock import Clock
+from furnisync.clock import WEEK_S, Clock
 from furnisync.config import Environment, HomeFiles, Settings, exposed_secrets
 from furnisync.errors import DatabaseUnusable, LocksUnsupported, UserError
 from furnisync.history import schema as history_schema
@@ -36,7 +36,7 @@ OLDEST_CURL: Final = (7, 68, 0)
 IMAGE_BYTES: Final = 60_000
 """Of an image of 570 pixels, where none was measured yet."""
 SILENT_S: Final = 600
-CUT_LATELY_S: Final = 7 * 86_400
+CUT_LATELY_S: Final = WEEK_S
 LEFT_PERCENT: Final = 5
 
 

@@ -26,7 +26,7 @@ import msgspec
 
 from furnisync.catalog import frontier, oversize
 from furnisync.catalog.schema import read_catalog
-from furnisync.clock import Clock
+from furnisync.clock import DAY_S, Clock
 from furnisync.config import HomeFiles, Settings
 from furnisync.errors import DatabaseUnusable
 from furnisync.history.schema import open_history_reader
@@ -37,7 +37,6 @@ from furnisync.quota.ledger import QuotaState, read_state
 from furnisync.status.history import read_data_status
 from furnisync.status.images import PauseKind, Status, read_status
 
-DAY_S: Final = 86_400.0
 SILENT_S: Final = 900.0
 """A sync says each minute that it lives; after this it hangs."""
 STALLED_S: Final = 2 * 3600.0

@@ -17,16 +17,15 @@ from typing import BinaryIO, Final
 import msgspec
 
 from furnisync import owned
-from furnisync.clock import Clock
+from furnisync.clock import DAY_S, WEEK_S, Clock
 from furnisync.config import HomeFiles, Settings
 from furnisync.lockfile import exclusive
-from furnisync.ops.notify.alerts import DAY_S, Condition, Life, read_conditions
+from furnisync.ops.notify.alerts import Condition, Life, read_conditions
 from furnisync.sanitize import plain
 
 log = logging.getLogger("furnisync")
 
 RETRY_S: Final = 3600.0
-WEEK_S: Final = 7 * DAY_S
 DIGEST: Final = "digest"
 _HEAD: Final = b'{"told":'
 """How the file begins, torn or not."""

@@ -20,7 +20,7 @@ from furnisync.catalog.altered import FOLDER as ALTERED
 from furnisync.catalog.image_folder import check_folder, identify, settle
 from furnisync.catalog.purge import ImageFile
 from furnisync.catalog.schema import open_catalog, read_catalog
-from furnisync.clock import Clock
+from furnisync.clock import DAY_S, Clock
 from furnisync.config import DataSettings, HomeFiles
 from furnisync.errors import ConfigError, UserError
 from furnisync.history import purge as history_rows
@@ -34,7 +34,6 @@ from furnisync.quota.ledger import read_state
 from furnisync.sqlite import overwrite_free_pages, transaction
 from furnisync.store.folder import EXTENSIONS, FolderStore
 
-DAY_S = 86_400
 FIRST = -(2**63)
 
 

@@ -11,11 +11,12 @@ import time
 
 from furnisync.catalog import purge as catalog_rows
 from furnisync.catalog.image_folder import why_away
+from furnisync.clock import DAY_S
 from furnisync.config import HomeFiles
 from furnisync.errors import Terminal, Transient, UserError
 from furnisync.history import purge as history_rows
 from furnisync.history.staging import drop_sync
-from furnisync.ops.purge.purge import DAY_S, FIRST, remove_files
+from furnisync.ops.purge.purge import FIRST, remove_files
 from furnisync.quota.clock_check import ClockCheck
 from furnisync.sqlite import Writer, overwrite_free_pages
 from furnisync.store.folder import FolderStore
