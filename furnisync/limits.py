@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["ETSY_PAGING", "Paging"]
+__all__ = ["ABSENT_BELIEVED_AFTER", "BELIEVED_AFTER", "ETSY_PAGING", "Paging"]
+
+BELIEVED_AFTER: Final = 3
+"""So many answers with the same fault are believed; see `etsy/credibility.py`."""
+ABSENT_BELIEVED_AFTER: Final = 2
+"""So often must batch leave out a listing that a list named, before it counts as gone."""
 
 
 @dataclass(frozen=True, slots=True)

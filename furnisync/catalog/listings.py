@@ -7,11 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from furnisync.clock import DAY_S
+from furnisync.limits import ABSENT_BELIEVED_AFTER, BELIEVED_AFTER
 
 GONE = "gone"
-BELIEVED_AFTER = 2
-"""So often must batch leave out a listing that a list named, before we believe that it is gone."""
-BROKEN_TRIES = 3
 RETRY_BROKEN_S = DAY_S
 RETRY_GONE_S = 7 * DAY_S
 
@@ -175,7 +173,7 @@ def record_absent(
         listed_lately = last_listed is not None and last_listed > now - DAY_S
         state: str | None = None
         due: int | None = now
-        if tries < (BROKEN_TRIES if broken else BELIEVED_AFTER if listed_lately else 0):
+        if tries < (BELIEVED_AFTER if broken else ABSENT_BELIEVED_AFTER if listed_lately else 0):
             pass
         elif broken:
             due = now + RETRY_BROKEN_S

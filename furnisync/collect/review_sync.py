@@ -5,16 +5,14 @@ from collections import deque
 
 from furnisync.clock import DAY_S
 from furnisync.collect.context import REFILL, RETRY_S, Call, Round
-from furnisync.collect.credibility import Doubt, ask_until_believed, doubt_reviews
 from furnisync.errors import NotFound, Terminal, Transient
+from furnisync.etsy.credibility import Doubt, ask_until_believed, doubt_reviews
 from furnisync.etsy.models import WholePage
 from furnisync.history import reviews, schedule
 from furnisync.history.review_paging import ReviewAsk
+from furnisync.limits import BELIEVED_AFTER
 
 log = logging.getLogger("furnisync.collect")
-
-BELIEVED_AFTER = 2
-"""Failures for the same reason after which Etsy is taken at its word."""
 
 
 class ReviewWalks:
@@ -108,4 +106,4 @@ class ReviewWalks:
 
 def _lasts(doubt: Doubt, trouble: reviews.ReviewTrouble) -> bool:
     """Whether the same was wrong before, in earlier tries of this walk."""
-    return trouble.failures >= BELIEVED_AFTER and trouble.reason == doubt.reason
+    return trouble.failures >= BELIEVED_AFTER - 1 and trouble.reason == doubt.reason

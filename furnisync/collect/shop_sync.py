@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from furnisync.clock import DAY_S
 from furnisync.collect.context import REFILL, RETRY_S, Call, Round
-from furnisync.collect.credibility import ask_until_believed, doubt_listings, doubt_shop
 from furnisync.collect.shop_paging import ask_at, next_position
 from furnisync.collect.shop_source import ShopSource
 from furnisync.errors import NotFound, Terminal, Transient
+from furnisync.etsy.credibility import ask_until_believed, doubt_listings, doubt_shop
 from furnisync.etsy.models import WholePage
 from furnisync.history import arrivals, claims, schedule, snapshots, staging
 from furnisync.history.fields import as_id

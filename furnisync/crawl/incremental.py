@@ -15,12 +15,11 @@ from furnisync.catalog.frontier import SWEEP_SINCE
 from furnisync.catalog.schema import get_meta, set_meta
 from furnisync.clock import Clock
 from furnisync.crawl.list_reader import as_listed
-from furnisync.crawl.paging import TRIES_OF_ODD_PAGE
 from furnisync.errors import Terminal, Transient
 from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.models import Listing, Page
 from furnisync.etsy.taxonomy import Tree
-from furnisync.limits import ETSY_PAGING, Paging
+from furnisync.limits import BELIEVED_AFTER, ETSY_PAGING, Paging
 from furnisync.sqlite import Writer
 
 log = logging.getLogger("furnisync.discover")
@@ -156,7 +155,7 @@ class Looker:
 
     async def _fetch(self, moment: Moment, node: int, start: int) -> Page[Listing] | None:
         """A page; one that is shorter than it says is asked for again."""
-        for _ in range(TRIES_OF_ODD_PAGE):
+        for _ in range(BELIEVED_AFTER):
             try:
                 page = await self._client.listings_active(
                     taxonomy_id=node, sort_on=moment, sort_order="desc", offset=start

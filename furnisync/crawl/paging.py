@@ -33,10 +33,8 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from furnisync.catalog.frontier import PageRow, Part
-from furnisync.limits import ETSY_PAGING, Paging
+from furnisync.limits import BELIEVED_AFTER, ETSY_PAGING, Paging
 
-TRIES_OF_ODD_PAGE = 3
-"""So often is a page read that fell short of its count or repeated listings."""
 STRAYS = 2
 """So few listings that two pages share, far from where they stood, are an odd answer."""
 READS_MOST = 4
@@ -160,7 +158,7 @@ def _odd_pages(pages: Sequence[PageRow], shared: Shared, paging: Paging) -> set[
     for pair, moves in shared.items():
         if _are_strays(moves, paging):
             odd.update(pair)
-    return {pages[place].start for place in odd if pages[place].tries < TRIES_OF_ODD_PAGE}
+    return {pages[place].start for place in odd if pages[place].tries < BELIEVED_AFTER}
 
 
 def _before_gaps(pages: Sequence[PageRow], shared: Shared, paging: Paging) -> set[int]:

@@ -1,13 +1,214 @@
-"""Half answers of batch: told from whole ones though it is not documented what `count` counts."""
+"""Which answers can be believed, and how often the others are asked for again: the one policy.
+
+An answer can be well formed and still false: a batch that leaves out what is there, a page with a
+review in place of another, objects without their fields. What is stored of it would stay, so a
+doubtful answer is asked for again. Etsy may really be so, and asking for ever would burn the quota:
+after `BELIEVED_AFTER` answers (3) with the same fault it is believed, or what it lacks waits.
+
+| what is doubtful                       | and comes so again and again                            |
+| -------------------------------------- | ------------------------------------------------------- |
+| no JSON, no `results`, an error with   | the call fails                                          |
+| status 200                             |                                                         |
+| a batch with fewer listings than its   | the same listings three times are all that there are,   |
+| own `count`                            | unless `count` was seen to leave out what is gone       |
+| objects without their fields           | they are taken as they are                              |
+| a batch without any listing, or with   | what did not come is gone                               |
+| less than was asked and no `count`     |                                                         |
+| a batch with doubles or broken objects | only what came is taken, the rest waits                 |
+| no review where one was seen before    | there is none any more                                  |
+| fewer reviews than counted, doubles,   | what came is kept, the review walk waits; the third     |
+| broken ones, none of a shop that tells | time it is believed (of broken ones nothing is kept     |
+| of some                                | before)                                                 |
+| a list page that is short of its count | it is read `BELIEVED_AFTER` times (`crawl/paging.py`)   |
+| or repeats listings                    |                                                         |
+| a listing of an active list that batch | asked for `ABSENT_BELIEVED_AFTER` times (2), then gone  |
+| leaves out                             | and looked at again in a week (`catalog/listings.py`)   |
+
+The retry ladder, from the inside out, and its worst case in calls for one answer:
+
+| rung                       | where                    | at most                                  |
+| -------------------------- | ------------------------ | ---------------------------------------- |
+| a fault, a malformed body  | `EtsyClient._get`        | `[api] attempts` (5), with back-off      |
+| 429                        | `_within_quota`          | 20 waits of `retry-after`, in the ledger |
+| 401 or 403 while others    | `_within_quota`          | 3, and a ping for each                   |
+| are answered               |                          |                                          |
+| a doubtful answer          | `ask_until_believed`     | `BELIEVED_AFTER` (3)                     |
+| a failed batch, shop, page | the caller               | once an hour                             |
+
+A faulty answer thus costs at most 5 x 3 = 15 calls an hour; a doubtful list page, which the crawl
+reads again by its own rule, 5 x 3 too.
+"""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import msgspec
 
 from furnisync.errors import ApiUnavailable
-from furnisync.etsy.models import Listing, Page, WholePage, decode_page, decode_whole_page
+from furnisync.etsy.models import Id, Listing, Page, WholePage, decode_page, decode_whole_page
+from furnisync.limits import BELIEVED_AFTER
 
-BELIEVED_AFTER = 3
-"""So many answers that lack listings, all the same, are taken as they are."""
+T = TypeVar("T")
+
+LISTING_ALWAYS = ("title", "url", "quantity", "price")
+"""A listing without any of these came without its fields."""
+SHOP_ALWAYS = ("shop_name", "url", "create_date", "update_date")
+REVIEW_ALWAYS = ("rating", "review", "language", "buyer_user_id")
+
+
+class ReviewQuery(Protocol):
+    """What was asked of getReviewsByShop; see `history.review_paging.ReviewAsk`."""
+
+    @property
+    def min_created(self) -> int | None: ...  # noqa: D102 -- unix seconds
+    @property
+    def max_created(self) -> int | None: ...  # noqa: D102 -- unix seconds
+    @property
+    def offset(self) -> int: ...  # noqa: D102 -- reviews passed over
+    @property
+    def limit(self) -> int: ...  # noqa: D102 -- reviews of a page
+
+
+class Doubt(msgspec.Struct, frozen=True):
+    """Why an answer is asked for again.
+
+    Attributes:
+        reason: in words.
+        usable: what came may be taken where asking again brings nothing better.
+        sound: what came is right, though it is not all.
+        missing: so many results did not come that the answer counts.
+    """
+
+    reason: str
+    usable: bool = False
+    sound: bool = False
+    missing: int = 0
+
+
+async def ask_until_believed(
+    ask: Callable[[], Awaitable[T]], doubt_of: Callable[[T], Doubt | None]
+) -> tuple[T, Doubt | None]:
+    """Ask until an answer leaves no doubt, some times at most.
+
+    Returns:
+        The last answer and its doubt, which is only `usable` where every answer was so.
+    """
+    doubts = []
+    for _ in range(BELIEVED_AFTER):
+        answer = await ask()
+        doubt = doubt_of(answer)
+        if doubt is None:
+            return answer, None
+        doubts.append(doubt)
+    lasting = all(one.reason == doubts[-1].reason for one in doubts)
+    return answer, msgspec.structs.replace(doubts[-1], usable=doubts[-1].usable and lasting)
+
+
+def doubt_listings(page: WholePage, asked: int) -> Doubt | None:
+    """What is wrong with an answer of batch to which so many ids were given."""
+    ids = [_as_id(one.get("listing_id")) for one in page.results]
+    shops = [shop for one in page.results if isinstance(shop := one.get("shop"), dict)]
+    return _first(
+        (
+            page.broken > 0 or None in ids,
+            Doubt("broken listings in the answer"),
+        ),
+        (
+            len(set(ids)) < len(ids),
+            Doubt("the answer has a listing twice, perhaps in place of another"),
+        ),
+        (
+            not ids or (page.count is None and len(ids) < asked),
+            Doubt("fewer listings came than were asked for", usable=True),
+        ),
+        (
+            _any_bare(page.results, LISTING_ALWAYS),
+            Doubt("listings came without their fields", usable=True),
+        ),
+        (
+            _any_bare(shops, SHOP_ALWAYS),
+            Doubt("shops came without their fields", usable=True),
+        ),
+    )
+
+
+def doubt_shop(shop: dict[str, Any], shop_id: int) -> Doubt | None:
+    """What is wrong with an answer of getShop for a shop."""
+    return _first(
+        (
+            _as_id(shop.get("shop_id")) != shop_id,
+            Doubt("another shop came, or none"),
+        ),
+        (
+            _any_bare([shop], SHOP_ALWAYS),
+            Doubt("the shop came without its fields", usable=True),
+        ),
+    )
+
+
+def doubt_reviews(
+    page: WholePage, ask: ReviewQuery, *, unsent: int = 0, some: bool = False
+) -> Doubt | None:
+    """What is wrong with a page of reviews.
+
+    Args:
+        page: the answer.
+        ask: what was asked.
+        unsent: so many of the shop's reviews are known to be counted and never sent.
+        some: the shop's own `review_count` says that there are some.
+    """
+    ids = Counter(one.get("transaction_id") for one in page.results)
+    del ids[None]
+    missing = min(ask.limit, (page.count or 0) - ask.offset) - len(page.results)
+    bounded = (ask.min_created, ask.max_created) != (None, None)
+    return _first(
+        (
+            page.broken > 0 or any(_unfit(one.get("listing_id")) for one in page.results),
+            Doubt("broken reviews in the answer"),
+        ),
+        (
+            any(number > 1 for number in ids.values()),
+            Doubt("the answer has a review twice, perhaps in place of another", sound=True),
+        ),
+        (
+            missing > unsent,
+            Doubt("fewer reviews came than the answer counts", sound=True, missing=missing),
+        ),
+        (
+            # Both bounds are seconds of reviews that were seen, and inclusive.
+            bounded and not page.results and not ask.offset,
+            Doubt("a review that was seen did not come again", usable=True),
+        ),
+        (
+            some and not page.results and not bounded and not ask.offset,
+            Doubt("no review came of a shop that tells of some"),
+        ),
+        (
+            _any_bare(page.results, REVIEW_ALWAYS),
+            Doubt("reviews came without their fields", usable=True),
+        ),
+    )
+
+
+def _first(*checks: tuple[bool, Doubt]) -> Doubt | None:
+    return next((doubt for wrong, doubt in checks if wrong), None)
+
+
+def _any_bare(objects: Iterable[dict[str, Any]], names: tuple[str, ...]) -> bool:
+    """Whether an object has none of these."""
+    return any(all(one.get(name) is None for name in names) for one in objects)
+
+
+def _unfit(sent: object) -> bool:
+    return sent is not None and _as_id(sent) is None
+
+
+def _as_id(sent: object) -> int | None:
+    try:
+        return msgspec.convert(sent, Id, strict=False)
+    except msgspec.ValidationError:
+        return None
 
 
 class CountMeaning:

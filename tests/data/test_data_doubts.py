@@ -17,8 +17,7 @@ from data_world import (
     small_sandbox,
 )
 
-from furnisync.collect.credibility import (
-    TRIES,
+from furnisync.etsy.credibility import (
     ask_until_believed,
     doubt_listings,
     doubt_reviews,
@@ -26,6 +25,7 @@ from furnisync.collect.credibility import (
 )
 from furnisync.etsy.models import WholePage
 from furnisync.history.review_paging import ReviewAsk
+from furnisync.limits import BELIEVED_AFTER
 
 ASK = ReviewAsk()
 
@@ -66,7 +66,7 @@ def test_what_is_doubtful_is_asked_again(odd):
 
 def test_fields_that_never_come_are_done_without():
     page, doubt, asked = ask_of(BARE, BARE, BARE)
-    assert (page, asked) == (BARE, TRIES)
+    assert (page, asked) == (BARE, BELIEVED_AFTER)
     assert doubt.usable
 
 

@@ -16,7 +16,7 @@ from furnisync.config import ApiKey, ApiSettings
 from furnisync.errors import ApiUnavailable, BadRequest, KeyRefused, NotFound, RateLimited
 from furnisync.etsy import client as client_module
 from furnisync.etsy.client import EtsyClient
-from furnisync.etsy.credibility import BELIEVED_AFTER
+from furnisync.limits import BELIEVED_AFTER
 
 KEY = ApiKey("keystring1234567890", "s3cr3tshare")
 EMPTY = b'{"count": 0, "results": []}'

@@ -12,11 +12,11 @@ from shifting_list import ShiftingList, Walker, churning
 
 from furnisync.catalog.frontier import PageRow
 from furnisync.crawl import paging
-from furnisync.limits import ETSY_PAGING, Paging
+from furnisync.limits import BELIEVED_AFTER, ETSY_PAGING, Paging
 
 SMALL = settings(max_examples=200, deadline=None)
 
-MOST = paging.READS_MOST + paging.TRIES_OF_ODD_PAGE
+MOST = paging.READS_MOST + BELIEVED_AFTER
 """Reads of each page after which a walk must have ended, `READS_MORE` aside."""
 
 
@@ -207,7 +207,7 @@ def test_pages_that_stay_short_are_believed_after_some_tries():
         shift=still, fault=lambda items, count, start, tries: (items[:50] + items[51:], count)
     )
     assert decision.complete
-    assert walker.reads == paging.TRIES_OF_ODD_PAGE * 10 + 1  # the last holds but ten listings
+    assert walker.reads == BELIEVED_AFTER * 10 + 1  # the last holds but ten listings
 
 
 def test_a_list_that_shrank_to_before_a_page_is_not_called_complete():
