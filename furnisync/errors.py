@@ -12,6 +12,7 @@
     │       ├── DatabaseFull      no room to open it; a NoRoom too
     │       └── DatabaseOutdated  older version: who writes it renews it when it starts
     ├── Transient                 marker: worth another try
+    │   ├── NoResponse            the network: no whole HTTP answer came
     │   ├── ApiUnavailable        reset, time-out, 5xx, malformed body
     │   └── RateLimited           429, with its retry-after
     ├── ClockWrong                our clock is hours off, and was waited for in vain
@@ -20,10 +21,11 @@
         └── BadRequest            400 and whatever else Etsy will not answer
 
 Two markers decide every retry: `Transient` and `Terminal`. Errors of libraries are translated
-where they enter (`etsy/client.py`, `database.py`), never further in.
+where they enter (`http/`, `sqlite.py`), never further in.
 """
 
 import errno
+from collections.abc import Mapping
 
 __all__ = [
     "AlreadyRunning",
@@ -37,6 +39,7 @@ __all__ = [
     "FurnisyncError",
     "KeyRefused",
     "LocksUnsupported",
+    "NoResponse",
     "NoRoom",
     "NotFound",
     "NotHere",
@@ -98,6 +101,22 @@ class Terminal(FurnisyncError):
 
 class KeyRefused(UserError):
     """Etsy refused the API key (401 or 403)."""
+
+
+class NoResponse(Transient):
+    """No whole HTTP answer came; the message says why.
+
+    Attributes:
+        status: of the part that came; 0 where none did.
+        headers: of that part, names in lower case.
+    """
+
+    def __init__(
+        self, message: str, status: int = 0, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers or {}
 
 
 class ApiUnavailable(Transient):

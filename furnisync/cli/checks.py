@@ -12,6 +12,7 @@ from furnisync.cli.services import find_supervisor
 from furnisync.clock import Clock, SystemClock
 from furnisync.config import Environment, HomeFiles, Settings, read_environment, read_settings
 from furnisync.errors import UserError
+from furnisync.http.network import Network, read_network
 from furnisync.ops.checks import doctor
 from furnisync.ops.checks.clock_repair import check_times, repair_home
 from furnisync.ops.checks.doctor import Check
@@ -31,11 +32,13 @@ def run_doctor(*, as_json: bool, test: bool, repair_clock: bool) -> int:
         exit status: 1 where something fails, else 0.
 
     Raises:
+        ConfigError: the environment names a proxy or certificates that cannot be used.
         UserError: the repair could not be done.
     """
+    network = read_network()
     if repair_clock:
         _repair_clock(as_json=as_json, test=test)
-    checks = list(_examine(test=test))
+    checks = list(_examine(network, test=test))
     if as_json:
         sys.stdout.write(msgspec.json.encode(checks).decode() + "\n")
     else:
@@ -53,8 +56,9 @@ def _repair_clock(*, as_json: bool, test: bool) -> None:
     make_console(stderr=as_json).print(f"{words}.")
 
 
-def _examine(*, test: bool) -> Iterator[Check]:
+def _examine(network: Network, *, test: bool) -> Iterator[Check]:
     yield from doctor.check_versions()
+    yield Check("network", "ok", network.describe())
     try:
         environment = read_environment()
         files = HomeFiles(environment.home, test)

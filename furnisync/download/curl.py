@@ -1,27 +1,22 @@
-"""The seam to libcurl: one handle for each transfer at a time, one loop that drives them all.
+"""Image transfers on libcurl: one exchange for each transfer at a time, one loop drives them all.
 
 `perform` with `select`, and not `socket_action`: at our few connections it takes 5 us an image less
 (no callbacks for each socket) and there is no table of sockets to keep right. Its limit of 1,024
 descriptors is far off; past it a wait would end by `LONGEST_WAIT_S`, so that all goes on, slower.
-HTTP/1.1 with connections kept alive: a stall or reset costs one image, not all that share an HTTP/2
-connection.
-
-Certificates are verified with the system's bundle: since 7.45.4 pycurl's wheels look for it at run
-time in the usual places of Linux and macOS, so that certifi is not needed. A proxy named by the
-environment (`https_proxy`, `no_proxy`) is used, as curl always does.
 """
 
 import time
-from email.utils import parsedate_to_datetime
 
 import msgspec
 import pycurl
 
 from furnisync.download.job import DownloadLimits, ImageJob
+from furnisync.http.exchange import Exchange, ExchangeLimits, Failure
+from furnisync.http.headers import read_retry_after
+from furnisync.http.network import Network
 
 __all__ = ["Answer", "CurlLoop", "Transfer"]
 
-CONNECT_TIMEOUT_S = 15.0
 STALL_S = 20
 STALL_BYTES_PER_S = 100
 """Slower than this for `STALL_S` is a stall."""
@@ -29,8 +24,6 @@ LONGEST_WAIT_S = 0.25
 """One wait takes this at most, should a descriptor be past what `select` can watch."""
 BLIND_WAIT_S = 0.005
 """Between two looks where curl has no socket to wait for."""
-BUFFER_BYTES = 128 * 1024
-"""Most images come in one or two pieces then."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -39,51 +32,22 @@ class Answer(msgspec.Struct, frozen=True):
     Attributes:
         status: HTTP status; 0 where none came.
         body: what was received, maybe a part.
-        error: curl's number; 0 for none.
-        message: curl's words.
-        overrun: longer than the limit and cut off.
-        expected_bytes: as announced; None where it was not.
-        retry_after_s: seconds, also where a date was sent; None where neither.
+        failure: why the answer is not whole; None where it is.
+        retry_after_s: how long the server asks us to wait, in seconds; None where it does not.
         location: absolute target of a redirect; None where there is none.
     """
 
     status: int
     body: bytes
-    error: int
-    message: str
-    overrun: bool
-    expected_bytes: int | None
+    failure: Failure | None
     retry_after_s: float | None
     location: str | None
 
 
-def asked_pause_s(headers: list[bytes]) -> float | None:
-    """What `retry-after` asks us to wait, in seconds; None where it is absent, past or no time.
-
-    A date is held against the server's own `date`, lest a clock that is wrong, theirs or ours,
-    makes a pause of hours.
-    """
-    values = {
-        name.strip().lower(): value.strip().decode("latin-1")
-        for name, _, value in (line.partition(b":") for line in headers)
-    }
-    asked = values.get(b"retry-after", "")
-    if asked.isascii() and asked.isdigit():
-        return float(asked) or None
-    try:
-        until = parsedate_to_datetime(asked).timestamp()
-        sent = values.get(b"date")
-        now = parsedate_to_datetime(sent).timestamp() if sent else time.time()
-    except (ValueError, OverflowError):
-        return None
-    return until - now if until > now else None
-
-
-class Transfer:
-    """One easy handle with its buffer, used for one image after another.
+class Transfer(Exchange):
+    """An exchange that fetches one image after another.
 
     Attributes:
-        curl: the handle.
         job: what it fetches now.
         redirects: how often it was sent elsewhere for this job.
     """
@@ -91,85 +55,31 @@ class Transfer:
     job: ImageJob
     redirects: int
 
-    def __init__(self, limits: DownloadLimits) -> None:
-        self._max_bytes = limits.max_bytes
-        self._pieces: list[bytes] = []
-        self._headers: list[bytes] = []
-        self._size = 0
-        self._overrun = False
-        self.curl = pycurl.Curl()
-        set_option = self.curl.setopt
-        set_option(pycurl.WRITEFUNCTION, self._receive)
-        # Read where an answer was a refusal only; pycurl before 7.49 cannot be asked for them.
-        set_option(pycurl.HEADERFUNCTION, self._headers.append)
-        set_option(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-        set_option(pycurl.FOLLOWLOCATION, 0)
-        set_option(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
-        set_option(pycurl.USERAGENT, limits.user_agent)
-        # Asks for plain bytes, and undoes an encoding that comes nonetheless.
-        set_option(pycurl.ACCEPT_ENCODING, "identity")
-        set_option(pycurl.MAXFILESIZE_LARGE, limits.max_bytes)
-        set_option(pycurl.NOSIGNAL, 1)  # we are on a thread
-        set_option(pycurl.TCP_KEEPALIVE, 1)
-        set_option(pycurl.BUFFERSIZE, BUFFER_BYTES)
-        set_option(pycurl.TIMEOUT_MS, round(limits.timeout_s * 1000))
-        set_option(pycurl.CONNECTTIMEOUT_MS, round(min(CONNECT_TIMEOUT_S, limits.timeout_s) * 1000))
-        set_option(pycurl.LOW_SPEED_LIMIT, STALL_BYTES_PER_S)
-        set_option(pycurl.LOW_SPEED_TIME, STALL_S)
+    def __init__(self, network: Network, limits: DownloadLimits) -> None:
+        super().__init__(
+            network, ExchangeLimits(limits.max_bytes, limits.timeout_s, limits.user_agent)
+        )
+        self.curl.setopt(pycurl.LOW_SPEED_LIMIT, STALL_BYTES_PER_S)
+        self.curl.setopt(pycurl.LOW_SPEED_TIME, STALL_S)
 
     def take(self, job: ImageJob) -> None:
         """Make ready for a job; the caller has checked its url."""
         self.job = job
         self.redirects = 0
-        self._aim(job.url)
+        self.aim(job.url)
 
     def follow(self, url: str) -> None:
         """Make ready for where the job was sent; the caller has checked it."""
         self.redirects += 1
-        self._aim(url)
-
-    def _aim(self, url: str) -> None:
-        self._pieces.clear()
-        self._headers.clear()
-        self._size = 0
-        self._overrun = False
-        self.curl.setopt(pycurl.URL, url)
-
-    def _receive(self, piece: bytes) -> int | None:
-        """Keep a piece, unless it is one too many: also counts decoded and unannounced bytes."""
-        self._size += len(piece)
-        if self._size > self._max_bytes:
-            self._overrun = True
-            return 0  # fewer than were given: curl ends the transfer
-        self._pieces.append(piece)
-        return None
+        self.aim(url)
 
     def answer(self, error: int, message: str) -> Answer:
         """Sum up a transfer that the loop has finished, and let go of its body."""
-        status: int = self.curl.getinfo(pycurl.RESPONSE_CODE)
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        expected = retry_after = location = None
-        if error or status != 200:
-            length: int = self.curl.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD_T)
-            expected = length if length >= 0 else None
-            retry_after = asked_pause_s(self._headers)
-            target = self.curl.getinfo_raw(pycurl.REDIRECT_URL)
-            location = target.decode("latin-1") if target else None
-        return Answer(
-            status=status,
-            body=body,
-            error=error,
-            message=message,
-            overrun=self._overrun or error == pycurl.E_FILESIZE_EXCEEDED,
-            expected_bytes=expected,
-            retry_after_s=retry_after,
-            location=location,
-        )
-
-    def close(self) -> None:
-        """Free the handle."""
-        self.curl.close()
+        status, failure = self.status, self.failure(error, message) if error else None
+        if status == 200 and failure is None:
+            return Answer(status, self.take_body(), None, None, None)
+        retry_after_s = read_retry_after(self.headers(), time.time())
+        return Answer(status, self.take_body(), failure, retry_after_s, self.location)
 
 
 class CurlLoop:

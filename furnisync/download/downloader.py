@@ -12,11 +12,12 @@ from collections import deque
 from collections.abc import Iterable
 
 from furnisync.clock import Clock
-from furnisync.download.check import judge, unreachable, wants_less
+from furnisync.download.check import judge, wants_less
 from furnisync.download.curl import Answer, CurlLoop, Transfer
 from furnisync.download.job import DownloadLimits, ImageJob, Outcome, Verdict
 from furnisync.download.rate_limiter import BackOff, Pace
 from furnisync.download.url_policy import refusal, shown_host
+from furnisync.http.network import read_network
 from furnisync.store.folder import Store
 
 __all__ = [
@@ -45,6 +46,12 @@ class Downloader:
     """
 
     def __init__(self, store: Store, limits: DownloadLimits, clock: Clock) -> None:
+        """Make one.
+
+        Raises:
+            ConfigError: the environment names a proxy or certificates that cannot be used.
+        """
+        self._network = read_network()
         self._store = store
         self._limits = limits
         self._pace = Pace(limits.per_second, clock)
@@ -140,7 +147,7 @@ class Downloader:
         return refused
 
     def _start(self, job: ImageJob) -> None:
-        transfer = self._idle.pop() if self._idle else Transfer(self._limits)
+        transfer = self._idle.pop() if self._idle else Transfer(self._network, self._limits)
         transfer.take(job)
         self._loop.begin(transfer)
 
@@ -186,12 +193,13 @@ class Downloader:
         """Let an answer slow all transfers down, or speed them up again."""
         if wants_less(answer):
             self._back_off.refused(f"{answer.status} from the image server", answer.retry_after_s)
-        elif unreachable(answer):
+        elif answer.failure is not None and answer.failure.unreachable:
             self._unreachable += 1
             if self._unreachable >= UNREACHABLE_IN_A_ROW:
-                self._back_off.refused(f"no way to {shown_host(job.url)}", None)
+                reason = f"no way to {shown_host(job.url)} ({answer.failure.reason})"
+                self._back_off.refused(reason, None)
             return
-        elif answer.status == 200 and not answer.error:
+        elif answer.status == 200 and answer.failure is None:
             self._back_off.answered()
         self._unreachable = 0
 

@@ -1,17 +1,16 @@
 """The one way to Etsy's Open API: every call granted by the ledger, tried again where that helps.
 
 A call passes `_get` (tries) -> `_within_quota` (grants, 429) -> `_send` (one request) -> the
-transport, which is also where a test may put its own. The key is in one header and nowhere else.
+transport (`http/`), where a test may put its own. The key is in one header and nowhere else.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeVar
+from urllib.parse import urlencode
 
-import httpx2
 import msgspec
 import stamina
 
@@ -22,6 +21,7 @@ from furnisync.errors import (
     ApiUnavailable,
     BadRequest,
     KeyRefused,
+    NoResponse,
     NotFound,
     RateLimited,
     Transient,
@@ -36,6 +36,9 @@ from furnisync.etsy.models import (
     decode_whole,
     decode_whole_page,
 )
+from furnisync.http.exchange import ExchangeLimits
+from furnisync.http.headers import read_date
+from furnisync.http.transport import CurlTransport, Request, Response, Transport
 from furnisync.limits import ETSY_PAGING
 from furnisync.quota.clock_check import ClockCheck, ClockState
 from furnisync.quota.ledger import Answer, read_answer
@@ -95,28 +98,15 @@ class EtsyClient:
         quota: Quota,
         settings: ApiSettings,
         clock: Clock,
-        transport: httpx2.AsyncBaseTransport | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self._quota = quota
         self._settings = settings
         self._clock = clock
         self._key = key
-        self._http = httpx2.AsyncClient(
-            headers={
-                "x-api-key": key.header(),
-                "user-agent": f"furnisync/{__version__}",
-                "accept": "application/json",
-            },
-            base_url=api_url,
-            timeout=settings.timeout_s,
-            limits=httpx2.Limits(
-                max_connections=settings.connections,
-                max_keepalive_connections=settings.connections,
-                keepalive_expiry=60,
-            ),
-            transport=transport,
-            follow_redirects=False,
-        )
+        self._api_url = api_url
+        self._headers = {"x-api-key": key.header(), "accept": "application/json"}
+        self._transport = transport or _open_transport(settings)
         self.clock_behind_s: float | None = None
         """By how much our clock is behind the API's, as the newest ping's Date told it."""
         self.clock = ClockCheck(clock, self._ask_time, quota.note_clock)
@@ -138,7 +128,7 @@ class EtsyClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._http.aclose()
+        await self._transport.close()
 
     async def drain(self, timeout_s: float) -> None:
         """Begin no further call; return once those in flight ended, or after `timeout_s`.
@@ -342,30 +332,29 @@ class EtsyClient:
         answer: Answer | None = None
         self._in_flight += 1
         try:
-            async with asyncio.timeout(self._settings.timeout_s):
-                request = self._http.build_request("GET", path, params=dict(query))
-                response = await self._http.send(request, stream=True)
-                try:
-                    now = self._clock.now()
-                    answer = read_answer(response.status_code, response.headers, now)
-                    body = await _read_body(response)
-                finally:
-                    await response.aclose()
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            response = await self._transport.fetch(self._request(path, query))
+            now = self._clock.now()
+            answer = read_answer(response.status, response.headers, now)
+        except NoResponse as error:
+            if error.status:
+                answer = read_answer(error.status, error.headers, self._clock.now())
             self._failures_in_a_row += 1
-            words = self._without_key(str(error)) or type(error).__name__
-            raise ApiUnavailable(f"{path}: no answer ({words})") from error
+            raise ApiUnavailable(f"{path}: no answer ({self._without_key(str(error))})") from error
         finally:
             self._in_flight -= 1
             self._landed.set()
             self._quota.settle(purpose, answer)
-        self._raise_for_status(path, answer, body)
+        self._raise_for_status(path, answer, response.body)
         self._failures_in_a_row = 0
         self._answered = True
-        behind_s = _read_date(response.headers, body, now)
+        behind_s = _read_clock(response, now)
         if path == PING:
             self.clock_behind_s = behind_s
-        return _Reply(body, behind_s)
+        return _Reply(response.body, behind_s)
+
+    def _request(self, path: str, query: Query) -> Request:
+        url = f"{self._api_url}/{path}"
+        return Request(f"{url}?{urlencode(query)}" if query else url, self._headers)
 
     def _raise_for_status(self, path: str, answer: Answer, body: bytes) -> None:
         status = answer.status
@@ -379,7 +368,7 @@ class EtsyClient:
                 f'Etsy refused the API key ({status}: "{said}"): check ETSY_API_KEY and'
                 " ETSY_SHARED_SECRET in .env against etsy.com/developers/your-apps."
             )
-        if status >= 500 or status < 400 or status in (401, 403, 408, 425):
+        if status >= 500 or status < 400 or status in (401, 403, 407, 408, 425):
             self._failures_in_a_row += 1
             raise ApiUnavailable(f"{path}: {status} {said}".rstrip())
         self._failures_in_a_row = 0
@@ -412,31 +401,23 @@ def _taxonomy(body: bytes) -> Page[TaxonomyNode]:
     return page
 
 
-def read_clock(date: str | None, now: float) -> float | None:
-    """By how many seconds `now` is behind a Date header; None where it tells nothing."""
-    try:
-        return None if date is None else parsedate_to_datetime(date).timestamp() - now
-    except (ValueError, OverflowError):
-        return None
+def _read_clock(response: Response, now: float) -> float | None:
+    """By how many seconds `now` is behind the Date of an answer of the API's own and of now.
 
-
-def _read_date(headers: Mapping[str, str], body: bytes, now: float) -> float | None:
-    """What the Date of an answer tells, if it is the API's own and of now.
-
-    A page of a proxy is no JSON, and what comes out of a cache bears an Age.
+    None where it tells nothing. A page of a proxy is no JSON, and what comes out of a cache bears
+    an Age.
     """
-    told = {name.lower(): value for name, value in headers.items()}
-    if told.get("age", "0") != "0" or body.lstrip()[:1] not in (b"{", b"["):
+    if response.headers.get("age", "0") != "0" or response.body.lstrip()[:1] not in (b"{", b"["):
         return None
-    return read_clock(told.get("date"), now)
+    sent_at = read_date(response.headers.get("date"))
+    return None if sent_at is None else sent_at - now
 
 
-async def _read_body(response: httpx2.Response) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.aiter_bytes():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise httpx2.ReadError(f"body larger than {MAX_BODY_BYTES} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
+def _open_transport(settings: ApiSettings) -> CurlTransport:
+    limits = ExchangeLimits(
+        max_bytes=MAX_BODY_BYTES,
+        timeout_s=settings.timeout_s,
+        user_agent=f"furnisync/{__version__}",
+        accept_encoding="gzip",
+    )
+    return CurlTransport(settings.connections, limits)

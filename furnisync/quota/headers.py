@@ -7,10 +7,10 @@ contradicts what is known is believed if its call went out after that was told.
 import logging
 import math
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 
 import msgspec
 
+from furnisync.http.headers import read_retry_after
 from furnisync.quota.rules import factor
 from furnisync.quota.state import Hold, Key, Moment, Notice, local_time
 
@@ -51,9 +51,10 @@ def read_answer(status: int, headers: Mapping[str, str], now: float) -> Answer:
     Args:
         status: the HTTP status.
         headers: names in any case.
-        now: unix time in seconds, for a `retry-after` that is a date.
+        now: our unix time in seconds, for a `retry-after` that is a date and no `date` beside it.
     """
     told = {name.lower(): value.strip() for name, value in headers.items()}
+    wait_s = read_retry_after(told, now)
     day, today = _number(told.get("x-limit-per-day")), _number(told.get("x-remaining-today"))
     return Answer(
         status=status,
@@ -61,7 +62,7 @@ def read_answer(status: int, headers: Mapping[str, str], now: float) -> Answer:
         remaining_this_second=_number(told.get("x-remaining-this-second")),
         limit_per_day=None if not day else int(day),
         remaining_today=None if today is None else int(today),
-        retry_after_s=_delay_s(told.get("retry-after"), now),
+        retry_after_s=None if wait_s is None else min(wait_s, RETRY_AFTER_MOST_S),
     )
 
 
@@ -70,18 +71,6 @@ def _number(text: str | None) -> float | None:
         return None
     value = float(text)
     return value if value < 1e12 else None
-
-
-def _delay_s(text: str | None, now: float) -> float | None:
-    if text is None:
-        return None
-    if text.isascii() and text.replace(".", "", 1).isdigit():
-        return min(float(text), RETRY_AFTER_MOST_S)
-    try:
-        delay_s = parsedate_to_datetime(text).timestamp() - now
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return min(max(0.0, delay_s), RETRY_AFTER_MOST_S)
 
 
 def absorb(key: Key, answer: Answer | None, sent: Sent, now: Moment) -> list[Notice]:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from furnisync.download.curl import asked_pause_s
 from furnisync.download.rate_limiter import LEAST_SHARE, BackOff, Pace
+from furnisync.http.headers import parse_headers, read_retry_after
 
 
 class Clock:
@@ -139,8 +139,8 @@ DATE = b"Date: Sun, 22 Nov 2026 10:00:00 GMT\r\n"
         (b"retry-after:7", 7),
         (b"RETRY-AFTER:   86400  ", 86400),
         (b"Retry-After: Sun, 22 Nov 2026 10:01:30 GMT", 90),
-        (b"Retry-After: Sun, 22 Nov 2026 09:00:00 GMT", None),
-        (b"Retry-After: 0", None),
+        (b"Retry-After: Sun, 22 Nov 2026 09:00:00 GMT", 0),
+        (b"Retry-After: 0", 0),
         (b"Retry-After: -5", None),
         (b"Retry-After: soon", None),
         (b"Retry-After: \xb2", None),
@@ -149,9 +149,10 @@ DATE = b"Date: Sun, 22 Nov 2026 10:00:00 GMT\r\n"
     ],
 )
 def test_retry_after_in_seconds_and_as_a_date(header, seconds):
-    assert asked_pause_s([b"HTTP/1.1 503 No\r\n", DATE, header + b"\r\n", b"\r\n"]) == seconds
+    headers = parse_headers([b"HTTP/1.1 503 No\r\n", DATE, header + b"\r\n", b"\r\n"])
+    assert read_retry_after(headers, now=0.0) == seconds
 
 
 @given(st.lists(st.binary(max_size=50), max_size=5), st.binary(max_size=50))
 def test_any_headers_raise_nothing(headers, value):
-    asked_pause_s([*headers, b"retry-after: " + value])
+    read_retry_after(parse_headers([*headers, b"retry-after: " + value]), now=0.0)

@@ -15,7 +15,6 @@ from sync_world import Home, small_sandbox
 
 from furnisync.catalog.schema import MIGRATIONS
 from furnisync.config import ApiKey, Environment, ImageSettings, Settings, read_settings
-from furnisync.etsy.client import read_clock
 from furnisync.lockfile import single_instance
 from furnisync.ops.checks import doctor
 from furnisync.ops.checks.doctor_online import _check_clock, check_sleep
@@ -80,12 +79,6 @@ def test_no_key_and_broken_settings(tmp_path):
 )
 def test_clock(behind, verdict):
     assert _check_clock(behind).verdict == verdict
-
-
-def test_date_header():
-    assert read_clock("Tue, 21 Sep 2027 10:00:10 GMT", 1_821_520_800.0) == 10
-    assert read_clock("nonsense", 0) is None
-    assert read_clock(None, 0) is None
 
 
 def test_disk_against_what_is_to_come(home):

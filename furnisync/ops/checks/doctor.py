@@ -32,7 +32,8 @@ from furnisync.status.images import read_status
 Verdict = Literal["ok", "warn", "fail"]
 
 OLDEST_SQLITE: Final = (3, 38, 0)
-OLDEST_CURL: Final = (7, 68, 0)
+OLDEST_CURL: Final = (7, 86, 0)
+"""The first that understands networks in `no_proxy`."""
 IMAGE_BYTES: Final = 60_000
 """Of an image of 570 pixels, where none was measured yet."""
 SILENT_S: Final = 600

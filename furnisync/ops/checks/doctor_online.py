@@ -62,7 +62,8 @@ async def _ping(
             return [Check("key", "warn", "not tried: no call was free", remedy)]
         except (Transient, Terminal) as error:
             remedy = (
-                "Check the line, ETSY_API_URL and status.etsy.com; the syncs wait by themselves."
+                "Check the line, the proxy and certificates (see network above), ETSY_API_URL and"
+                " status.etsy.com; the syncs wait by themselves."
             )
             return [
                 Check("key", "fail", f"{environment.api_url} does not answer ({error})", remedy)

@@ -1,0 +1,1 @@
+"""The one way onto the network: libcurl, for the API and the image CDN alike."""
