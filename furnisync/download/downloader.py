@@ -7,6 +7,7 @@ those of redirects too. Bodies are in memory only while they are under way, so t
 needed is `connections * max_bytes`, and in practice a few megabytes.
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -28,6 +29,8 @@ __all__ = [
     "Verdict",
     "download_batch",
 ]
+
+log = logging.getLogger("furnisync.download")
 
 MAX_REDIRECTS = 3
 UNREACHABLE_IN_A_ROW = 8
@@ -197,6 +200,8 @@ class Downloader:
             self._unreachable += 1
             if self._unreachable >= UNREACHABLE_IN_A_ROW:
                 reason = f"no way to {shown_host(job.url)} ({answer.failure.reason})"
+                if self._unreachable == UNREACHABLE_IN_A_ROW:
+                    log.warning("downloads pause: %s; they try again by themselves", reason)
                 self._back_off.refused(reason, None)
             return
         elif answer.status == 200 and answer.failure is None:
