@@ -4,7 +4,7 @@ Precedence, highest first:
 
 | source                              | for                                         |
 | ----------------------------------- | ------------------------------------------- |
-| the environment                     | the key's halves, addresses, the home       |
+| the environment                     | the key's halves, addresses, proxies, home  |
 | `.env` in the current folder        | the same                                    |
 | `.env` in the home                  | the same but the home                       |
 | `furnisync.toml` in the home        | everything else                             |
@@ -40,6 +40,7 @@ BuyerIds = Literal["keep", "hash", "drop"]
 
 OLDER_TOOL = "older-tool"
 """Folder of a home where `import` keeps those old files whose names we need ourselves."""
+_NETWORK = re.compile(r"(?i:https?|all|no)_(proxy|PROXY)|SSL_CERT_(FILE|DIR)")
 PORTS = range(1, 65_536)
 _ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[!-~]*)?")
 _PORT = re.compile(r"(?<=[^:]):(\d+)$")
@@ -152,12 +153,18 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """What comes from the environment or `.env`."""
+    """What comes from the environment or `.env`.
+
+    Attributes:
+        network: the variables that name proxies and certificates, unchecked: only what asks
+            somebody (`http/network.py`) minds a wrong one.
+    """
 
     home: Path
     api_url: str
     cdn_hosts: frozenset[str]
     key: ApiKey | None
+    network: Mapping[str, str] = {}
 
     def require_key(self) -> ApiKey:
         """The key.
@@ -249,6 +256,7 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
         api_url=_api_url(values),
         cdn_hosts=_cdn_hosts(values),
         key=_key(values, home),
+        network={name: value for name, value in values.items() if _NETWORK.fullmatch(name)},
     )
 
 

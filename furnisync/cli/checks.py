@@ -12,7 +12,7 @@ from furnisync.cli.services import find_supervisor
 from furnisync.clock import Clock, SystemClock
 from furnisync.config import Environment, HomeFiles, Settings, read_environment, read_settings
 from furnisync.errors import UserError
-from furnisync.http.network import Network, read_network
+from furnisync.http.network import read_network
 from furnisync.ops.checks import doctor
 from furnisync.ops.checks.clock_repair import check_times, repair_home
 from furnisync.ops.checks.doctor import Check
@@ -35,10 +35,9 @@ def run_doctor(*, as_json: bool, test: bool, repair_clock: bool) -> int:
         ConfigError: the environment names a proxy or certificates that cannot be used.
         UserError: the repair could not be done.
     """
-    network = read_network()
     if repair_clock:
         _repair_clock(as_json=as_json, test=test)
-    checks = list(_examine(network, test=test))
+    checks = list(_examine(test=test))
     if as_json:
         sys.stdout.write(msgspec.json.encode(checks).decode() + "\n")
     else:
@@ -56,9 +55,8 @@ def _repair_clock(*, as_json: bool, test: bool) -> None:
     make_console(stderr=as_json).print(f"{words}.")
 
 
-def _examine(network: Network, *, test: bool) -> Iterator[Check]:
+def _examine(*, test: bool) -> Iterator[Check]:
     yield from doctor.check_versions()
-    yield Check("network", "ok", network.describe())
     try:
         environment = read_environment()
         files = HomeFiles(environment.home, test)
@@ -68,6 +66,7 @@ def _examine(network: Network, *, test: bool) -> Iterator[Check]:
         return
     clock = SystemClock()
     yield check_home(files)
+    yield Check("network", "ok", read_network(environment.network).describe())
     try:
         yield from check_key(environment, files, settings, clock)
     except UserError as error:

@@ -18,7 +18,7 @@ from furnisync.download.curl import Answer, CurlLoop, Transfer
 from furnisync.download.job import DownloadLimits, ImageJob, Outcome, Verdict
 from furnisync.download.rate_limiter import BackOff, Pace
 from furnisync.download.url_policy import refusal, shown_host
-from furnisync.http.network import read_network
+from furnisync.http.network import DIRECT, Network
 from furnisync.store.folder import Store
 
 __all__ = [
@@ -48,13 +48,14 @@ class Downloader:
         pause_reason: why; None where not paused.
     """
 
-    def __init__(self, store: Store, limits: DownloadLimits, clock: Clock) -> None:
-        """Make one.
-
-        Raises:
-            ConfigError: the environment names a proxy or certificates that cannot be used.
-        """
-        self._network = read_network()
+    def __init__(
+        self,
+        store: Store,
+        limits: DownloadLimits,
+        clock: Clock,
+        network: Network = DIRECT,
+    ) -> None:
+        self._network = network
         self._store = store
         self._limits = limits
         self._pace = Pace(limits.per_second, clock)
@@ -213,13 +214,17 @@ class Downloader:
 
 
 def download_batch(
-    jobs: Iterable[ImageJob], store: Store, limits: DownloadLimits, clock: Clock
+    jobs: Iterable[ImageJob],
+    store: Store,
+    limits: DownloadLimits,
+    clock: Clock,
+    network: Network = DIRECT,
 ) -> list[Outcome]:
     """Download a batch: one outcome for each job, in any order.
 
     Waits as long as the server asks it to (see `BackOff`).
     """
-    downloader = Downloader(store, limits, clock)
+    downloader = Downloader(store, limits, clock, network)
     try:
         downloader.submit(jobs)
         outcomes: list[Outcome] = []

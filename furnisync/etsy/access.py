@@ -3,10 +3,17 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 
+from furnisync import __version__
 from furnisync.clock import Clock
 from furnisync.config import Environment, HomeFiles, Mode, Settings
 from furnisync.etsy.client import EtsyClient
+from furnisync.http.exchange import ExchangeLimits
+from furnisync.http.network import read_network
+from furnisync.http.transport import CurlTransport
 from furnisync.quota.ledger import Ledger
+
+MAX_BODY_BYTES = 64_000_000
+"""Of one answer, unpacked."""
 
 
 @asynccontextmanager
@@ -29,11 +36,14 @@ async def open_client(
         clock: the time.
 
     Raises:
-        ConfigError: no key.
+        ConfigError: no key, or a proxy or certificates that cannot be used.
         DatabaseUnusable: the ledger is of a newer version, or not writable.
     """
-    key = environment.require_key()
+    key, api = environment.require_key(), settings.api
+    network = read_network(environment.network)
+    limits = ExchangeLimits(MAX_BODY_BYTES, api.timeout_s, f"furnisync/{__version__}", "gzip")
+    transport = CurlTransport(network, api.connections, limits)
     ledger = Ledger(files.quota, key.fingerprint(), program, mode, settings.quota, clock)
     with closing(ledger):
-        async with EtsyClient(environment.api_url, key, ledger, settings.api, clock) as client:
+        async with EtsyClient(environment.api_url, key, ledger, api, clock, transport) as client:
             yield client

@@ -14,7 +14,6 @@ from urllib.parse import urlencode
 import msgspec
 import stamina
 
-from furnisync import __version__
 from furnisync.clock import Clock
 from furnisync.config import ApiKey, ApiSettings
 from furnisync.errors import (
@@ -36,9 +35,8 @@ from furnisync.etsy.models import (
     decode_whole,
     decode_whole_page,
 )
-from furnisync.http.exchange import ExchangeLimits
 from furnisync.http.headers import read_date
-from furnisync.http.transport import CurlTransport, Request, Response, Transport
+from furnisync.http.transport import Request, Response, Transport
 from furnisync.limits import ETSY_PAGING
 from furnisync.quota.clock_check import ClockCheck, ClockState
 from furnisync.quota.ledger import Answer, read_answer
@@ -49,7 +47,6 @@ T = TypeVar("T")
 
 PING = "openapi-ping"
 
-MAX_BODY_BYTES = 64_000_000
 MAX_429_IN_A_ROW = 20
 REFUSED_FOR_GOOD = 3
 """So many refusals of one call, while ping is answered, are meant."""
@@ -89,7 +86,10 @@ class _ErrorBody(msgspec.Struct):
 
 
 class EtsyClient:
-    """Async client of the calls that need no OAuth; use it as an async context manager."""
+    """Async client of the calls that need no OAuth; use it as an async context manager.
+
+    It closes the transport when it ends.
+    """
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class EtsyClient:
         quota: Quota,
         settings: ApiSettings,
         clock: Clock,
-        transport: Transport | None = None,
+        transport: Transport,
     ) -> None:
         self._quota = quota
         self._settings = settings
@@ -106,7 +106,7 @@ class EtsyClient:
         self._key = key
         self._api_url = api_url
         self._headers = {"x-api-key": key.header(), "accept": "application/json"}
-        self._transport = transport or _open_transport(settings)
+        self._transport = transport
         self.clock_behind_s: float | None = None
         """By how much our clock is behind the API's, as the newest ping's Date told it."""
         self.clock = ClockCheck(clock, self._ask_time, quota.note_clock)
@@ -411,13 +411,3 @@ def _read_clock(response: Response, now: float) -> float | None:
         return None
     sent_at = read_date(response.headers.get("date"))
     return None if sent_at is None else sent_at - now
-
-
-def _open_transport(settings: ApiSettings) -> CurlTransport:
-    limits = ExchangeLimits(
-        max_bytes=MAX_BODY_BYTES,
-        timeout_s=settings.timeout_s,
-        user_agent=f"furnisync/{__version__}",
-        accept_encoding="gzip",
-    )
-    return CurlTransport(settings.connections, limits)

@@ -1,4 +1,4 @@
-"""How this machine reaches the internet: proxies and certificate authorities, from the environment.
+"""How this machine reaches the internet: proxies and certificate authorities, as it was told.
 
 | variable                    | what it says                                           |
 | --------------------------- | ------------------------------------------------------ |
@@ -23,7 +23,7 @@ import pycurl
 
 from furnisync.errors import ConfigError
 
-__all__ = ["Network", "read_network"]
+__all__ = ["DIRECT", "Network", "read_network"]
 
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 _ANY_SCHEME = pycurl.U_NON_SUPPORT_SCHEME | pycurl.U_GUESS_SCHEME
@@ -71,8 +71,12 @@ class Network(msgspec.Struct, frozen=True):
     __str__ = __repr__
 
 
-def read_network(environ: Mapping[str, str] = os.environ) -> Network:
-    """Read and check the variables.
+DIRECT = Network()
+"""No proxy, and the system's certificate authorities."""
+
+
+def read_network(environ: Mapping[str, str]) -> Network:
+    """Read and check the variables, of the environment or `.env`.
 
     Raises:
         ConfigError: one names a proxy that is none, or certificates that cannot be read.

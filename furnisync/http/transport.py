@@ -7,7 +7,7 @@ import pycurl
 
 from furnisync.errors import NoResponse
 from furnisync.http.exchange import Exchange, ExchangeLimits
-from furnisync.http.network import read_network
+from furnisync.http.network import Network
 
 __all__ = ["CurlTransport", "Request", "Response", "Transport"]
 
@@ -52,17 +52,15 @@ class CurlTransport:
     At 0.07 ms of CPU a request, against 0.65 ms with httpx2 and 0.12 ms with aiohttp.
     """
 
-    def __init__(self, connections: int, limits: ExchangeLimits) -> None:
+    def __init__(self, network: Network, connections: int, limits: ExchangeLimits) -> None:
         """Make one; it belongs to the loop that first fetches.
 
         Args:
+            network: proxies and certificates.
             connections: at one time, and kept alive; more requests wait for a free one.
             limits: of each request.
-
-        Raises:
-            ConfigError: the environment names a proxy or certificates that cannot be used.
         """
-        self._network = read_network()
+        self._network = network
         self._limits = limits
         self._multi = pycurl.AsyncCurlMulti()
         self._multi.setopt(pycurl.M_MAX_TOTAL_CONNECTIONS, connections)

@@ -26,6 +26,7 @@ from furnisync.download.sizes import smaller_than
 from furnisync.errors import ClockWrong, ConfigError, Terminal, Transient, UserError
 from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
+from furnisync.http.network import read_network
 from furnisync.identity import Mark
 from furnisync.images.adoption import Adoption, begun_beside_files
 from furnisync.images.folder_gate import FolderGate
@@ -210,7 +211,7 @@ class ImageSync:
         limits = download_limits(self._settings.images, self._run.mode, self._environment)
         return DownloadWorker(
             writer,
-            Downloader(gate.store, limits, clock),
+            Downloader(gate.store, limits, clock, read_network(self._environment.network)),
             self._settings.images,
             gate,
             clock,

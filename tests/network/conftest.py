@@ -10,6 +10,7 @@ from furnisync.clock import SystemClock
 from furnisync.download.downloader import DownloadLimits, ImageJob, download_batch
 from furnisync.errors import NoResponse
 from furnisync.http.exchange import ExchangeLimits
+from furnisync.http.network import read_network
 from furnisync.http.transport import CurlTransport, Request
 from furnisync.store.folder import FolderStore
 
@@ -28,7 +29,7 @@ def by_api(url, folder):
     """Fetch as the API client does; why not, or None where it came."""
 
     async def fetch():
-        transport = CurlTransport(4, LIMITS)
+        transport = CurlTransport(read_network(os.environ), 4, LIMITS)
         try:
             response = await transport.fetch(Request(url, KEY))
         except NoResponse as error:
@@ -44,8 +45,8 @@ def by_cdn(url, folder):
     """Fetch as image sync does; why not, or None where it came."""
     hosts = frozenset({urlsplit(url).netloc})
     limits = DownloadLimits(4, 0.0, 1_000_000, 1_000_000, 20.0, hosts, "test")
-    job = ImageJob(1, 1, url)
-    (outcome,) = download_batch([job], FolderStore(folder), limits, SystemClock())
+    job, network = ImageJob(1, 1, url), read_network(os.environ)
+    (outcome,) = download_batch([job], FolderStore(folder), limits, SystemClock(), network)
     assert (outcome.reason is None) == (outcome.verdict == "done")
     return outcome.reason
 

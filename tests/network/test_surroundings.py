@@ -79,7 +79,9 @@ def check_complete(home, sandbox):
 
 def test_both_programs_work_through_socks(tmp_path, sandbox):
     with Proxy() as proxy:
-        made = home(tmp_path / "home", sandbox, ALL_PROXY=proxy.url("socks5"))
+        made = home(tmp_path / "home", sandbox)
+        del made.env["ALL_PROXY"]  # an empty one would win over the file's
+        (made.path / ".env").write_text(f"ALL_PROXY={proxy.url('socks5')}\n")
         assert run(made, "images", "--fast").status == 0
         check_complete(made, sandbox)
         api = sandbox.api_url.split("/")[2]

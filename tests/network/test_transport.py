@@ -16,6 +16,7 @@ from furnisync.clock import SystemClock
 from furnisync.config import ApiKey, ApiSettings
 from furnisync.errors import ApiUnavailable, NoResponse
 from furnisync.etsy.client import EtsyClient
+from furnisync.http.network import DIRECT
 from furnisync.http.transport import CurlTransport, Request
 
 BOMB = gzip.compress(bytes(10_000_000))
@@ -26,7 +27,7 @@ def ask(origin, work, connections=4, **limits):
     """Run `work(fetch)` on a loop; `fetch(path)` asks the origin."""
 
     async def run():
-        transport = CurlTransport(connections, msgspec.structs.replace(LIMITS, **limits))
+        transport = CurlTransport(DIRECT, connections, msgspec.structs.replace(LIMITS, **limits))
         try:
             return await work(lambda path: transport.fetch(Request(origin.url(path), KEY)))
         finally:
@@ -188,7 +189,7 @@ def test_a_cancelled_request_leaves_nothing_to_the_next(origin):
 
 def test_closing_ends_what_is_under_way(origin):
     async def run():
-        transport = CurlTransport(2, LIMITS)
+        transport = CurlTransport(DIRECT, 2, LIMITS)
         task = asyncio.create_task(transport.fetch(Request(origin.url("/hang"), {})))
         await asyncio.to_thread(until, lambda: origin.requests)
         await transport.close()
@@ -217,9 +218,13 @@ def test_the_client_over_real_http(origin, path, told):
     ledger = Ledger()
 
     async def run():
-        settings = ApiSettings(timeout_s=0.5, attempts=1)
+        settings = ApiSettings(attempts=1)
+        limits = msgspec.structs.replace(LIMITS, timeout_s=0.5)
+        transport = CurlTransport(DIRECT, 2, limits)
         key = ApiKey("keystring", "secret")
-        async with EtsyClient(origin.url(""), key, ledger, settings, SystemClock()) as client:
+        async with EtsyClient(
+            origin.url(""), key, ledger, settings, SystemClock(), transport
+        ) as client:
             return await client._send(path[1:], {"limit": 5}, "probe")
 
     if path == "/picture.png":
