@@ -1,7 +1,14 @@
 """Proxies of every kind, for the API and the CDN alike, and what is reached without one."""
 
+import asyncio
+
 import pytest
+from network_world import KEY, LIMITS
 from support.local_network import Origin, Proxy, make_certificate, server_tls
+
+from furnisync.errors import NoResponse
+from furnisync.http.network import read_network
+from furnisync.http.transport import CurlTransport, Request
 
 NAMES = ("DNS:api.test", "IP:127.0.0.1", "IP:::1")
 
@@ -118,6 +125,26 @@ def test_a_proxy_that_refuses_is_named(fetch, origin, monkeypatch, status):
         monkeypatch.setenv("HTTPS_PROXY", proxy.url())
         why = fetch(origin.url())
     assert why == f"no connection: CONNECT tunnel failed, response {status[:3].decode()}"
+
+
+def test_headers_of_a_proxy_are_not_taken_for_the_servers(certificate, proxy):
+    """It says `x-remaining-today: 1` when the tunnel stands; then the server breaks off."""
+    environ = {"https_proxy": proxy.url(), "SSL_CERT_FILE": str(certificate[0])}
+    answers = {"/close": lambda handler: setattr(handler, "close_connection", True)}
+
+    async def fetch(path):
+        transport = CurlTransport(read_network(environ), 1, LIMITS)
+        try:
+            return await transport.fetch(Request(origin.url(path), KEY))
+        finally:
+            await transport.close()
+
+    with Origin(answers, tls=server_tls(*certificate)) as origin:
+        assert "x-remaining-today" not in asyncio.run(fetch("/whole")).headers
+        with pytest.raises(NoResponse) as told:
+            asyncio.run(fetch("/close"))
+    assert proxy.asked == [origin.at] * 2
+    assert told.value.status == 0
 
 
 def test_a_proxy_that_is_away_is_named(fetch, origin, monkeypatch):

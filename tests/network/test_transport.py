@@ -8,7 +8,7 @@ import zlib
 
 import msgspec
 import pytest
-from conftest import KEY, LIMITS
+from network_world import KEY, LIMITS
 from processes import until
 from support.local_network import PNG, Origin, send
 
