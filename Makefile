@@ -2,56 +2,82 @@
 PYTHON ?= python3
 VENV := venv
 BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup docs demo test test-slow check audit bench lock clean
+.PHONY: setup setup-dev docs demo test test-slow check check-wheels audit bench lock clean
 
+# What running and the demo need.
 setup: $(VENV)/.installed
 
-$(VENV)/.installed: requirements.lock pyproject.toml
+# And what tests, checks and benchmarks need.
+setup-dev: $(VENV)/.installed-dev
+
+# Scripts of an environment name the folder where it was made. One that was moved or copied with its
+# folder, or whose Python was removed or is incomplete, is rebuilt.
+USABLE := $(shell $(BIN)/python -c 'import pip' 2>/dev/null && \
+  case "$$(grep '^command = ' $(VENV)/pyvenv.cfg)" in (*" $$(pwd -P)/$(VENV)") echo yes;; esac)
+ifneq ($(USABLE),yes)
+.PHONY: $(VENV)/pyvenv.cfg
+endif
+
+$(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "furnisync needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PYTHON) -m venv --clear $(VENV)
+
+$(VENV)/.installed: requirements.lock pyproject.toml $(VENV)/pyvenv.cfg
+	$(PIP_INSTALL) --no-deps -r requirements.lock
+	$(PIP_INSTALL) --no-deps --editable .
+	touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	$(PIP_INSTALL) --no-deps -r requirements-dev.lock
 	touch $@
 
 demo: setup
 	$(BIN)/python -m furnisync demo
 
-test: setup
+test: setup-dev
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not slow"
 
-test-slow: setup
+test-slow: setup-dev
 	$(BIN)/python -m pytest -n 2 -m slow
 
-check: setup
+check: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Whether each locked version has a wheel for every platform and Python that we support.
+check-wheels: setup-dev
+	$(BIN)/python -m tools.check_wheels
 
 # Known weaknesses of what we depend on, where the index of them can be reached.
 audit:
 	$(PYTHON) -m venv .audit-venv
 	@if .audit-venv/bin/pip install --quiet pip-audit \
 	    && $(PYTHON) -c 'import urllib.request as u; u.urlopen("https://pypi.org/pypi/pip/json", timeout=10)' 2>/dev/null; \
-	  then .audit-venv/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip; \
+	  then .audit-venv/bin/pip-audit --requirement requirements-dev.lock --no-deps --disable-pip; \
 	  else echo "audit skipped: the index of known weaknesses cannot be reached from here"; fi
 	rm -rf .audit-venv
 
-bench: setup
+bench: setup-dev
 	$(BIN)/python -m bench
 
-# Write requirements.lock anew from pyproject.toml, for all platforms and Pythons that we support.
+# Update both locks from pyproject.toml, for all platforms and Pythons that we support. The
+# development lock holds everything; the other one is the part of it that running and the demo need.
+COMPILE := .lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+  --no-annotate --custom-compile-command "make lock" pyproject.toml
 lock:
 	$(PYTHON) -m venv .lock-venv && .lock-venv/bin/pip install --quiet uv
-	.lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --group dev \
-	  --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	$(COMPILE) --all-extras --group dev -o requirements-dev.lock
+	$(COMPILE) --extra demo --constraint requirements-dev.lock -o requirements.lock
 	rm -rf .lock-venv
 
 clean:
 	rm -rf $(VENV) demo-data .mypy_cache .pytest_cache .ruff_cache
 
 # Write docs/commands.md anew from the program's own help.
-docs: setup
+docs: setup-dev
 	$(BIN)/python -m tools.write_commands
