@@ -6,6 +6,7 @@
     │   ├── KeyRefused            Etsy refused the API key
     │   ├── AlreadyRunning        another instance works on the same home
     │   ├── LocksUnsupported      the home's file system has no file locks
+    │   ├── MissingExtra          packages that only some commands need are not installed
     │   ├── NoRoom                the disk is full: the same works once there is room
     │   ├── NotHere               a disk is not mounted: the same works once it is
     │   └── DatabaseUnusable      newer version, no database, damaged, not ours
@@ -39,6 +40,7 @@ __all__ = [
     "FurnisyncError",
     "KeyRefused",
     "LocksUnsupported",
+    "MissingExtra",
     "NoResponse",
     "NoRoom",
     "NotFound",
@@ -69,6 +71,8 @@ class AlreadyRunning(UserError):
 
 class LocksUnsupported(UserError):
     """The file system of a home has no file locks, so that nothing may be written there."""
+class MissingExtra(UserError, ImportError):
+    """Packages that only some commands need are not installed; `extras.py` names the remedy."""
 
 
 class NoRoom(UserError):

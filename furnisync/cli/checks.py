@@ -2,18 +2,21 @@
 
 import sys
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
+import typer
 from rich.table import Table
 from rich.text import Text
 
 from furnisync.cli.console import make_console
+from furnisync.cli.options import TestFlag
 from furnisync.cli.services import find_supervisor
 from furnisync.clock import Clock, SystemClock
 from furnisync.config import Environment, HomeFiles, Settings, read_environment, read_settings
 from furnisync.errors import UserError
 from furnisync.http.network import read_network
-from furnisync.ops.checks import doctor
+from furnisync.ops.checks import doctor as examine
 from furnisync.ops.checks.clock_repair import check_times, repair_home
 from furnisync.ops.checks.doctor import Check
 from furnisync.ops.checks.doctor_disk import check_file_system, check_home
@@ -23,6 +26,19 @@ from furnisync.sanitize import plain
 
 EXIT_FAIL = 1
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def doctor(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    repair_clock: Annotated[
+        bool,
+        typer.Option("--repair-clock", help="First mark and repair what a wrong clock wrote."),
+    ] = False,
+    test: TestFlag = False,
+) -> None:
+    """Look at key, quota, clock, disk, permissions, versions, locks, databases; say what to do."""
+    raise typer.Exit(run_doctor(as_json=as_json, test=test, repair_clock=repair_clock))
 
 
 def run_doctor(*, as_json: bool, test: bool, repair_clock: bool) -> int:
@@ -56,7 +72,7 @@ def _repair_clock(*, as_json: bool, test: bool) -> None:
 
 
 def _examine(*, test: bool) -> Iterator[Check]:
-    yield from doctor.check_versions()
+    yield from examine.check_versions()
     try:
         environment = read_environment()
         files = HomeFiles(environment.home, test)
@@ -74,7 +90,7 @@ def _examine(*, test: bool) -> Iterator[Check]:
     if environment.home.is_dir():
         yield from _examine_home(environment, files, settings, clock)
     supervisor = _supervisor()
-    yield from doctor.check_services(supervisor)
+    yield from examine.check_services(supervisor)
     installed = supervisor is not None and any(supervisor.state(job).installed for job in TITLES)
     if (sleep := check_sleep(sys.platform, services=installed)) is not None:
         yield sleep
@@ -84,13 +100,14 @@ def _examine_home(
     environment: Environment, files: HomeFiles, settings: Settings, clock: Clock
 ) -> Iterator[Check]:
     yield from check_file_system(files)
-    yield doctor.check_quota(files, environment, clock)
-    yield from doctor.check_image_folder(files, clock)
-    yield doctor.check_disk(files, settings, clock)
-    yield from doctor.check_permissions(environment, files, settings)
-    yield from doctor.check_databases(files)
+    yield examine.check_quota(files, environment, clock)
+    yield from examine.check_image_folder(files, clock)
+    yield examine.check_disk(files, settings, clock)
+    yield from examine.check_extras(settings)
+    yield from examine.check_permissions(environment, files, settings)
+    yield from examine.check_databases(files)
     yield from check_times(files, settings, clock)
-    yield from doctor.check_locks(files, clock)
+    yield from examine.check_locks(files, clock)
 
 
 def _supervisor() -> Supervisor | None:

@@ -2,20 +2,35 @@
 
 import sys
 from contextlib import closing
+from typing import Annotated
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.table import Table
 
 from furnisync.catalog.coverage import Coverage, IntervalCoverage, read_coverage, read_shops
 from furnisync.catalog.schema import read_catalog
 from furnisync.cli.console import make_console
+from furnisync.cli.options import TestFlag
 from furnisync.cli.words import clock_time
-from furnisync.config import HomeFiles
+from furnisync.config import HomeFiles, read_environment
 from furnisync.errors import ConfigError
 from furnisync.history.schema import open_history_reader
+from furnisync.home import require_home
 
 EXIT_INCOMPLETE = 1
+
+
+def coverage(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    test: TestFlag = False,
+) -> None:
+    """Show the coverage certificate: what the newest pass read whole, and what not and why."""
+    files = HomeFiles(read_environment().home, test)
+    require_home(files)
+    raise typer.Exit(show_coverage(files, as_json=as_json))
 
 
 def show_coverage(files: HomeFiles, *, as_json: bool) -> int:

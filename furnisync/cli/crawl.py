@@ -1,16 +1,30 @@
 """`furnisync plan`: the crawl plan, its cost, and keeping it right."""
 
 import asyncio
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
 from furnisync.cli.console import make_console
+from furnisync.cli.options import TestFlag
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, read_environment, read_settings
 from furnisync.crawl.plan_cost import PlanCost, PlannedInterval, cost_of_plan, make_plan
 from furnisync.errors import ConfigError, Terminal, Transient, UserError
 from furnisync.home import prepare_home, require_home
+
+
+def plan(
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what a pass would ask; no calls.")
+    ] = False,
+    test: TestFlag = False,
+) -> None:
+    """Cut and merge the crawl plan's price intervals where listings lie, and show what it costs."""
+    show_plan(dry_run=dry_run, test=test)
 
 
 def show_plan(*, dry_run: bool, test: bool) -> None:

@@ -1,4 +1,4 @@
-"""`furnisync demo`: the whole job against the sandbox, in the same processes as in real use."""
+"""`furnisync sandbox`; `furnisync demo`: the whole job against it, in processes as in real use."""
 
 import os
 import shutil
@@ -6,12 +6,39 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from furnisync.cli.console import make_console
 from furnisync.cli.data_views import print_collected
 from furnisync.cli.words import duration
 from furnisync.config import HomeFiles
+from furnisync.extras import require_extra
 from furnisync.sandbox.process import SandboxProcess
+
+sandbox_app = typer.Typer()
+
+
+@sandbox_app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def sandbox(context: typer.Context) -> None:
+    """Start an Etsy of our own, for trying things out and for tests (`--help` for its options)."""
+    require_extra("demo")
+    from furnisync.sandbox.__main__ import main as run_sandbox  # noqa: PLC0415 -- needs the extra
+
+    run_sandbox(context.args)
+
+
+def demo(
+    listings: Annotated[int, typer.Option(min=1, help="Furniture listings in the sandbox.")] = 2000,
+    home: Annotated[Path, typer.Option(help="Where the demo's data go.")] = Path("demo-data"),
+) -> None:
+    """Run image sync against the sandbox, from nothing to every image."""
+    require_extra("demo")
+    raise typer.Exit(run_demo(listings, home))
 
 
 def run_demo(listings: int, home: Path) -> int:

@@ -9,6 +9,7 @@ from furnisync.cli.console import make_console
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, Settings, read_environment, read_settings
 from furnisync.errors import ConfigError, UserError
+from furnisync.extras import require_extra
 from furnisync.home import require_home
 from furnisync.ops.notify.notifier import HEADS, Delivery, Notifier, deliver, title_of
 
@@ -31,6 +32,7 @@ def send_test() -> None:
             f"Nobody is named to be told: set `urls` under [notices] in {files.settings}, as"
             " github.com/caronc/apprise/wiki shows for each service."
         )
+    require_extra("notices")
     done = deliver(urls, title_of("a test"), "If you can read this, notices reach you.", calm=True)
     _print(done)
     if not all(one.delivered for one in done):
@@ -43,6 +45,8 @@ def check(
 ) -> None:
     """Look once at everything that a notice is sent for; for cron or a timer, every ten minutes."""
     files, settings = _home(test=test)
+    if settings.notices.urls:
+        require_extra("notices")
     try:
         found = Notifier(files, settings, SystemClock()).look()
     except OSError as error:

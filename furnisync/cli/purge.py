@@ -1,12 +1,14 @@
 """`furnisync purge`: take data out for good, by age, listing, shop or buyer."""
 
 import sys
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from furnisync.cli.console import make_console
+from furnisync.cli.options import TestFlag
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, read_environment, read_settings
 from furnisync.errors import ConfigError
@@ -14,6 +16,41 @@ from furnisync.home import require_home
 from furnisync.ops.purge.purge import By, Gone, Purge, count_home, purge_home
 
 MAX_DAYS = 36_500
+
+
+MAX_ID = 2**63 - 1
+"""The largest that a database holds."""
+
+
+def purge(
+    *,
+    older_than: Annotated[
+        float | None,
+        typer.Option("--older-than", metavar="DAYS", help="What is older than DAYS (above 0)."),
+    ] = None,
+    listing: Annotated[
+        int | None,
+        typer.Option("--listing", min=1, max=MAX_ID, metavar="ID", help="All of a listing."),
+    ] = None,
+    shop: Annotated[
+        int | None, typer.Option("--shop", min=1, max=MAX_ID, metavar="ID", help="All of a shop.")
+    ] = None,
+    buyer: Annotated[
+        int | None,
+        typer.Option("--buyer", min=1, max=MAX_ID, metavar="ID", help="All reviews of a buyer."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would go.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask; needed where there is no terminal.")
+    ] = False,
+    test: TestFlag = False,
+) -> None:
+    """Take data out of history, catalogue and image folder for good; no sync brings it back.
+
+    On a terminal it shows what would go and asks first.
+    """
+    choice = choose(older_than, listing, shop, buyer)
+    run_purge(choice, dry_run=dry_run, yes=yes, test=test)
 
 
 def run_purge(purge: Purge, *, dry_run: bool, yes: bool, test: bool) -> None:

@@ -2,14 +2,16 @@
 
 import sys
 from types import TracebackType
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from furnisync.cli.console import make_console
+from furnisync.cli.options import TestFlag
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, read_environment
 from furnisync.home import require_home
@@ -17,6 +19,31 @@ from furnisync.ops.checks.verify import Report, Verify
 
 EXIT_WRONG = 1
 SHOWN = 20
+
+
+def verify(
+    *,
+    sha256: Annotated[
+        bool, typer.Option("--sha256", help="Read every file and compare its sha256.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Fetch anew what is missing, truncated or changed.")
+    ] = False,
+    accept_folder: Annotated[
+        bool,
+        typer.Option(
+            "--accept-folder",
+            help="With --repair: the image folder is lost for good, take it as it is now.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    test: TestFlag = False,
+) -> None:
+    """Hold image files, catalogue and history against each other; while a sync runs too."""
+    status = run_verify(
+        sha256=sha256, repair=repair, accept_folder=accept_folder, as_json=as_json, test=test
+    )
+    raise typer.Exit(status)
 
 
 class Bar:

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from furnisync.durable import scratch_folder, sync_folder
 from furnisync.errors import ConfigError
+from furnisync.extras import require_extra
 from furnisync.lockfile import single_instance
 from furnisync.ops.backup.archive import (
     COPIES,
@@ -66,7 +67,8 @@ def open_target(address: str, home: Path) -> Target:
     """The place of an address; a folder is made where it is not there.
 
     Raises:
-        ConfigError: it cannot be written, or fsspec is not there for a url.
+        ConfigError: it cannot be written.
+        MissingExtra: it is a url, and fsspec is not installed.
     """
     if "://" in address:
         return UrlTarget(address, home / ".backup")
@@ -160,13 +162,8 @@ class UrlTarget:
     """Backups behind a url, through fsspec. Every protocol has errors of its own."""
 
     def __init__(self, url: str, staging: Path) -> None:
-        try:
-            fsspec = importlib.import_module("fsspec")
-        except ImportError as error:
-            raise ConfigError(
-                f"{url} needs fsspec: install it with `pip install fsspec` and what it names for"
-                " that kind of url, or name a folder."
-            ) from error
+        require_extra("urls")
+        fsspec = importlib.import_module("fsspec")
         self._url = url.rstrip("/")
         self._staging = staging
         with self._translated("opened"):

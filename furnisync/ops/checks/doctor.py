@@ -20,7 +20,8 @@ import pycurl
 from furnisync.catalog import schema as catalog_schema
 from furnisync.clock import WEEK_S, Clock
 from furnisync.config import Environment, HomeFiles, Settings, exposed_secrets
-from furnisync.errors import DatabaseUnusable, LocksUnsupported, UserError
+from furnisync.errors import DatabaseUnusable, LocksUnsupported, MissingExtra, UserError
+from furnisync.extras import require_extra
 from furnisync.history import schema as history_schema
 from furnisync.lockfile import holder
 from furnisync.ops.service.service import TITLES, Job, Supervisor
@@ -74,6 +75,15 @@ def _check_curl(info: Sequence[object]) -> Check:
     if version < OLDEST_CURL:
         return Check("libcurl", "warn", f"{number} is old", "Update the system's libcurl.")
     return Check("libcurl", "ok", f"{number}, {info[5]}")
+
+
+def check_extras(settings: Settings) -> Iterator[Check]:
+    """What the settings ask for and only an extra can do; nothing where that is installed."""
+    if settings.notices.urls:
+        try:
+            require_extra("notices")
+        except MissingExtra as error:
+            yield Check("notices", "warn", "nobody can be told of what goes wrong", str(error))
 
 
 def check_permissions(

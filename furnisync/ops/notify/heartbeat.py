@@ -12,7 +12,8 @@ from typing import Self
 
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles, Settings
-from furnisync.errors import AlreadyRunning, FurnisyncError, KeyRefused
+from furnisync.errors import AlreadyRunning, FurnisyncError, KeyRefused, MissingExtra
+from furnisync.extras import require_extra
 from furnisync.ops.notify.alerts import Beat, Job
 from furnisync.ops.notify.notifier import Notifier, remembering
 
@@ -54,6 +55,11 @@ class Watch:
             self._save(None)
 
     def __enter__(self) -> Self:
+        if self._notifier.is_on:
+            try:
+                require_extra("notices")
+            except MissingExtra as error:  # the sync goes on: it does not depend on notices
+                log.warning("nobody will be told of what goes wrong: %s", error)
         return self
 
     def __exit__(

@@ -19,6 +19,8 @@ import msgspec
 from furnisync import owned
 from furnisync.clock import DAY_S, WEEK_S, Clock
 from furnisync.config import HomeFiles, Settings
+from furnisync.errors import MissingExtra
+from furnisync.extras import require_extra
 from furnisync.lockfile import exclusive
 from furnisync.ops.notify.alerts import Condition, Life, read_conditions
 from furnisync.sanitize import plain
@@ -117,6 +119,13 @@ class Delivery(msgspec.Struct, frozen=True):
 
 def deliver(urls: Sequence[str], title: str, body: str, *, calm: bool = False) -> list[Delivery]:
     """Send to each address; waits some seconds for one that does not answer. Never raises."""
+    try:
+        require_extra("notices")
+    except MissingExtra as error:
+        return [
+            Delivery(f"address {number}", delivered=False, why=str(error))
+            for number in range(1, len(urls) + 1)
+        ]
     import apprise  # noqa: PLC0415 -- costs 0.3 s, and is needed where notices are sent only
 
     logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it would name addresses in our log
