@@ -10,6 +10,7 @@ from furnisync.cli.console import make_console, say
 from furnisync.cli.services import WhichJob
 from furnisync.cli.words import size
 from furnisync.config import read_environment
+from furnisync.extras import installed_extras
 from furnisync.ops.remote.deploy import find_python, make_environment, put_code
 from furnisync.ops.remote.host import RemoteHost, StepFailed, check_folder, check_host
 from furnisync.ops.remote.pull import pull as pull_files
@@ -88,8 +89,10 @@ def _install(host: RemoteHost, python: str | None) -> None:
     found = find_python(host, python)
     say(f"putting the code into {host.folder} ...")
     put_code(host)
-    say(f"making the environment with {found} (some minutes the first time) ...")
-    make_environment(host, found)
+    extras = [extra for extra in installed_extras() if extra != "demo"]  # setup brings that one
+    beside = f", with the extras {', '.join(extras)} as here" if extras else ""
+    say(f"making the environment with {found}{beside} (some minutes the first time) ...")
+    make_environment(host, found, extras)
 
 
 @remote_app.command()

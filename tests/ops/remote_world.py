@@ -31,6 +31,8 @@ cat > venv/bin/python <<'END'
 # The environment of the tests, with the code that was sent.
 word=$(cat "{flag}.word" 2>/dev/null || echo none)
 case "$*" in *"$word"*) {stall_python} ;; esac
+# It is the tests' own environment: nothing is installed into it.
+case "$*" in "-m pip "*) echo "$*" >> venv/pip; exit 0 ;; esac
 exec "{python}" "$@"
 END
 chmod 755 venv/bin/python

@@ -174,6 +174,15 @@ def assert_no_services(ended: subprocess.CompletedProcess[str]) -> None:
     assert "Code and environment are there" in ended.stderr, ended.stdout + ended.stderr
 
 
+def test_setup_installs_the_extras_that_are_here_and_no_development_tools(box):
+    ended = box.remote("setup", "--dir", FOLDER)
+    assert_no_services(ended)
+    assert "with the extras analysis, notices, urls as here" in ended.stdout
+    (asked,) = (there(box) / "venv" / "pip").read_text().splitlines()
+    assert asked.endswith("--constraint requirements-dev.lock furnisync[analysis,notices,urls]")
+    assert not (there(box) / "tests").exists()
+
+
 def test_a_lock_of_a_dead_setup_is_taken_over(box):
     there(box).mkdir()
     gone = subprocess.Popen(["true"])

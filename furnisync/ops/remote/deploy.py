@@ -8,15 +8,18 @@ of the environment apart.
 import io
 import shlex
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import furnisync
 from furnisync.errors import ConfigError
+from furnisync.extras import Extra
 from furnisync.ops.remote.host import RemoteHost
 
 PARTS = (
     "furnisync", "docs", "sync_images.py", "sync_data.py", "Makefile", "pyproject.toml",
-    "requirements.lock", "README.md", "CHANGELOG.md", "LICENSE", "SECURITY.md",
+    "requirements.lock", "requirements-dev.lock", "README.md", "CHANGELOG.md", "LICENSE",
+    "SECURITY.md",
 )  # fmt: skip
 """All that the other computer gets: no data, no key, no tests."""
 NO_CODE = (".db", ".db-wal", ".db-shm", ".log", ".pyc")
@@ -77,8 +80,11 @@ trap 'rm -f $l' EXIT; trap 'exit 1' HUP INT TERM
 command -v make >/dev/null || {{
   echo 'make is not there: run `xcode-select --install` (macOS) or `apt install make`' >&2; exit 1
 }}
-if [ -e venv ] && ! venv/bin/python -m pip --version >/dev/null 2>&1; then rm -rf venv; fi
 make PYTHON={python} setup </dev/null 1>&2
+if [ -n '{extras}' ]; then
+  venv/bin/python -m pip install --quiet --disable-pip-version-check \\
+    --constraint requirements-dev.lock 'furnisync[{extras}]' </dev/null 1>&2
+fi
 """
 WAIT_FOR_OTHER_S = 600
 
@@ -142,13 +148,21 @@ def put_code(host: RemoteHost) -> None:
     host.run("put the code there", script, packed)
 
 
-def make_environment(host: RemoteHost, python: str) -> None:
+def make_environment(host: RemoteHost, python: str, extras: Sequence[Extra]) -> None:
     """Make or update the environment there; some minutes the first time.
 
+    Args:
+        host: where.
+        python: the one to use there.
+        extras: what to install beside what running needs, in the versions of the locks.
+
     Raises:
-        StepFailed: with what make said last.
+        StepFailed: with what make or pip said last.
     """
     script = MAKE_ENVIRONMENT.format(
-        folder=host.quoted_folder, python=shlex.quote(python), wait_s=WAIT_FOR_OTHER_S
+        folder=host.quoted_folder,
+        python=shlex.quote(python),
+        extras=",".join(extras),
+        wait_s=WAIT_FOR_OTHER_S,
     )
     host.run("make the environment", script)
