@@ -107,7 +107,8 @@ def make_setup(project: Path) -> str:
 def assert_works(project: Path) -> None:
     assert run("venv/bin/furnisync", "version", cwd=project).startswith("furnisync ")
     assert "--reset-shops" in run("venv/bin/python", "-u", "sync_images.py", "--help", cwd=project)
-    where = run("venv/bin/python", "-c", "import furnisync; print(furnisync.__file__)", cwd="/")
+    python = project / "venv" / "bin" / "python"
+    where = run(python, "-c", "import furnisync; print(furnisync.__file__)", cwd=project.parent)
     assert Path(where.strip()).is_relative_to(project)
 
 
