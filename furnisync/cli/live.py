@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from furnisync.cli.words import clock_time, duration, size
-from furnisync.quota.ledger import QuotaState
+from furnisync.quota.report import QuotaState
 from furnisync.status.images import Status
 
 log = logging.getLogger("furnisync")

@@ -9,7 +9,7 @@ from rich.table import Table
 from furnisync.cli.live import clock_line, quota_line
 from furnisync.cli.words import clock_time, duration, size
 from furnisync.config import HomeFiles
-from furnisync.quota.ledger import QuotaState
+from furnisync.quota.report import QuotaState
 from furnisync.status.images import Event, Status
 
 

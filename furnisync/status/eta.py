@@ -1,7 +1,7 @@
 """When the work that is left will be done, by the quota as it stands. Pure."""
 
 from furnisync.clock import DAY_S
-from furnisync.quota.ledger import QuotaState
+from furnisync.quota.report import QuotaState
 
 
 def seconds_for_calls(calls: int, quota: QuotaState | None, share: float = 1.0) -> float | None:

@@ -12,7 +12,7 @@ from furnisync.history.schedule import Cadence, measure_lag
 from furnisync.history.schema import open_history_reader
 from furnisync.history.schema_drift import read_drift
 from furnisync.lockfile import holder
-from furnisync.quota.ledger import QuotaState, read_state
+from furnisync.quota.report import QuotaState, read_state
 from furnisync.status.images import Event, Status, Trouble
 
 TROUBLES_SHOWN = 20

@@ -16,7 +16,7 @@ from furnisync.clock import Clock
 from furnisync.config import HomeFiles
 from furnisync.limits import ETSY_PAGING
 from furnisync.lockfile import holder
-from furnisync.quota.ledger import QuotaState, read_state
+from furnisync.quota.report import QuotaState, read_state
 from furnisync.status.eta import seconds_for_calls
 
 ACTIVITY = "activity"
