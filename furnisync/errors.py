@@ -71,6 +71,8 @@ class AlreadyRunning(UserError):
 
 class LocksUnsupported(UserError):
     """The file system of a home has no file locks, so that nothing may be written there."""
+
+
 class MissingExtra(UserError, ImportError):
     """Packages that only some commands need are not installed; `extras.py` names the remedy."""
 
