@@ -1,7 +1,7 @@
 """The command `furnisync` and the two scripts that the user knows.
 
 A command's module is imported when the command is used: `--help` shows this table, and
-`furnisync status` does not wait for what only a sync or an import needs.
+`furnisync status` does not import what only a sync or an import needs.
 """
 
 import sys
@@ -14,17 +14,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from furnisync import __version__
-from furnisync.cli.console import make_console
-from furnisync.cli.logs import start_logging
+from furnisync.cli.console import make_console, start_logging
 from furnisync.errors import UserError
 
 EXIT_USAGE = 2
-MAX_ID = 2**63 - 1
-"""The largest that a database holds."""
 
 
 class _Command(NamedTuple):
-    """Where a command is: `module:name` in this package; and its line of `furnisync --help`."""
+    """A command's place, `module:name` in this package, and its line of `furnisync --help`."""
 
     place: str
     summary: str
@@ -32,70 +29,69 @@ class _Command(NamedTuple):
 
 COMMANDS: Final = {
     "images": _Command(
-        "run_images:images",
+        "sync:images",
         "Find every furniture listing and download its images.",
     ),
     "data": _Command(
-        "run_data:data",
+        "sync:data",
         "Collect shops, listings and reviews over time into etsy_data.db.",
     ),
     "status": _Command(
         "status:status",
-        "Show what there is, what runs, what is left, what failed and why; at any time.",
+        "Show what is collected, what runs, what is left, what failed and why.",
     ),
     "plan": _Command(
         "crawl:plan",
-        "Cut and merge the crawl plan's price intervals where listings lie, and show what it"
-        " costs.",
+        "Fit the crawl plan's price intervals to the listings that Etsy counts; show its cost.",
     ),
     "coverage": _Command(
-        "coverage_command:coverage",
-        "Show the coverage certificate: what the newest pass read whole, and what not and why.",
+        "crawl:coverage",
+        "Show the coverage certificate: what the newest pass read completely, what not and why.",
     ),
     "sandbox": _Command(
         "demo:sandbox_app",
-        "Start an Etsy of our own, for trying things out and for tests (`--help` for its options).",
+        "Start a local fake Etsy, for trials and tests (`--help` shows its options).",
     ),
     "demo": _Command(
         "demo:demo",
-        "Run image sync against the sandbox, from nothing to every image.",
+        "Run both syncs against the sandbox in a fresh home.",
     ),
     "import": _Command(
         "importing:import_data",
-        "Take over an older tool's images, metadata and history, without a single call.",
+        "Import an older tool's images, metadata and history, without any API call.",
     ),
     "backup": _Command(
         "backup:backup",
-        "Copy both databases to a safe place, while the syncs run.",
+        "Back up both databases while the syncs run.",
     ),
     "restore": _Command(
         "backup:restore",
-        "Put a backup in place of what the home holds, which is kept beside it.",
+        "Replace the home's databases by a backup; the replaced files are kept beside it.",
     ),
     "doctor": _Command(
         "checks:doctor",
-        "Look at key, quota, clock, disk, permissions, versions, locks, databases; say what to do.",
+        "Check key, quota, clock, disk, permissions, versions, locks, databases; say what to do.",
     ),
     "verify": _Command(
-        "verify_command:verify",
-        "Hold image files, catalogue and history against each other; while a sync runs too.",
+        "checks:verify",
+        "Compare image files, catalog and history; a sync may run at the same time.",
     ),
     "purge": _Command(
         "purge:purge",
-        "Take data out of history, catalogue and image folder for good; no sync brings it back.",
+        "Delete data from history, catalog and image folder for good; no sync brings it back.",
     ),
     "version": _Command("app:version", "Print the version."),
     "service": _Command(
         "services:service_app",
-        "Run the syncs as services: they start by themselves, come back after a crash, log.",
+        "Run the syncs as services: they start at boot, restart after a crash, and log.",
     ),
     "notices": _Command(
         "notify:notices_app",
-        "Tell somebody what is wrong: by mail, phone or chat ([notices] in furnisync.toml).",
+        "Send notices of what is wrong by mail, phone or chat ([notices] in furnisync.toml).",
     ),
     "remote": _Command(
         "remote:remote_app",
-        "Set up, update and watch furnisync on another computer, over your own ssh.",
+        "Set up, update and watch furnisync on another computer over ssh.",
     ),
 }
 
@@ -145,7 +141,7 @@ app = typer.Typer(
 
 @app.callback()
 def furnisync() -> None:
-    """Keeps a complete and growing local dataset of Etsy's furniture."""
+    """Keep a complete and growing local dataset of Etsy's furniture."""
 
 
 def version() -> None:
@@ -154,7 +150,7 @@ def version() -> None:
 
 
 def run(application: typer.Typer, name: str) -> None:
-    """Run a command line; what the user can mend ends in one sentence and exit status 2."""
+    """Run a command line; an error of use ends in one sentence and exit status 2."""
     console = make_console()
     start_logging(console)
     try:
@@ -171,14 +167,14 @@ def main() -> None:
 
 def images_script() -> None:
     """`sync_images.py`."""
-    from furnisync.cli.run_images import images  # noqa: PLC0415 -- see above
+    from furnisync.cli.sync import images  # noqa: PLC0415 -- see above
 
     _run_script(images, "sync_images.py")
 
 
 def data_script() -> None:
     """`sync_data.py`."""
-    from furnisync.cli.run_data import data  # noqa: PLC0415 -- see above
+    from furnisync.cli.sync import data  # noqa: PLC0415 -- see above
 
     _run_script(data, "sync_data.py")
 

@@ -1,14 +1,14 @@
 """`furnisync backup` and `furnisync restore`."""
 
 import logging
-from typing import Annotated, Self
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.filesize import decimal
 
-from furnisync.cli.console import make_console
-from furnisync.cli.words import clock_time, size
+from furnisync.cli.console import clock_time, make_console
+from furnisync.cli.live import Bars
 from furnisync.clock import Clock, SystemClock
 from furnisync.config import HomeFiles, read_environment, read_settings
 from furnisync.errors import UserError
@@ -26,45 +26,49 @@ def backup(
         str | None,
         typer.Argument(
             metavar="TARGET",
-            help="A folder, or a url that fsspec knows; backups/ in the home if left out.",
+            help="A folder, or a URL that fsspec knows; without it backups/ in the home.",
             show_default=False,
         ),
     ] = None,
     *,
     keep_days: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Keep the newest of each of the last N days.")
+        int,
+        typer.Option(min=1, metavar="N", help="Keep the newest backup of each of the last N days."),
     ] = Keep().days,
     keep_weeks: Annotated[
-        int, typer.Option(min=0, metavar="M", help="And the newest of each of the last M weeks.")
+        int,
+        typer.Option(min=0, metavar="M", help="And the newest backup of each of the last M weeks."),
     ] = Keep().weeks,
     test: Annotated[
-        bool, typer.Option("--test", help="Of the test files instead of production's.")
+        bool, typer.Option("--test", help="Back up the test files instead of production's.")
     ] = False,
 ) -> None:
-    """Copy both databases to a safe place, while the syncs run."""
+    """Back up both databases while the syncs run."""
     files = HomeFiles(read_environment().home, test)
     require_home(files)
     console = make_console()
     address = target or default_address(files)
     clock = SystemClock()
     try:
-        with _Bars(console) as bars:
+        with Bars(console) as bars:
             made = make_backup(files, address, Keep(keep_days, keep_weeks), clock, bars.show)
     except UserError:
-        _tell_somebody(files, clock)
+        _notify_failure(files, clock)
         raise
     console.print(f"Backed up to {made.address}:", soft_wrap=True)
     _print_contents(console, made.manifest)
     if made.removed:
-        console.print(f"{len(made.removed)} older ones are past their time and were removed.")
+        console.print(
+            f"{len(made.removed)} older backups were removed: see --keep-days, --keep-weeks."
+        )
 
 
-def _tell_somebody(files: HomeFiles, clock: Clock) -> None:
-    """No sync need run for a failed backup to be told, and nobody reads what cron says."""
+def _notify_failure(files: HomeFiles, clock: Clock) -> None:
+    """Send a notice at once: no sync may be running, and nobody reads the output of cron."""
     try:
         settings = read_settings(files.settings)
     except UserError as error:
-        log.warning("notices: nobody could be told of the backup: %s", error)
+        log.warning("no notice of the failed backup was sent: %s", error)
         return
     tell_at_once(files, settings, clock)
 
@@ -74,57 +78,30 @@ def restore(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A backup, or the folder or url of backups: then the newest whole one.",
+            help="A backup, or the folder or URL of backups: then the newest complete one.",
         ),
     ],
     *,
     test: Annotated[
-        bool, typer.Option("--test", help="Of test files, in place of the test files.")
+        bool, typer.Option("--test", help="Restore test files instead of production's.")
     ] = False,
 ) -> None:
-    """Put a backup in place of what the home holds, which is kept beside it."""
+    """Replace the home's databases by a backup; the replaced files are kept beside it."""
     files = HomeFiles(read_environment().home, test)
     prepare_home(files)
     console = make_console()
-    with _Bars(console) as bars:
+    with Bars(console) as bars:
         done = restore_backup(files, source, SystemClock(), bars.show)
     console.print(
         f"Restored {done.address}, made {clock_time(done.manifest.made_at)}:", soft_wrap=True
     )
     _print_contents(console, done.manifest)
     for path in done.kept:
-        console.print(f"What was there before is kept as {path}", soft_wrap=True)
+        console.print(f"The replaced file is kept as {path}", soft_wrap=True)
 
 
 def _print_contents(console: Console, manifest: Manifest) -> None:
     for copied in manifest.copies:
         rows = f", {sum(copied.rows.values()):,} rows" if copied.rows else ""
-        sizes = f"{size(copied.bytes_whole)}, {size(copied.bytes_packed)} packed"
+        sizes = f"{decimal(copied.bytes_whole)}, {decimal(copied.bytes_packed)} compressed"
         console.print(f"  {copied.role}: {sizes}{rows}, checked")
-
-
-class _Bars:
-    """A bar for each thing that is done, on a terminal only."""
-
-    def __init__(self, console: Console) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}", justify="right"),
-            BarColumn(bar_width=32),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def show(self, doing: str, done: int, total: int) -> None:
-        """Move a bar."""
-        if doing not in self._tasks:
-            self._tasks[doing] = self._bars.add_task(doing, total=total)
-        self._bars.update(self._tasks[doing], completed=done, total=total)

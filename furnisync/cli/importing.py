@@ -1,17 +1,13 @@
-"""`furnisync import`: an older tool's data, taken over."""
+"""`furnisync import`: an older tool's data."""
 
-import logging
-import time
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from furnisync.cli.console import make_console
-from furnisync.cli.live import LINE_EVERY_S
+from furnisync.cli.console import make_console, make_table
+from furnisync.cli.live import Bars
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, ImageSize, read_environment, read_settings
 from furnisync.errors import ConfigError
@@ -22,18 +18,16 @@ from furnisync.importer.report import Report
 from furnisync.importer.run import Choices, Run
 from furnisync.importer.sources import Sources, find_sources
 
-log = logging.getLogger("furnisync.import")
-
 EXIT_INCOMPLETE = 1
 REPORT = "import_report.jsonl"
 
 
-def import_data(  # noqa: PLR0913 - the options of a command
+def import_data(  # noqa: PLR0913 -- the options of a command
     source: Annotated[
         Path | None,
         typer.Argument(
             metavar="FOLDER",
-            help="The folder that the older tool worked in; all its files are looked for there.",
+            help="The folder that the older tool worked in; its files are found there.",
             show_default=False,
         ),
     ] = None,
@@ -54,14 +48,14 @@ def import_data(  # noqa: PLR0913 - the options of a command
     adopt: Annotated[
         Adopt,
         typer.Option(
-            help="What becomes of image files: they stay where they lie below the image folder and"
-            " are linked from elsewhere (place), or are linked, moved or copied into its layout.",
+            help="How image files are used: those in the image folder stay where they are and"
+            " others are linked (place), or all are linked, moved or copied into its layout.",
         ),
     ] = "place",
     size: Annotated[
         ImageSize | None,
         typer.Option(
-            help="The CDN size of the old files, such as 570xN; left out: told by each picture.",
+            help="The CDN size of the old files, such as 570xN; default: found from each image.",
             show_default=False,
         ),
     ] = None,
@@ -76,21 +70,22 @@ def import_data(  # noqa: PLR0913 - the options of a command
         bool,
         typer.Option(
             "--take-altered",
-            help="Take pictures that the older tool altered too, beside Etsy's originals.",
+            help="Import images that the older tool altered too, beside Etsy's originals.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell what would happen; write nothing but a report.")
+        bool,
+        typer.Option("--dry-run", help="Show what would be imported; write nothing but a report."),
     ] = False,
     report: Annotated[
         Path | None,
-        typer.Option(help="Where what could not be used is listed.", show_default=REPORT),
+        typer.Option(help="The file that lists what could not be used.", show_default=REPORT),
     ] = None,
     test: Annotated[
-        bool, typer.Option("--test", help="Into the test files instead of production's.")
+        bool, typer.Option("--test", help="Import into the test files instead of production's.")
     ] = False,
 ) -> None:
-    """Take over an older tool's images, metadata and history, without a single call."""
+    """Import an older tool's images, metadata and history, without any API call."""
     files = HomeFiles(read_environment().home, test)
     prepare_home(files)
     settings = read_settings(files.settings)
@@ -109,7 +104,7 @@ def import_data(  # noqa: PLR0913 - the options of a command
 
 
 def _sources(folder: Path | None, named: Sources, files: HomeFiles, *, dry: bool) -> Sources:
-    """Files named one by one win over those that lie in the folder.
+    """Combine the files that were named with those in the folder; named files win.
 
     Raises:
         ConfigError: nothing is named, or what is named does not exist.
@@ -119,11 +114,11 @@ def _sources(folder: Path | None, named: Sources, files: HomeFiles, *, dry: bool
             raise ConfigError(f"{path} does not exist: name a file.")
     for path in named.images:
         if not path.is_dir():
-            raise ConfigError(f"{path} is no folder: name the folder of the images.")
+            raise ConfigError(f"{path} is not a folder: name the folder of the images.")
     if folder is None:
         if not named.found:
             raise ConfigError(
-                "Nothing to import is named: give the folder that the older tool worked in, or its"
+                "No source is named: give the folder that the older tool worked in, or its"
                 " files one by one (--metadata, --images, --history, --progress)."
             )
         return named
@@ -137,69 +132,35 @@ def _sources(folder: Path | None, named: Sources, files: HomeFiles, *, dry: bool
     )
 
 
-class Bars:
-    """A bar for each stage on a terminal, a line a minute elsewhere."""
-
-    def __init__(self, console: Console) -> None:
-        self._terminal = console.is_terminal
-        self._bars = Progress(
-            TextColumn("{task.description}", justify="right"),
-            BarColumn(bar_width=32),
-            TextColumn("{task.fields[count]}"),
-            TextColumn("{task.fields[note]}", style="dim"),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not self._terminal,
-        )
-        self._tasks: dict[str, TaskID] = {}
-        self._said_at = time.monotonic()
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def show(self, stage: str, done: int, total: int | None, note: str = "") -> None:
-        """Move a stage's bar."""
-        count = f"{done:,}" if not total else f"{100 * min(done, total) // total} %"
-        if not self._terminal:
-            if time.monotonic() - self._said_at >= LINE_EVERY_S:
-                self._said_at = time.monotonic()
-                log.info("%s: %s %s", stage, count, note)
-            return
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=None, count="", note="")
-        self._bars.update(self._tasks[stage], total=total, completed=done, count=count, note=note)
-
-
 def print_report(console: Console, report: Report, short: list[str], choices: Choices) -> None:
-    """What was taken over, and what was not."""
-    title = "What would be taken over" if choices.dry else "What was taken over"
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    """Print what was imported, and what was not."""
+    table = make_table(title="Would be imported" if choices.dry else "Imported")
     table.add_column(justify="right")
-    table.add_column()
+    table.add_column(overflow="fold")
     for what in sorted(report.counts, key=_order):
         if number := report.counts[what]:
             table.add_row(f"{number:,}", what)
     console.print(table)
     if report.left_out:
-        console.print(f"\n{report.left_out:,} things are named with their reasons in {report.path}")
+        console.print(
+            f"\n{report.left_out:,} entries that were not used are in {report.path}, with reasons."
+        )
     if report.counts["damaged sources"]:
         console.print(
-            "A source could be read only in part: all that could be read of it is here.",
+            "A damaged source could be read only in part: all that could be read is imported.",
             style="bold yellow",
         )
     for sentence in short:
-        console.print(f"Fewer than half came of {sentence}", style="bold yellow", soft_wrap=True)
+        console.print(
+            f"Fewer than half were imported of {sentence}", style="bold yellow", soft_wrap=True
+        )
     if report.counts[ALTERED_LEFT]:
         console.print(
-            "Altered pictures (background removed) are not Etsy's originals, which image sync"
-            " fetches; --take-altered takes them too, marked as altered."
+            "Altered images (background removed) are not Etsy's originals, which image sync"
+            " downloads; --take-altered imports them too, marked as altered."
         )
     if choices.dry:
-        console.print("Nothing was written. The same command without --dry-run does it.")
+        console.print("Nothing was written. The same command without --dry-run imports it.")
 
 
 def _order(what: str) -> tuple[int, str]:

@@ -1,164 +1,196 @@
-"""How a running sync shows itself: bars on a terminal, one line a minute in a file."""
+"""Progress: bars at the bottom of a terminal, elsewhere one log line a minute."""
 
 import logging
 import time
-from types import TracebackType
-from typing import Protocol, Self
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
 
-from rich.console import Console
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
+from rich.console import Console, RenderableType
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
-from furnisync.cli.words import clock_time, duration, size
-from furnisync.quota.report import QuotaState
+from furnisync.cli.console import duration
+from furnisync.cli.status import quota_line
+from furnisync.status.history import DataStatus
 from furnisync.status.images import Status
 
 log = logging.getLogger("furnisync")
 
+FIRST_LINE_S = 5.0
 LINE_EVERY_S = 60.0
 
 
-class View(Protocol):
-    """Shows one picture after the other; a context manager, as a terminal must be left in order."""
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """How far one thing is; `total` is None where nobody knows it."""
 
-    def __enter__(self) -> Self: ...
+    title: str
+    done: int
+    total: int | None
+    note: str = ""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
-    def show(self, status: Status) -> None:
-        """Show the newest picture."""
-        ...
-
-
-def clock_line(quota: QuotaState | None) -> str | None:
-    """How our clock differs from Etsy's and what that stops; None where nothing is known to."""
-    if quota is None or quota.clock is None:
-        return None
-    words = f"{quota.clock}, seen since {clock_time(quota.clock.since)}"
-    if quota.clock.wrong:
-        words += ": no calls, no history until it agrees"
-    return f"{words}; `furnisync doctor` compares it again"
+    def count(self) -> str:
+        """In percent, or as a number where no total is known."""
+        if not self.total:
+            return f"{self.done:,}"
+        return f"{100 * min(self.done, self.total) // self.total} %"
 
 
-def make_bars(console: Console) -> Progress:
-    """Bars with how many of how many, and a field `note` behind."""
-    return Progress(
-        TextColumn("{task.description}", justify="right"),
-        BarColumn(bar_width=32),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
-        console=console,
-    )
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a running sync shows: stages between two lines on a terminal, one line in a log."""
+
+    head: str
+    stages: tuple[Stage, ...]
+    foot: str
+    line: str
 
 
-class LineView:
-    """One useful line a minute, for log files."""
+class _FramedProgress(Progress):
+    """Bars with a line above and a line below."""
 
-    def __init__(self) -> None:
-        self._shown_at = time.monotonic() - LINE_EVERY_S + 5
+    head = foot = ""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Called by rich for each refresh."""
+        if self.head:
+            yield Text(self.head, style="bold")
+        yield from super().get_renderables()
+        if self.foot:
+            yield Text(self.foot, style="dim")
+
+
+class Bars:
+    """A context manager that shows progress on a console.
+
+    Where standard output takes JSON, the console is that of errors: then nothing is logged, as the
+    log goes to standard output.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._logs = not console.is_terminal and not console.stderr
+        self._progress = _FramedProgress(
+            TextColumn("{task.description}", justify="right", markup=False),
+            BarColumn(bar_width=32),
+            TextColumn("{task.fields[count]}", markup=False),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
+            TimeElapsedColumn(),
+            console=console,
+            refresh_per_second=4,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._line_due = time.monotonic() + FIRST_LINE_S
+        self._part = Stage("", 0, None)
 
     def __enter__(self) -> Self:
+        self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        return None
+        self._progress.stop()
 
-    def show(self, status: Status) -> None:
-        """Write a line if a minute has passed."""
-        if time.monotonic() - self._shown_at >= LINE_EVERY_S:
-            self._shown_at = time.monotonic()
-            log.info("%s", summary_line(status))
+    def show(self, stage: str, done: int, total: int | None, note: str = "") -> None:
+        """Show how far a stage is, in any unit."""
+        self._part = Stage(stage, done, total, note)
+        self._move(self._part)
+        self._log(f"{stage}: {self._part.count()} {note}".rstrip())
 
+    def begin(self, title: str, total: int | None) -> None:
+        """Begin a stage that counts by `step`."""
+        self.show(title, 0, total)
 
-class TerminalView:
-    """Bars that stay at the bottom of a terminal."""
+    def step(self, number: int) -> None:
+        """Add to the stage that was shown last."""
+        self.show(self._part.title, self._part.done + number, self._part.total)
 
-    def __init__(self, console: Console) -> None:
-        self._bars = make_bars(console)
-        self._pages = self._bars.add_task("pages", total=None, note="")
-        self._listings = self._bars.add_task("listings with images", total=None, note="")
-        self._images = self._bars.add_task("images", total=None, note="")
-        self._live = Live(console=console, refresh_per_second=4, transient=True)
+    def show_frame(self, frame: Frame) -> None:
+        """Show the newest status of a sync."""
+        self._progress.head, self._progress.foot = frame.head, frame.foot
+        for stage in frame.stages:
+            self._move(stage)
+        self._log(frame.line)
 
-    def __enter__(self) -> Self:
-        self._live.__enter__()
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self._live.stop()
-
-    def show(self, status: Status) -> None:
-        """Move the bars."""
-        if (current := status.current_pass) is not None:
-            total = current.pages_read + current.pages_left
-            note = f"{current.intervals_done} of {current.intervals} price intervals"
-            self._bars.update(self._pages, total=total, completed=current.pages_read, note=note)
-        known = sum(status.listings.values())
-        told = known - status.batches_waiting
-        self._bars.update(
-            self._listings, total=known, completed=told, note=f"{status.shops:,} shops"
+    def _move(self, stage: Stage) -> None:
+        if stage.title not in self._tasks:
+            self._tasks[stage.title] = self._progress.add_task(stage.title, count="", note="")
+        self._progress.update(
+            self._tasks[stage.title],
+            total=stage.total,
+            completed=stage.done,
+            count=stage.count(),
+            note=stage.note,
         )
-        total = sum(number for state, number in status.images.items() if state != "unwanted")
-        ended = total - status.images.get("pending", 0)
-        note = f"{_rate(status)}, {size(status.image_bytes)}"
-        self._bars.update(self._images, total=total, completed=ended, note=note)
-        layout = Table.grid()
-        layout.add_row(_doing(status), style="bold")
-        layout.add_row(self._bars)
-        layout.add_row(quota_line(status.quota), style="dim")
-        self._live.update(layout)
+
+    def _log(self, line: str) -> None:
+        if self._logs and time.monotonic() >= self._line_due:
+            self._line_due = time.monotonic() + LINE_EVERY_S
+            log.info("%s", line)
 
 
-def make_view(console: Console) -> TerminalView | LineView:
-    """Bars on a terminal, lines elsewhere."""
-    return TerminalView(console) if console.is_terminal else LineView()
+# -- syncs -----------------------------------------------------------------------------------------
 
 
-def summary_line(status: Status) -> str:
-    """The whole picture in a line."""
-    images = status.images
-    parts = [
-        _doing(status),
-        f"{sum(status.listings.values()):,} listings",
-        f"images: {images.get('done', 0):,} done, {images.get('pending', 0):,} waiting"
-        + "".join(
-            f", {images[kind]:,} {kind}" for kind in ("gone", "bad", "failed") if kind in images
-        ),
-        _rate(status),
-        quota_line(status.quota),
-    ]
-    return "; ".join(parts)
-
-
-def quota_line(quota: QuotaState | None) -> str:
-    """The quota in a line."""
-    if quota is None:
-        return "quota: not known yet"
-    left = "unknown" if quota.remaining_today is None else f"{quota.remaining_today:,}"
-    limit = "" if quota.limit_per_day is None else f" of {quota.limit_per_day:,}"
-    line = f"calls: {quota.used_last_day:,} in 24 h, {left}{limit} left"
-    if quota.waiting_until is not None:
-        return f"{line}, waiting until {clock_time(quota.waiting_until)} ({quota.waiting_why})"
-    return line
-
-
-def _doing(status: Status) -> str:
-    if status.activity is None:
-        return "starting" if status.pid else "not running"
-    doing = status.activity.doing
-    if status.activity.downloads_paused:
-        doing += f"; downloads pause: {status.activity.downloads_paused}"
+def frame_images(status: Status) -> Frame:
+    """What a running image sync shows."""
+    images, known = status.images, sum(status.listings.values())
+    activity, quota = status.activity, quota_line(status.quota)
+    doing = "starting" if activity is None else activity.doing
+    if activity is not None and activity.downloads_paused:
+        doing += f"; downloads pause: {activity.downloads_paused}"
     if status.seconds_left:
-        doing += f" (about {duration(status.seconds_left)} to go)"
-    return doing
+        doing += f" (about {duration(status.seconds_left)} left)"
+    rate = f"{0.0 if activity is None else activity.images_per_second:,.1f} images/s"
+    total = sum(number for state, number in images.items() if state != "unwanted")
+    pending = images.get("pending", 0)
+    with_images = known - status.batches_waiting
+    stages = (
+        *_pass_stage(status),
+        Stage(
+            "listings with images",
+            with_images,
+            known,
+            f"{with_images:,} of {known:,}, {status.shops:,} shops",
+        ),
+        Stage(
+            "images",
+            total - pending,
+            total,
+            f"{total - pending:,} of {total:,}, {rate}, {decimal(status.image_bytes)}",
+        ),
+    )
+    failed = (f", {images[kind]:,} {kind}" for kind in ("gone", "bad", "failed") if kind in images)
+    counts = f"images: {images.get('done', 0):,} done, {pending:,} waiting{''.join(failed)}"
+    return Frame(doing, stages, quota, f"{doing}; {known:,} listings; {counts}; {rate}; {quota}")
 
 
-def _rate(status: Status) -> str:
-    rate = 0.0 if status.activity is None else status.activity.images_per_second
-    return f"{rate:,.1f} images/s"
+def _pass_stage(status: Status) -> Iterator[Stage]:
+    if (current := status.current_pass) is not None:
+        total = current.pages_read + current.pages_left
+        note = f"{current.intervals_done:,} of {current.intervals:,} price intervals"
+        yield Stage("pages", current.pages_read, total, note)
+
+
+def frame_data(status: DataStatus) -> Frame:
+    """What a running data sync shows."""
+    total = status.shops - status.gone
+    waiting = status.reviews_never_walked + status.reviews_due
+    current, walked = total - status.waiting, max(0, total - waiting - status.never_synced)
+    quota = quota_line(status.quota)
+    stages = (
+        Stage(
+            "shops synced",
+            current,
+            total,
+            f"{current:,} of {total:,}, {status.under_way:,} in progress",
+        ),
+        Stage("reviews up to date", walked, total, f"{walked:,} of {total:,} shops"),
+    )
+    line = (
+        f"{status.synced:,} of {total:,} shops synced, {status.under_way:,} in progress,"
+        f" {status.waiting:,} due, reviews of {waiting:,} due; {quota}"
+    )
+    return Frame("collecting shops, listings and reviews", stages, quota, line)

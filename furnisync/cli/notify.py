@@ -1,4 +1,4 @@
-"""`furnisync notices`: try the addresses, look once."""
+"""`furnisync notices`: test the addresses, check once."""
 
 import sys
 from typing import Annotated
@@ -17,7 +17,7 @@ EXIT_UNDELIVERED = 1
 
 notices_app = typer.Typer(
     name="notices",
-    help="Tell somebody what is wrong: by mail, phone or chat ([notices] in furnisync.toml).",
+    help="Send notices of what is wrong by mail, phone or chat ([notices] in furnisync.toml).",
     no_args_is_help=True,
 )
 
@@ -29,7 +29,7 @@ def send_test() -> None:
     urls = settings.notices.urls
     if not urls:
         raise ConfigError(
-            f"Nobody is named to be told: set `urls` under [notices] in {files.settings}, as"
+            f"There is no address for notices: set `urls` under [notices] in {files.settings}, as"
             " github.com/caronc/apprise/wiki shows for each service."
         )
     require_extra("notices")
@@ -41,9 +41,9 @@ def send_test() -> None:
 
 @notices_app.command()
 def check(
-    *, test: Annotated[bool, typer.Option("--test", help="Look at the test files.")] = False
+    *, test: Annotated[bool, typer.Option("--test", help="Check the test files.")] = False
 ) -> None:
-    """Look once at everything that a notice is sent for; for cron or a timer, every ten minutes."""
+    """Check once for everything that notices are sent for; for cron, every ten minutes."""
     files, settings = _home(test=test)
     if settings.notices.urls:
         require_extra("notices")
@@ -51,7 +51,7 @@ def check(
         found = Notifier(files, settings, SystemClock()).look()
     except OSError as error:
         raise UserError(
-            f"{files.notices} cannot be written ({error.strerror}): it remembers what was told, so"
+            f"{files.notices} cannot be written ({error.strerror}): it records what was sent:"
             " correct its permissions, free some disk, or mount the home for writing."
         ) from error
     console = make_console()
@@ -73,5 +73,5 @@ def _home(*, test: bool) -> tuple[HomeFiles, Settings]:
 def _print(done: list[Delivery]) -> None:
     console = make_console()
     for one in done:
-        words = "delivered" if one.delivered else f"NOT delivered: {one.why}"
-        console.print(f"  {one.where}: {words}")
+        text = "delivered" if one.delivered else f"NOT delivered: {one.why}"
+        console.print(f"  {one.where}: {text}")

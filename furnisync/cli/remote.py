@@ -1,14 +1,14 @@
-"""`furnisync remote HOST ...`: the same program on another computer, over the user's own ssh."""
+"""`furnisync remote HOST ...`: the same program on another computer over the user's ssh."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+from rich.filesize import decimal
 
 from furnisync.cli.console import make_console, say
-from furnisync.cli.services import WhichJob
-from furnisync.cli.words import size
+from furnisync.cli.live import Bars
+from furnisync.cli.services import Follow, JobArgument, Lines
 from furnisync.config import read_environment
 from furnisync.extras import installed_extras
 from furnisync.ops.remote.deploy import find_python, make_environment, put_code
@@ -20,15 +20,15 @@ FURNISYNC = "venv/bin/python -m furnisync"
 
 remote_app = typer.Typer(
     name="remote",
-    help="Set up, update and watch furnisync on another computer, over your own ssh.",
+    help="Set up, update and watch furnisync on another computer over ssh.",
     no_args_is_help=True,
 )
 
 Folder = Annotated[
-    str, typer.Option("--dir", metavar="FOLDER", help="Where it lives there, code and data.")
+    str, typer.Option("--dir", metavar="FOLDER", help="The folder there with code and data.")
 ]
 Python = Annotated[
-    str | None, typer.Option("--python", metavar="PROGRAM", help="Which Python there to use.")
+    str | None, typer.Option("--python", metavar="PROGRAM", help="The Python to use there.")
 ]
 DEFAULT_FOLDER = "~/furnisync"
 
@@ -39,10 +39,10 @@ def remote(
     host: Annotated[str, typer.Argument(metavar="HOST", help="As for ssh: imac, me@imac.local.")],
     ssh_config: Annotated[
         Path | None,
-        typer.Option(envvar="FURNISYNC_SSH_CONFIG", help="Instead of your ~/.ssh/config."),
+        typer.Option(envvar="FURNISYNC_SSH_CONFIG", help="Use this instead of ~/.ssh/config."),
     ] = None,
 ) -> None:
-    """Set up, update and watch furnisync on another computer, over your own ssh."""
+    """Set up, update and watch furnisync on another computer over ssh."""
     context.obj = (check_host(host), ssh_config)
 
 
@@ -54,11 +54,11 @@ def _host(context: typer.Context, folder: str) -> RemoteHost:
 @remote_app.command()
 def setup(
     context: typer.Context,
-    which: WhichJob = "both",
+    which: JobArgument = "both",
     folder: Folder = DEFAULT_FOLDER,
     python: Python = None,
 ) -> None:
-    """Put the program there, make its environment, install and start the services."""
+    """Copy the program there, make its environment, install and start the services."""
     host = _host(context, folder)
     _install(host, python)
     say("installing the services ...")
@@ -66,14 +66,14 @@ def setup(
         say(host.run("install the services", _furnisync(host, f"service install {which}")).strip())
     except StepFailed as error:
         raise StepFailed(
-            f"Code and environment are there, but not the services. {error} Then run"
+            f"Code and environment are installed, but the services are not. {error} Then run"
             f" `furnisync remote {host.name} start`."
         ) from None
 
 
 @remote_app.command()
 def update(context: typer.Context, folder: Folder = DEFAULT_FOLDER, python: Python = None) -> None:
-    """Bring the code and environment there to the state here; restart what runs as a service."""
+    """Update code and environment there to those here; restart what runs as a service."""
     host = _host(context, folder)
     host.run("look for furnisync", host.inside("true"))
     _install(host, python)
@@ -87,7 +87,7 @@ def update(context: typer.Context, folder: Folder = DEFAULT_FOLDER, python: Pyth
 def _install(host: RemoteHost, python: str | None) -> None:
     say(f"looking for a Python on {host.name} ...")
     found = find_python(host, python)
-    say(f"putting the code into {host.folder} ...")
+    say(f"copying the code to {host.folder} ...")
     put_code(host)
     extras = [extra for extra in installed_extras() if extra != "demo"]  # setup brings that one
     beside = f", with the extras {', '.join(extras)} as here" if extras else ""
@@ -97,7 +97,7 @@ def _install(host: RemoteHost, python: str | None) -> None:
 
 @remote_app.command()
 def status(context: typer.Context, folder: Folder = DEFAULT_FOLDER) -> None:
-    """Show the services and the whole picture of the home there."""
+    """Show the services and the status of the home there."""
     host = _host(context, folder)
     script = (
         f"s=0; {FURNISYNC} service status 2>&1 || s=$?;"
@@ -109,10 +109,10 @@ def status(context: typer.Context, folder: Folder = DEFAULT_FOLDER) -> None:
 @remote_app.command()
 def logs(
     context: typer.Context,
-    which: WhichJob = "both",
+    which: JobArgument = "both",
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Lines of each log.")] = 50,
+    follow: Follow = False,
+    lines: Lines = 50,
     folder: Folder = DEFAULT_FOLDER,
 ) -> None:
     """Show the services' logs there."""
@@ -128,16 +128,18 @@ def logs(
 
 @remote_app.command()
 def start(
-    context: typer.Context, which: WhichJob = "both", folder: Folder = DEFAULT_FOLDER
+    context: typer.Context, which: JobArgument = "both", folder: Folder = DEFAULT_FOLDER
 ) -> None:
-    """Start the services there; installs them where they are not."""
+    """Start the services there; install them where they are not installed."""
     host = _host(context, folder)
     say(host.run("start the services", _furnisync(host, f"service install {which}")).strip())
 
 
 @remote_app.command()
-def stop(context: typer.Context, which: WhichJob = "both", folder: Folder = DEFAULT_FOLDER) -> None:
-    """End the services there cleanly."""
+def stop(
+    context: typer.Context, which: JobArgument = "both", folder: Folder = DEFAULT_FOLDER
+) -> None:
+    """Stop the services there cleanly."""
     host = _host(context, folder)
     say(host.run("stop the services", _furnisync(host, f"service stop {which}")).strip())
 
@@ -147,27 +149,22 @@ def pull(
     context: typer.Context,
     to: Annotated[
         Path | None,
-        typer.Option("--to", help="Where to (pulled/HOST in the home if not said)."),
+        typer.Option("--to", help="The target folder; without it pulled/HOST in the home."),
     ] = None,
     folder: Folder = DEFAULT_FOLDER,
 ) -> None:
-    """Bring copies of both databases and of the metadata, each the whole state at one instant."""
+    """Copy both databases and the metadata from there, each as it was at one instant."""
     host = _host(context, folder)
     target = to or read_environment().home / "pulled" / host.name
-    console = make_console()
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=32), DownloadColumn())
-    say(f"taking copies on {host.name} ...")
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
+    say(f"copying the databases on {host.name} ...")
+    with Bars(make_console()) as bars:
 
-        def told(file: Snapshot, here: int) -> None:
-            if file.name not in tasks:
-                tasks[file.name] = bars.add_task(file.name, total=file.bytes)
-            bars.update(tasks[file.name], completed=here)
+        def show(file: Snapshot, done: int) -> None:
+            bars.show(file.name, done, file.bytes, decimal(done))
 
-        pulled = pull_files(host, target.resolve(), told)
+        pulled = pull_files(host, target.resolve(), show)
     for path in pulled:
-        say(f"{path}: {size(path.stat().st_size)}")
+        say(f"{path}: {decimal(path.stat().st_size)}")
 
 
 def _furnisync(host: RemoteHost, command: str) -> str:

@@ -1,4 +1,4 @@
-"""`furnisync service`: the two jobs as services that start by themselves, restart, and log."""
+"""`furnisync service`: the two syncs as services that start at boot, restart, and log."""
 
 import json
 import logging
@@ -11,13 +11,19 @@ from typing import Annotated, Literal
 
 import msgspec
 import typer
-from rich.table import Table
 
-from furnisync.cli.console import make_console, say
-from furnisync.cli.logs import LINE, TIME, PlainFormatter
-from furnisync.cli.run_data import run_data_sync
-from furnisync.cli.run_images import run_image_sync
-from furnisync.cli.words import clock_time, duration
+from furnisync.cli.console import (
+    LINE,
+    TIME,
+    JsonFlag,
+    PlainFormatter,
+    clock_time,
+    duration,
+    make_console,
+    make_table,
+    say,
+)
+from furnisync.cli.sync import run_data_sync, run_image_sync
 from furnisync.collect.shop_source import read_shops
 from furnisync.collect.sync import DataRun
 from furnisync.config import HomeFiles, read_environment
@@ -54,17 +60,19 @@ from furnisync.ops.service.systemd import Systemd
 log = logging.getLogger("furnisync")
 
 SHOPS_EVERY_S = 60.0
-"""How often a data service that came before the first shop looks again."""
+"""A data service that has no shop yet checks again after this."""
 EXIT_USAGE = 2
 EXIT_AGAIN = 1
-"""Both systems start a job that ended so anew, after a pause."""
+"""Both systems start a service with this status again after a pause."""
 
 Which = Literal["images", "data", "both"]
-WhichJob = Annotated[Which, typer.Argument(metavar="[images|data|both]", help="Which job.")]
+JobArgument = Annotated[Which, typer.Argument(metavar="[images|data|both]", help="Which service.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Continue as lines are written.")]
+Lines = Annotated[int, typer.Option("--lines", "-n", min=1, help="Lines of each log.")]
 
 service_app = typer.Typer(
     name="service",
-    help="Run the syncs as services: they start by themselves, come back after a crash, log.",
+    help="Run the syncs as services: they start at boot, restart after a crash, and log.",
     no_args_is_help=True,
 )
 
@@ -83,8 +91,8 @@ def _jobs(which: Which) -> tuple[Job, ...]:
 
 
 @service_app.command()
-def install(which: WhichJob = "both") -> None:
-    """Install and start: `images --slow` and `data --continuous`, from now on and after a boot."""
+def install(which: JobArgument = "both") -> None:
+    """Install and start `images --slow` and `data --continuous`, now and after each boot."""
     supervisor = find_supervisor()
     prepare_home(HomeFiles(read_environment().home))
     services = [describe_service(job) for job in _jobs(which)]
@@ -100,8 +108,8 @@ def install(which: WhichJob = "both") -> None:
 
 
 @service_app.command()
-def start(which: WhichJob = "both") -> None:
-    """Start what is installed."""
+def start(which: JobArgument = "both") -> None:
+    """Start the installed services."""
     supervisor = find_supervisor()
     for job in _jobs(which):
         _start(supervisor, job)
@@ -131,8 +139,8 @@ def _installed(supervisor: Supervisor, job: Job) -> tuple[Path, ServiceState]:
 
 
 @service_app.command()
-def stop(which: WhichJob = "both") -> None:
-    """End cleanly, within some seconds; it starts again at the next boot, or by `start`."""
+def stop(which: JobArgument = "both") -> None:
+    """Stop cleanly within seconds; it starts again at the next boot, or by `start`."""
     supervisor = find_supervisor()
     for job in _jobs(which):
         if which == "both" and not supervisor.state(job).installed:
@@ -140,12 +148,12 @@ def stop(which: WhichJob = "both") -> None:
             continue
         _installed(supervisor, job)
         supervisor.stop(job)
-        say(f"{job}: stopped; it starts again at the next boot, `uninstall` ends it for good")
+        say(f"{job}: stopped; it starts again at the next boot, `uninstall` removes it")
 
 
 @service_app.command()
-def restart(which: WhichJob = "both") -> None:
-    """End cleanly and start again what runs; after an update or a changed setting."""
+def restart(which: JobArgument = "both") -> None:
+    """Stop cleanly and start again what runs; after an update or a changed setting."""
     supervisor = find_supervisor()
     running = [job for job in _jobs(which) if supervisor.state(job).running]
     for job in running:  # all, before the first starts: it may migrate what an older one reads
@@ -158,66 +166,61 @@ def restart(which: WhichJob = "both") -> None:
 
 
 @service_app.command()
-def uninstall(which: WhichJob = "both") -> None:
-    """End cleanly and take the units away; data and logs stay."""
+def uninstall(which: JobArgument = "both") -> None:
+    """Stop cleanly and remove the services; data and logs stay."""
     supervisor = find_supervisor()
     for job in _jobs(which):
         supervisor.uninstall(job)
-        say(f"{job}: not installed any more")
+        say(f"{job}: uninstalled")
 
 
 @service_app.command()
 def status(
-    which: WhichJob = "both",
+    which: JobArgument = "both",
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Tell whether each service is installed and running, since when, how it last ended."""
+    """Show whether each service is installed and running, since when, how it last ended."""
     supervisor = find_supervisor()
     states = [supervisor.state(job) for job in _jobs(which)]
     if as_json:
-        rows = [{**msgspec.to_builtins(state, enc_hook=str)} for state in states]
+        rows = msgspec.to_builtins(states, enc_hook=str)
         sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
         return
-    table = Table(box=None, pad_edge=False)
-    for name in ("service", "state", "last run", "newest line of the log"):
-        table.add_column(name, overflow="fold")
+    table = make_table("service", "state", "last run", "last line of the log")
     for state in states:
-        table.add_row(state.job, _state_words(state), _last_run_words(state), _log_words(state))
+        line = None if state.home is None else last_words(log_of(state.home, state.job))
+        table.add_row(state.job, _state_text(state), _last_run_text(state), line)
     make_console().print(table)
 
 
-def _state_words(state: ServiceState) -> str:
+def _state_text(state: ServiceState) -> str:
     if not state.installed:
         return "not installed"
     boot = "" if state.at_boot else ", does not start at boot"
     if state.home is not None and not home_is_here(state.home):
-        boot += f", its home {state.home} is not there: mount its disk"
+        boot += f", its home {state.home} is missing: mount its disk"
     if not state.running:
         return f"installed, not running{boot}"
     since = "" if state.since is None else f" for {duration(time.time() - state.since)}"
     return f"running{since} (pid {state.pid}){boot}"
 
 
-def _last_run_words(state: ServiceState) -> str:
-    words = [] if state.last_exit is None else [state.last_exit]
+def _last_run_text(state: ServiceState) -> str:
+    parts = [] if state.last_exit is None else [state.last_exit]
     if not state.running and state.since is not None:
-        words.append(f"at {clock_time(state.since)}")
+        parts.append(f"at {clock_time(state.since)}")
     if state.restarts:
-        words.append(f"{state.restarts} restarts")
-    return ", ".join(words)
-
-
-def _log_words(state: ServiceState) -> str:
-    return "" if state.home is None else last_words(log_of(state.home, state.job)) or ""
+        parts.append(f"{state.restarts} restarts")
+    return ", ".join(parts)
 
 
 @service_app.command()
 def logs(
-    which: WhichJob = "both",
+    which: JobArgument = "both",
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Lines of each log.")] = 50,
+    follow: Follow = False,
+    lines: Lines = 50,
 ) -> None:
     """Show the services' logs."""
     supervisor = find_supervisor()
@@ -239,8 +242,8 @@ def logs(
 
 @service_app.command(hidden=True)
 def run(job: Job, *, under: Annotated[Under, typer.Option()] = "systemd") -> None:
-    """What the units start: the sync with its own log."""
-    # The unit names the home. What does not, a start by hand, reads the settings as ever.
+    """Run a sync with its own log, as systemd or launchd starts it."""
+    # The unit names the home. A start by hand reads the settings as every command does.
     home = Path(os.environ["FURNISYNC_HOME"]) if "FURNISYNC_HOME" in os.environ else None
     if home is not None:
         await_home(home, log.warning)
@@ -248,15 +251,15 @@ def run(job: Job, *, under: Annotated[Under, typer.Option()] = "systemd") -> Non
         status = _run_with_log(job, under)
     except Exception as error:
         if home is not None and not home_is_here(home):
-            # Whatever met it first: the next start waits for the disk.
-            log.error("the home %s is not here any more: mount its disk (%s)", home, error)  # noqa: TRY400
+            # Whichever error came first: the next start waits for the disk.
+            log.error("the home %s is missing: mount its disk (%s)", home, error)  # noqa: TRY400
             raise typer.Exit(EXIT_AGAIN) from None
         if not isinstance(error, UserError):
             raise
-        log.error("%s", error)  # noqa: TRY400 -- words for the user
+        log.error("%s", error)  # noqa: TRY400 -- a message for the user
         if isinstance(error, NoRoom | NotHere):
             raise typer.Exit(EXIT_AGAIN) from None
-        # launchd would try for ever; systemd knows that 2 is not worth another try.
+        # launchd would try again without end; systemd does not restart after status 2.
         raise typer.Exit(0 if under == "launchd" else EXIT_USAGE) from None
     raise typer.Exit(status)
 
@@ -269,7 +272,8 @@ def _run_with_log(job: Job, under: Under) -> int:
         log_to(path, PlainFormatter(LINE, TIME))
     except OSError as error:
         raise (NoRoom if is_disk_full(error) else UserError)(
-            f"{path} cannot be written ({error.strerror}): mend that and start the service again."
+            f"{path} cannot be written ({error.strerror}): correct its permissions or free"
+            " some disk, then start the service again."
         ) from error
     if under == "launchd":
         _keep_awake()
@@ -285,9 +289,9 @@ def _run_job(job: Job, home: Path) -> int:
 
 
 def _await_shops(files: HomeFiles) -> None:
-    """Wait until image sync has found the first shops: both services start on an empty home.
+    """Wait until image sync has found the first shops, as both services start on an empty home.
 
-    Or at once after an update, when image sync has still to renew the catalogue.
+    After an update it waits until image sync has migrated the catalog.
     """
     waiting = False
     while True:
@@ -303,7 +307,7 @@ def _await_shops(files: HomeFiles) -> None:
 
 
 def _keep_awake() -> None:
-    """Keep the Mac from sleeping for as long as this process lives, and not longer."""
+    """Keep the Mac awake while this process lives."""
     command = ["caffeinate", "-i", "-w", str(os.getpid())]
     try:
         subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603

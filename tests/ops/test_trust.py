@@ -26,9 +26,8 @@ from sync_world import Home, small_sandbox
 from furnisync.catalog.image_queue import add_images
 from furnisync.catalog.listings import ImageRow, Listed, add_listed
 from furnisync.catalog.schema import open_catalog, set_meta
-from furnisync.cli.console import PlainConsole, make_console
-from furnisync.cli.data_views import print_collected
-from furnisync.cli.logs import PlainFormatter
+from furnisync.cli.console import PlainConsole, PlainFormatter, make_console
+from furnisync.cli.status import print_collected
 from furnisync.clock import SystemClock
 from furnisync.download.downloader import DownloadLimits, ImageJob, download_batch
 from furnisync.download.url_policy import refusal
