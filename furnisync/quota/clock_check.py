@@ -12,7 +12,6 @@ Between two answers the monotonic clock tells whether ours was set: then ping is
 next time is written.
 """
 
-import asyncio
 import logging
 import math
 from collections import deque
@@ -111,6 +110,8 @@ class ClockCheck:
         self._told = False
         self._anchor: _Anchor | None = None
         self._readings: deque[float] = deque(maxlen=NEEDED)
+        import asyncio  # noqa: PLC0415 -- as in sqlite.py: `status` reads ClockState only
+
         self._turn = asyncio.Lock()
         self._waits = 0
         self._wrong_mono = 0.0
@@ -282,6 +283,8 @@ class ClockCheck:
 
     async def _pause(self) -> None:
         """Until it is worth comparing again, or patience ends."""
+        import asyncio  # noqa: PLC0415 -- as above
+
         here = self._here(known=False, asked=False)
         end = min(here.mono + PROBE_EVERY_S, self._wrong_mono + self.patience_s)
         while (left := end - self._clock.monotonic()) > 0 and not self._was_set(here):  # noqa: ASYNC110
