@@ -252,7 +252,7 @@ def run(job: Job, *, under: Annotated[Under, typer.Option()] = "systemd") -> Non
     except Exception as error:
         if home is not None and not home_is_here(home):
             # Whichever error came first: the next start waits for the disk.
-            log.error("the home %s is missing: mount its disk (%s)", home, error)  # noqa: TRY400
+            log.error("the home %s is not here any more: mount its disk (%s)", home, error)  # noqa: TRY400
             raise typer.Exit(EXIT_AGAIN) from None
         if not isinstance(error, UserError):
             raise

@@ -152,7 +152,7 @@ def test_hours_off_writes_nothing_and_says_so(patient, bent, wrong_s):
     assert abs(clock["since"] - bent.now()) < 600, "by Etsy's clock"
     del patient.env[OFFSET_VARIABLE]
     told = furnisync(patient, "status", status=0)
-    assert "no calls, no history until it agrees" in told
+    assert "no calls and no history until the clocks agree" in told
     told = furnisync(patient, "notices", "check")
     assert "No calls are made and no history is written" in told
     patient.sync()

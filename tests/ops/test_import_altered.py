@@ -150,7 +150,7 @@ def test_verify_knows_them_and_a_lost_one_comes_again(old, home):
     home.take(old.path, "--take-altered", "--adopt", "copy")
     ended = home.run("verify", "--sha256")
     assert ended.returncode == 0, ended.stdout
-    assert "each is as it should be" in ended.stdout
+    assert "all correct" in ended.stdout
     lost = home.path / "images" / "altered" / "101" / "101_11.jpg"
     body = lost.read_bytes()
     lost.unlink()

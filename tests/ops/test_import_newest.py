@@ -123,7 +123,7 @@ def short(home, ended):
         if row["what"] == "sources that brought too little"
     }
     for source, reason in told.items():
-        assert f"Fewer than half came of {source}: {reason}" in ended.stdout
+        assert f"Fewer than half were imported of {source}: {reason}" in ended.stdout
     return told
 
 

@@ -128,7 +128,7 @@ def test_with_a_disk_between(tmp_path, sandbox):
     old.follow(there)
     new = Folder(tmp_path / "new")
     told = new.follow(here)
-    assert "each is as it should be" in told["furnisync verify"]
+    assert "all correct" in told["furnisync verify"]
     assert "key     ok" in told["furnisync doctor"] or "Etsy takes it" in told["furnisync doctor"]
     key = (new.path / ".buyer_key").read_bytes()
     assert key == (old.path / ".buyer_key").read_bytes()
@@ -176,7 +176,7 @@ def test_over_ssh_there_and_back(tmp_path, sandbox):
         assert "40 active" in told["furnisync remote imac status"]
         back = Folder(tmp_path / "back", box.config)
         told = back.follow(at_home(lines_after("**Over ssh, from `imac`")))
-        assert "each is as it should be" in told["furnisync verify"]
+        assert "all correct" in told["furnisync verify"]
         check_moved(back, before, sandbox)
     finally:
         box.close()

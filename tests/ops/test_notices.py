@@ -370,7 +370,7 @@ def test_settings_that_cannot_be_read_do_not_hide_why_a_backup_failed(home):
     home.files.catalog.write_bytes(b"no database at all " * 100)
     ended = ran.run("backup")
     assert ended.status == 2
-    assert "nobody could be told" in ended.out
+    assert "no notice of the failed backup was sent" in ended.out
     assert "catalog.db" in ended.out
 
 

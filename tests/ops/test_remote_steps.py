@@ -171,7 +171,7 @@ def test_an_environment_that_broke_off_is_made_again(box):
 def assert_no_services(ended: subprocess.CompletedProcess[str]) -> None:
     """All done but the services: this box has no key and no systemd."""
     assert ended.returncode == 2
-    assert "Code and environment are there" in ended.stderr, ended.stdout + ended.stderr
+    assert "Code and environment are installed" in ended.stderr, ended.stdout + ended.stderr
 
 
 def test_setup_installs_the_extras_that_are_here_and_no_development_tools(box):

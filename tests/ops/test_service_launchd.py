@@ -116,7 +116,7 @@ def test_life_of_the_agent(mac):
     stopped = mac.service("stop", "images")
     assert stopped.returncode == 0, stopped.stderr
     assert not mac.status()["running"]
-    assert "Stopped. The same command goes on from here." in mac.log
+    assert "Stopped. The same command continues from here." in mac.log
     assert mac.service("start", "images").returncode == 0
     assert mac.status()["running"]
     assert mac.service("restart").returncode == 0

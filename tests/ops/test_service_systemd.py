@@ -93,7 +93,7 @@ def test_life_of_both_services(world):
     state = world.state("images")
     assert (state["running"], state["last_exit"]) == (False, "exit status 0")
     assert "stopping: finishing what is in flight" in world.log("images")
-    assert "Stopped. The same command goes on from here." in world.log("images")
+    assert "Stopped. The same command continues from here." in world.log("images")
 
     gone = world.service("uninstall")
     assert gone.returncode == 0, gone.stderr

@@ -123,7 +123,7 @@ def test_nohup_as_ever_and_a_hangup_does_not_end_it(tmp_path):
         assert process.wait(30) == 0
         words = output.read_text()
         check_plain(words)
-        assert "Stopped. The same command goes on from here." in words
+        assert "Stopped. The same command continues from here." in words
 
 
 def test_a_catalogue_in_the_making_is_waited_for(tmp_path):

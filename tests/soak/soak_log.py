@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) ([A-Z]+) (.*)")
-ENDING, ENDED = "stopping: finishing what is in flight", "Stopped. The same command goes on from"
+ENDING, ENDED = "stopping: finishing what is in flight", "Stopped. The same command continues from"
 ALWAYS = "always"
 
 
@@ -29,8 +29,8 @@ class Known:
 KNOWN = (
     Known(ALWAYS, "INFO", r"the (images|data) service starts \(pid \d+\)$"),
     Known(ALWAYS, "INFO", ENDING),
-    Known(ALWAYS, "INFO", r"[\w -]+(\(about .* to go\))?; [\d,]+ listings; images: .*; calls: "),
-    Known(ALWAYS, "INFO", r"\d+ of \d+ shops synced, \d+ half here, \d+ wait, reviews of \d+"),
+    Known(ALWAYS, "INFO", r"[\w -]+(\(about .* left\))?; [\d,]+ listings; images: .*; calls: "),
+    Known(ALWAYS, "INFO", r"[\d,]+ of [\d,]+ shops synced, [\d,]+ in progress, [\d,]+ due, reviews"),
     Known(ALWAYS, "INFO", r"\d+ shops: \d+ never synced, \d+ due, \d+ half here$"),
     Known(ALWAYS, "INFO", r"synced \d+ shops with \d+ listing rows, \d+ new reviews; \d+ shops"),
     Known(ALWAYS, "INFO", r"\d+ new listings since the last look$"),

@@ -192,7 +192,7 @@ def test_the_folder_that_is_lost_for_good_is_accepted_and_filled_again(home):
     assert home.number(DONE) == number
     repaired = home.run("verify", "--repair", "--accept-folder")
     assert repaired.status == 0
-    assert f"brings {number:,} back" in " ".join(repaired.out.split())
+    assert f"downloads {number:,} again" in " ".join(repaired.out.split())
     assert home.sync("--fast").status == 0
     check_complete(home)
 
