@@ -1,4 +1,4 @@
-"""Frames over the history: values as known at a time, and panels of ids by dates."""
+"""Frames over the history: values as of a time, and panels of ids by dates."""
 
 from furnisync.extras import require_extra
 

@@ -1,14 +1,13 @@
-"""Forward fill: what was known of shops and listings at a time, or at each of many times.
+"""Forward fill: the values of shops and listings as of one time, or as of many.
 
 | function | a row for                              | with                                  |
 | -------- | -------------------------------------- | ------------------------------------- |
 | `asof`   | each id first seen at or before `at`   | its newest rows at or before `at`     |
 | `panel`  | each id and date from its first row on | its newest rows at or before the date |
 
-Whole rows are carried forward. A null within a row says that Etsy sent null (or nothing) at that
-time; it is a value, and no older value stands in for it. A listing that is gone keeps its last row,
-whose state is `gone` and whose other dynamic values are null. Rows that a wrong clock wrote are
-left out.
+Whole rows are carried forward. A null in a row means that Etsy sent null (or nothing) at that time:
+it is a value, and no older value replaces it. A listing that is gone keeps its last row, whose
+state is `gone` and whose other dynamic values are null. Rows that a wrong clock wrote are left out.
 """
 
 import os
@@ -22,11 +21,11 @@ import polars as pl
 
 from furnisync.analysis.reading import Source, Table, finish, id_condition, open_source, read_frame
 
-Moment = int | float | datetime
+Time = int | float | datetime
 """Unix seconds, or a datetime; one without a time zone is taken as UTC."""
 
 _IDS_A_PART: Final = 25_000
-"""So many ids are read and filled at a time: bounds what is held beside the result."""
+"""Ids that are read and filled at a time; it bounds the memory beside the result."""
 _LARGEST_ID: Final = 2**63 - 1
 _ROW: Final = "static_row"
 
@@ -34,20 +33,20 @@ _ROW: Final = "static_row"
 def asof(
     home_or_path: Path | str,
     table: Table,
-    at: Moment,
+    at: Time,
     ids: Sequence[int] | None = None,
     columns: Iterable[str] | None = None,
     *,
     lists: bool = False,
 ) -> pl.DataFrame:
-    """Values as known at a time, one row for each id that had been seen by then.
+    """Values as of a time, one row for each id that had been seen by then.
 
     Args:
         home_or_path: the home, or the history itself.
         table: `listings` or `shops`.
         at: the time.
         ids: only these; None takes all.
-        columns: only these, beside the id and the two snapshots' times; None takes all.
+        columns: only these, besides the id and the times of the two snapshots; None takes all.
         lists: arrays of texts (tags, materials) as lists instead of JSON.
 
     Raises:
@@ -60,17 +59,17 @@ def asof(
 def panel(
     home_or_path: Path | str,
     table: Table,
-    dates: Iterable[Moment],
+    dates: Iterable[Time],
     ids: Sequence[int] | None = None,
     columns: Iterable[str] | None = None,
     *,
     lists: bool = False,
 ) -> pl.DataFrame:
-    """A grid of ids and dates, each row with what was known at its date.
+    """A grid of ids and dates, each row with the values as of its date.
 
-    Ordered by id and date. Beside the columns asked for it has `date` (unix seconds),
-    `snapshot_timestamp` and `static_timestamp`: when the values were seen. An id without any
-    static row (yet) has null there. Arguments and errors are those of `asof`.
+    It is ordered by id and date. Besides the selected columns it has `date` (unix seconds),
+    `snapshot_timestamp` and `static_timestamp`: when the values were seen. An id without a static
+    row has null there. Arguments and errors are those of `asof`.
     """
     source = open_source(home_or_path, table, columns)
     grid = pl.Series("date", sorted({_seconds(date) for date in dates}), pl.Int64)
@@ -80,15 +79,14 @@ def panel(
     return finish(pl.concat(frames, rechunk=False), source.table, lists=lists)
 
 
-def _seconds(moment: Moment) -> int:
-    if isinstance(moment, datetime):
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return int(aware.timestamp())
-    return int(moment)
+def _seconds(time: Time) -> int:
+    if isinstance(time, datetime):
+        time = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    return int(time)
 
 
 def _parts(source: Source, ids: Sequence[int] | None) -> Iterator[tuple[int, int]]:
-    """Ranges of ids, both ends included, that hold some `_IDS_A_PART` ids each."""
+    """Ranges of ids, both ends included, with about `_IDS_A_PART` ids each."""
     condition, bound = id_condition(source.key, ids)
     known = read_frame(
         source.path,
@@ -128,7 +126,7 @@ def _read(
     *,
     newest: bool,
 ) -> pl.DataFrame:
-    """Rows of a range up to a time, by id and time; with `newest` the last one of each id only."""
+    """Rows of a range up to a time, by id and time; with `newest` only the last one of each id."""
     key = source.key
     condition, bound = id_condition(key, ids)
     time = "max(snapshot_timestamp)" if newest else "snapshot_timestamp"
@@ -145,21 +143,21 @@ def _read(
 
 
 def _is_in_order(frame: pl.DataFrame, key: str) -> bool:
-    """By id and time, as the tables' keys give it, though SQL promises it to nobody."""
+    """Whether rows are by id and time, as the tables' keys give them; SQL does not promise it."""
     step, wait = pl.col(key).diff(), pl.col("snapshot_timestamp").diff()
     in_order = (step > 0) | ((step == 0) & (wait > 0))
     return bool(frame.select(in_order.fill_null(value=True).all()).item())
 
 
 def _first_date(rows: pl.DataFrame, grid: pl.Series) -> pl.Series:
-    """Where in the grid the first date at or after a row's own time stands."""
+    """The position in the grid of the first date at or after a row's own time."""
     return grid.search_sorted(rows["snapshot_timestamp"], side="left").cast(pl.Int64)
 
 
 def _spread(rows: pl.DataFrame, key: str, grid: pl.Series) -> pl.DataFrame:
     """Repeat each row for the dates from its own time to the next one of its id.
 
-    Rows are in order, so that this takes the place of a join: `date` is the position in the grid.
+    As rows are in order this needs no join. `date` is the position in the grid.
     """
     rows = rows.with_columns(_from=_first_date(rows, grid))
     same = pl.col(key) == pl.col(key).shift(-1)

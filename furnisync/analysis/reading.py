@@ -1,8 +1,8 @@
 """From SQLite to typed Polars frames, column by column through Arrow (ADBC), read-only.
 
-ADBC's SQLite driver takes a column's type from its first rows, so that a column which begins with
-many nulls would get a wrong one. Every query is therefore led by one row of the right types, which
-is cut off again.
+ADBC's SQLite driver takes a column's type from its first rows, so a column that begins with many
+nulls would get a wrong one. Every query therefore begins with one row of the right types, which is
+removed from the result.
 """
 
 import json
@@ -35,8 +35,8 @@ class Source:
     Attributes:
         path: the database.
         table: listings or shops.
-        static: SQL types of the static columns, the key and the snapshot's time not among them.
-        dynamic: the same of the dynamic ones.
+        static: SQL types of the static columns, without the key and the snapshot's time.
+        dynamic: the same for the dynamic columns.
         right: a condition on both tables: no wrong clock wrote the row.
     """
 
@@ -60,7 +60,7 @@ def open_source(home_or_path: Path | str, table: Table, columns: Iterable[str] |
         DatabaseUnusable: there is no history, or it is damaged or another program's.
     """
     if table not in KEYS:
-        raise ConfigError(f"There is no panel of {table!r}: it can be listings or shops.")
+        raise ConfigError(f"There is no panel of {table!r}: choose listings or shops.")
     path = Path(home_or_path)
     if path.is_dir():
         path /= "etsy_data.db"
@@ -88,13 +88,13 @@ def open_source(home_or_path: Path | str, table: Table, columns: Iterable[str] |
 def read_frame(
     path: Path, columns: dict[str, str], select: str, parameters: Sequence[Any] = ()
 ) -> pl.DataFrame:
-    """Run a query whose result has these columns, in this order; types are as told, always.
+    """Run a query whose result has these columns in this order, always with these types.
 
     Args:
         path: the database.
         columns: names and SQL types.
         select: a query with `?` marks.
-        parameters: what is bound to them.
+        parameters: the values that are bound to them.
 
     Raises:
         DatabaseUnusable: it cannot be read, or was written on a read-only disk meanwhile.
@@ -124,14 +124,14 @@ def read_frame(
 
 
 def id_condition(key: str, ids: Sequence[int] | None) -> tuple[str, list[Any]]:
-    """A condition on the key and what is bound to it."""
+    """A condition on the key, and the values that are bound to it."""
     if ids is None:
         return "true", []
     return f"{key} IN (SELECT value FROM json_each(?))", [json.dumps([int(i) for i in ids])]
 
 
 def finish(frame: pl.DataFrame, table: Table, *, lists: bool) -> pl.DataFrame:
-    """Booleans as Boolean; with `lists`, arrays of texts as lists of texts."""
+    """Convert booleans to Boolean and, with `lists`, arrays of texts to lists of texts."""
     fields: dict[str, Field] = {field.name: field for field in _FIELDS[table]}
     changed = []
     for name in frame.columns:

@@ -1,1 +1,1 @@
-"""Commands: arguments in, wiring, words out."""
+"""Commands: arguments, wiring, output."""

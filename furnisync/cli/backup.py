@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.filesize import decimal
 
-from furnisync.cli.console import clock_time, make_console
+from furnisync.cli.console import TestFlag, clock_time, make_console
 from furnisync.cli.live import Bars
 from furnisync.clock import Clock, SystemClock
 from furnisync.config import HomeFiles, read_environment, read_settings
@@ -39,9 +39,7 @@ def backup(
         int,
         typer.Option(min=0, metavar="M", help="And the newest backup of each of the last M weeks."),
     ] = Keep().weeks,
-    test: Annotated[
-        bool, typer.Option("--test", help="Back up the test files instead of production's.")
-    ] = False,
+    test: TestFlag = False,
 ) -> None:
     """Back up both databases while the syncs run."""
     files = HomeFiles(read_environment().home, test)
@@ -82,9 +80,7 @@ def restore(
         ),
     ],
     *,
-    test: Annotated[
-        bool, typer.Option("--test", help="Restore test files instead of production's.")
-    ] = False,
+    test: TestFlag = False,
 ) -> None:
     """Replace the home's databases by a backup; the replaced files are kept beside it."""
     files = HomeFiles(read_environment().home, test)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from furnisync.cli.console import make_console, make_table
+from furnisync.cli.console import TestFlag, make_console, make_table
 from furnisync.cli.live import Bars
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, ImageSize, read_environment, read_settings
@@ -22,68 +22,77 @@ EXIT_INCOMPLETE = 1
 REPORT = "import_report.jsonl"
 
 
+Folder = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="FOLDER",
+        help="The folder that the older tool worked in; its files are found there.",
+        show_default=False,
+    ),
+]
+MetadataFile = Annotated[
+    Path | None, typer.Option(help="Its image_metadata.json.", show_default=False)
+]
+ImageFolders = Annotated[
+    list[Path] | None,
+    typer.Option(help="A folder of its images, or of tars of them; may be repeated."),
+]
+HistoryFile = Annotated[Path | None, typer.Option(help="Its etsy_data.db.", show_default=False)]
+ProgressFile = Annotated[
+    Path | None, typer.Option(help="Its sync_progress.json.", show_default=False)
+]
+AdoptMode = Annotated[
+    Adopt,
+    typer.Option(
+        help="How image files are used: those in the image folder stay where they are and others"
+        " are linked (place), or all are linked, moved or copied into its layout."
+    ),
+]
+SizeName = Annotated[
+    ImageSize | None,
+    typer.Option(
+        help="The CDN size of the old files, such as 570xN; default: found from each image.",
+        show_default=False,
+    ),
+]
+RereadReviews = Annotated[
+    bool,
+    typer.Option(
+        "--reread-reviews",
+        help="Do not trust that the older tool read all reviews: the next sync reads them.",
+    ),
+]
+TakeAltered = Annotated[
+    bool,
+    typer.Option(
+        "--take-altered",
+        help="Import images that the older tool altered too, beside Etsy's originals.",
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Show what would be imported; write nothing but a report."),
+]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option(help="The file that lists what could not be used.", show_default=REPORT),
+]
+
+
 def import_data(  # noqa: PLR0913 -- the options of a command
-    source: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="FOLDER",
-            help="The folder that the older tool worked in; its files are found there.",
-            show_default=False,
-        ),
-    ] = None,
+    source: Folder = None,
     *,
-    metadata: Annotated[
-        Path | None, typer.Option(help="Its image_metadata.json.", show_default=False)
-    ] = None,
-    images: Annotated[
-        list[Path] | None,
-        typer.Option(help="A folder of its images, or of tars of them; may be repeated."),
-    ] = None,
-    history: Annotated[
-        Path | None, typer.Option(help="Its etsy_data.db.", show_default=False)
-    ] = None,
-    progress: Annotated[
-        Path | None, typer.Option(help="Its sync_progress.json.", show_default=False)
-    ] = None,
-    adopt: Annotated[
-        Adopt,
-        typer.Option(
-            help="How image files are used: those in the image folder stay where they are and"
-            " others are linked (place), or all are linked, moved or copied into its layout.",
-        ),
-    ] = "place",
-    size: Annotated[
-        ImageSize | None,
-        typer.Option(
-            help="The CDN size of the old files, such as 570xN; default: found from each image.",
-            show_default=False,
-        ),
-    ] = None,
-    reread_reviews: Annotated[
-        bool,
-        typer.Option(
-            "--reread-reviews",
-            help="Do not trust that the older tool read all reviews: the next sync reads them.",
-        ),
-    ] = False,
-    take_altered: Annotated[
-        bool,
-        typer.Option(
-            "--take-altered",
-            help="Import images that the older tool altered too, beside Etsy's originals.",
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Show what would be imported; write nothing but a report."),
-    ] = False,
-    report: Annotated[
-        Path | None,
-        typer.Option(help="The file that lists what could not be used.", show_default=REPORT),
-    ] = None,
-    test: Annotated[
-        bool, typer.Option("--test", help="Import into the test files instead of production's.")
-    ] = False,
+    metadata: MetadataFile = None,
+    images: ImageFolders = None,
+    history: HistoryFile = None,
+    progress: ProgressFile = None,
+    adopt: AdoptMode = "place",
+    size: SizeName = None,
+    reread_reviews: RereadReviews = False,
+    take_altered: TakeAltered = False,
+    dry_run: DryRun = False,
+    report: ReportFile = None,
+    test: TestFlag = False,
 ) -> None:
     """Import an older tool's images, metadata and history, without any API call."""
     files = HomeFiles(read_environment().home, test)

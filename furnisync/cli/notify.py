@@ -1,11 +1,10 @@
 """`furnisync notices`: test the addresses, check once."""
 
 import sys
-from typing import Annotated
 
 import typer
 
-from furnisync.cli.console import make_console
+from furnisync.cli.console import TestFlag, make_console
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, Settings, read_environment, read_settings
 from furnisync.errors import ConfigError, UserError
@@ -40,9 +39,7 @@ def send_test() -> None:
 
 
 @notices_app.command()
-def check(
-    *, test: Annotated[bool, typer.Option("--test", help="Check the test files.")] = False
-) -> None:
+def check(*, test: TestFlag = False) -> None:
     """Check once for everything that notices are sent for; for cron, every ten minutes."""
     files, settings = _home(test=test)
     if settings.notices.urls:

@@ -22,9 +22,9 @@ from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, read_environment, read_settings
 from furnisync.history.schema import open_history_reader
 from furnisync.home import require_home
-from furnisync.quota.report import QuotaState
+from furnisync.quota.report import Event, QuotaState
 from furnisync.status.history import DataStatus, count_rows, read_data_status, to_json
-from furnisync.status.images import Event, PassStatus, Status, Trouble, read_status
+from furnisync.status.images import PassStatus, Status, Trouble, read_status
 
 EXAMPLES = 5
 

@@ -1,1 +1,1 @@
-"""Read-only pictures of what runs and what is left."""
+"""Read-only status of what runs and what is left."""

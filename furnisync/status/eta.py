@@ -1,19 +1,19 @@
-"""When the work that is left will be done, by the quota as it stands. Pure."""
+"""How long the remaining calls take at the current quota. Pure."""
 
 from furnisync.clock import DAY_S
 from furnisync.quota.report import QuotaState
 
 
 def seconds_for_calls(calls: int, quota: QuotaState | None, share: float = 1.0) -> float | None:
-    """Seconds until so many calls are answered; None where the quota is not known.
+    """Estimate the seconds that calls take; None where the quota is not known.
 
-    What is left of the day goes at the present rate; beyond that, calls come at the day's rate,
-    since a sliding day frees them as they were spent.
+    Calls that are left of the day go at the current rate, the others at the day's rate: the day is
+    a sliding window, which frees calls at the rate at which they were made.
 
     Args:
         calls: still to be made.
-        quota: as the ledger knows it.
-        share: the part of the calls that this work gets.
+        quota: as in the ledger.
+        share: the part of all calls that this work gets, 0 to 1.
     """
     if calls <= 0:
         return 0.0

@@ -1,4 +1,4 @@
-"""What a person wants to know of the history, read from its database; works while nothing runs."""
+"""Status of the history, read from its database; works while nothing runs."""
 
 import json
 import sqlite3
@@ -12,24 +12,24 @@ from furnisync.history.schedule import Cadence, measure_lag
 from furnisync.history.schema import open_history_reader
 from furnisync.history.schema_drift import read_drift
 from furnisync.lockfile import holder
-from furnisync.quota.report import QuotaState, read_state
-from furnisync.status.images import Event, Status, Trouble
+from furnisync.quota.report import Event, QuotaState, read_state
+from furnisync.status.images import Status, Trouble
 
 TROUBLES_SHOWN = 20
 
 
 class DataStatus(msgspec.Struct, frozen=True):
-    """How the history stands.
+    """Status of the history.
 
     Attributes:
-        pid: of the data sync that runs now.
-        synced: shops with at least one snapshot that Etsy still knows.
-        waiting: shops that are due, never synced ones included.
-        under_way: shops of which a part is here.
-        ahead: shops whose last sync bears a time ahead of now: a wrong clock wrote it.
-        behind_days: by how much the most overdue shop is late.
-        calls_per_day: what would keep the cadence, estimated.
-        quota_per_day: what the key allows; None where unknown.
+        pid: of the data sync that runs; None where none runs.
+        synced: shops with at least one snapshot that are not gone.
+        waiting: shops that are due, with those never synced.
+        under_way: shops whose sync is in progress.
+        ahead: shops whose last sync has a time ahead of now, which a wrong clock wrote.
+        behind_days: by how many days the most overdue shop is late.
+        calls_per_day: the calls that keeping the cadence needs, estimated.
+        quota_per_day: the calls that the key allows; None where unknown.
     """
 
     home: str
@@ -53,12 +53,12 @@ class DataStatus(msgspec.Struct, frozen=True):
 
     @property
     def keeps_up(self) -> bool | None:
-        """Whether the quota serves the cadence; None where it is not known."""
+        """Whether the quota is enough for the cadence; None where it is not known."""
         return None if self.quota_per_day is None else self.calls_per_day <= self.quota_per_day
 
 
 def cadence_of(settings: DataSettings) -> Cadence:
-    """The due rules' view of the settings."""
+    """The settings that decide which shops are due."""
     return Cadence(
         sync_days=settings.sync_days,
         static_days=settings.static_days,
@@ -69,7 +69,7 @@ def cadence_of(settings: DataSettings) -> Cadence:
 
 
 def read_data_status(files: HomeFiles, settings: DataSettings, clock: Clock) -> DataStatus:
-    """Read the picture.
+    """Read the status.
 
     Raises:
         DatabaseUnusable: there is no history yet, or it is not ours.
@@ -81,7 +81,7 @@ def read_data_status(files: HomeFiles, settings: DataSettings, clock: Clock) -> 
 def read_data_status_from(
     connection: sqlite3.Connection, files: HomeFiles, settings: DataSettings, clock: Clock
 ) -> DataStatus:
-    """The same over a connection that the caller keeps."""
+    """Read the status over a connection that the caller keeps."""
     lag = measure_lag(connection, clock.now(), cadence_of(settings))
     quota = read_state(files.quota, None, clock)
     return DataStatus(
@@ -101,7 +101,7 @@ def read_data_status_from(
         calls_per_day=round(lag.calls_per_day),
         quota_per_day=None if quota is None else quota.limit_per_day,
         troubles=_read_troubles(connection),
-        events=tuple(Event(at, "drift", words) for at, words in read_drift(connection)),
+        events=tuple(Event(at, "drift", text) for at, text in read_drift(connection)),
         quota=quota,
     )
 
@@ -117,7 +117,7 @@ def _read_troubles(connection: sqlite3.Connection) -> tuple[Trouble, ...]:
 
 
 def count_rows(connection: sqlite3.Connection) -> dict[str, int]:
-    """Rows by table; reads an index of each whole, about a second for 30 million rows."""
+    """Rows by table; it reads an index of each, about a second for 30 million rows."""
     tables = ("shops", "shops_dynamic", "listings", "listings_dynamic", "reviews")
     return {
         table: int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
@@ -126,6 +126,6 @@ def count_rows(connection: sqlite3.Connection) -> dict[str, int]:
 
 
 def to_json(images: Status, data: DataStatus | None) -> str:
-    """Both pictures for other programs; the history's under `data`."""
-    picture = {**msgspec.to_builtins(images), "data": msgspec.to_builtins(data)}
-    return json.dumps(picture, indent=2, ensure_ascii=False)
+    """Both as JSON; the status of the history under `data`."""
+    fields = {**msgspec.to_builtins(images), "data": msgspec.to_builtins(data)}
+    return json.dumps(fields, indent=2, ensure_ascii=False)

@@ -1,6 +1,6 @@
-"""What a person wants to know of a home, read from its databases; works while nothing runs too.
+"""Status of image sync, read from the databases of a home; works while nothing runs.
 
-The terminal's progress, `furnisync status` and the log line all show this, so they agree.
+The terminal's bars, `furnisync status` and the log line all show this, so they agree.
 """
 
 import sqlite3
@@ -16,21 +16,20 @@ from furnisync.clock import Clock
 from furnisync.config import HomeFiles
 from furnisync.limits import ETSY_PAGING
 from furnisync.lockfile import holder
-from furnisync.quota.report import QuotaState, read_state
+from furnisync.quota.report import Event, QuotaState, read_state
 from furnisync.status.eta import seconds_for_calls
 
 ACTIVITY = "activity"
-"""Key of `meta` under which a running image sync says what it is doing."""
+"""Key of `meta` under which a running image sync writes its `Activity`."""
 TROUBLES_SHOWN = 20
 EVENTS_SHOWN = 10
 
-
 PauseKind = Literal["away", "unwritable", "room"]
-"""Why downloads pause: the image folder is not here, refuses to be written, or its disk is full."""
+"""Why downloads pause: the image folder is missing, cannot be written, or its disk is full."""
 
 
 class Activity(msgspec.Struct, frozen=True):
-    """What the running image sync says of itself; times in unix seconds."""
+    """What the running image sync does; times in unix seconds."""
 
     mode: str
     doing: str
@@ -42,7 +41,7 @@ class Activity(msgspec.Struct, frozen=True):
 
 
 class PassStatus(msgspec.Struct, frozen=True):
-    """How far the newest pass is."""
+    """Progress of the newest pass."""
 
     started_at: int
     finished_at: int | None
@@ -57,26 +56,18 @@ class PassStatus(msgspec.Struct, frozen=True):
 
 
 class Trouble(msgspec.Struct, frozen=True):
-    """Something that failed, why, how often."""
+    """A kind of failure: what failed, why, how often."""
 
     what: str
     reason: str
     number: int
 
 
-class Event(msgspec.Struct, frozen=True):
-    """Something that a person should know; `at` in unix seconds."""
-
-    at: float
-    kind: str
-    message: str
-
-
 class Status(msgspec.Struct, frozen=True):
-    """The whole picture.
+    """Status of image sync.
 
     Attributes:
-        image_folder_away: why the image folder is not here, with the remedy; None where it is.
+        image_folder_away: why the image folder is missing, with the remedy; None where it is not.
     """
 
     home: str
@@ -98,25 +89,25 @@ class Status(msgspec.Struct, frozen=True):
 
 
 def read_status(files: HomeFiles, clock: Clock) -> Status:
-    """Read the picture.
+    """Read the status.
 
     Raises:
-        DatabaseUnusable: there is no catalogue yet, or it is not ours.
+        DatabaseUnusable: there is no catalog yet, or it is not ours.
     """
     with closing(read_catalog(files.catalog)) as connection:
         return read_status_from(connection, files, clock)
 
 
 def read_status_from(connection: sqlite3.Connection, files: HomeFiles, clock: Clock) -> Status:
-    """The same over a connection that the caller keeps."""
+    """Read the status over a connection that the caller keeps."""
     now = clock.now()
     counters: dict[str, int] = dict(
         connection.execute("SELECT name, value FROM counters").fetchall()
     )
-    images = _of(counters, "images.")
+    images = _with_prefix(counters, "images.")
     image_bytes = images.pop("bytes", 0)
-    activity = get_meta(connection, ACTIVITY)
-    told = None if activity is None else msgspec.json.decode(activity, type=Activity)
+    noted = get_meta(connection, ACTIVITY)
+    activity = None if noted is None else msgspec.json.decode(noted, type=Activity)
     waiting = connection.execute(
         "SELECT count(*) FROM listings WHERE batch_due IS NOT NULL AND batch_due <= ?", (now,)
     ).fetchone()[0]
@@ -130,8 +121,8 @@ def read_status_from(connection: sqlite3.Connection, files: HomeFiles, clock: Cl
     return Status(
         home=str(files.home),
         pid=pid,
-        activity=told,
-        listings=_of(counters, "listings."),
+        activity=activity,
+        listings=_with_prefix(counters, "listings."),
         shops=counters.get("shops", 0),
         images=images,
         image_bytes=image_bytes,
@@ -143,11 +134,11 @@ def read_status_from(connection: sqlite3.Connection, files: HomeFiles, clock: Cl
         events=_read_events(connection, quota),
         quota=quota,
         calls_left=calls_left,
-        seconds_left=_seconds_left(calls_left, images, told, quota) if pid else None,
+        seconds_left=_seconds_left(calls_left, images, activity, quota) if pid else None,
     )
 
 
-def _of(counters: dict[str, int], prefix: str) -> dict[str, int]:
+def _with_prefix(counters: dict[str, int], prefix: str) -> dict[str, int]:
     return {
         name.removeprefix(prefix): value
         for name, value in counters.items()
@@ -170,7 +161,7 @@ def _read_pass(connection: sqlite3.Connection) -> PassStatus | None:
         " JOIN pages USING (interval_id) WHERE pass_id = ?",
         (newest.pass_id,),
     ).fetchone()
-    # Of pieces that were cut the lengths are not known yet: that of the whole is.
+    # The lengths of the parts of a split interval are not known yet; that of the interval is.
     counted, expected = connection.execute(
         "SELECT coalesce(sum(count), 0), coalesce(sum(max(1, (count + ?1 - 1) / ?1)), 0)"
         " FROM intervals WHERE pass_id = ?2 AND parent IS NULL",
@@ -193,7 +184,7 @@ def _read_pass(connection: sqlite3.Connection) -> PassStatus | None:
 
 
 def _read_troubles(connection: sqlite3.Connection) -> tuple[Trouble, ...]:
-    """What failed: images by reason, intervals, shops, listings whose batch failed."""
+    """Failures by reason: images, price intervals, shops, listings whose batch failed."""
     newest = "(SELECT max(pass_id) FROM passes)"
     rows = connection.execute(
         "SELECT * FROM ("
@@ -215,19 +206,19 @@ def _read_troubles(connection: sqlite3.Connection) -> tuple[Trouble, ...]:
 
 
 def _read_events(connection: sqlite3.Connection, quota: QuotaState | None) -> tuple[Event, ...]:
-    """The newest notices, the ledger's among them."""
+    """The newest events of catalog and ledger."""
     rows = connection.execute(
         "SELECT at, kind, message FROM events ORDER BY at DESC LIMIT ?", (EVENTS_SHOWN,)
     )
     events = [Event(*row) for row in rows]
-    events += [Event(one.at, one.kind, one.message) for one in (quota.events if quota else ())]
+    events += quota.events if quota else ()
     return tuple(sorted(events, key=lambda event: -event.at)[:EVENTS_SHOWN])
 
 
 def _seconds_left(
     calls: int, images: dict[str, int], activity: Activity | None, quota: QuotaState | None
 ) -> float | None:
-    """Until the present work is done, by the rates of now; None where they are not known."""
+    """Seconds until the current work is done at the current rates; None where not known."""
     needed = [seconds_for_calls(calls, quota)]
     if pending := images.get("pending", 0):
         rate = 0.0 if activity is None else activity.images_per_second

@@ -30,7 +30,7 @@ KNOWN = (
     Known(ALWAYS, "INFO", r"the (images|data) service starts \(pid \d+\)$"),
     Known(ALWAYS, "INFO", ENDING),
     Known(ALWAYS, "INFO", r"[\w -]+(\(about .* left\))?; [\d,]+ listings; images: .*; calls: "),
-    Known(ALWAYS, "INFO", r"[\d,]+ of [\d,]+ shops synced, [\d,]+ in progress, [\d,]+ due, reviews"),
+    Known(ALWAYS, "INFO", r"[\d,]+ of [\d,]+ shops synced, [\d,]+ in progress, [\d,]+ due, "),
     Known(ALWAYS, "INFO", r"\d+ shops: \d+ never synced, \d+ due, \d+ half here$"),
     Known(ALWAYS, "INFO", r"synced \d+ shops with \d+ listing rows, \d+ new reviews; \d+ shops"),
     Known(ALWAYS, "INFO", r"\d+ new listings since the last look$"),
