@@ -1,13 +1,13 @@
-"""Writes docs/commands.md: the help of every command, as the program itself says it.
+"""Write docs/commands.md: the help of every command, as the program prints it.
 
-Run by `make docs`; `tests/docs` fails where the page is not what this would write.
+`make docs` runs this; `tests/docs` fails where the page differs from what it would write.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import typer.main
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperGroup
 from typer.testing import CliRunner
 
 from furnisync.cli.app import app
@@ -18,18 +18,21 @@ WIDTH = 78
 HEAD = """\
 # Commands
 
-Written by `make docs` from the program's own help. `sync_images.py` is `furnisync images`,
-`sync_data.py` is `furnisync data`. Wrong usage and whatever else only you can mend ends with one
-sentence and exit status 2; a sync that had to leave something for later ends with 1.
+`make docs` writes this page from the program's own help. `sync_images.py` is `furnisync images`,
+`sync_data.py` is `furnisync data`. A wrong command line, and every error that only you can correct,
+ends with one sentence and exit status 2. A sync that left something for later ends with 1.
 """
 
 
 def commands(group: TyperGroup, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The words of every command, groups before what is in them."""
+    """The words of every command, groups before what is in them; `remote` is followed by HOST."""
     for name, command in group.commands.items():
         yield (*words, name)
         if isinstance(command, TyperGroup):
-            yield from commands(command, (*words, name))
+            arguments = [
+                str(one.name).upper() for one in command.params if isinstance(one, TyperArgument)
+            ]
+            yield from commands(command, (*words, name, *arguments))
 
 
 def help_of(words: tuple[str, ...]) -> str:

@@ -40,7 +40,7 @@ def send_test() -> None:
 
 @notices_app.command()
 def check(*, test: TestFlag = False) -> None:
-    """Check once for everything that notices are sent for; for cron, every ten minutes."""
+    """Check once for what notices report; for cron, every 10 minutes."""
     files, settings = _home(test=test)
     if settings.notices.urls:
         require_extra("notices")

@@ -58,7 +58,7 @@ def setup(
     folder: Folder = DEFAULT_FOLDER,
     python: Python = None,
 ) -> None:
-    """Copy the program there, make its environment, install and start the services."""
+    """Install the program and its services there, and start them."""
     host = _host(context, folder)
     _install(host, python)
     say("installing the services ...")
@@ -73,7 +73,7 @@ def setup(
 
 @remote_app.command()
 def update(context: typer.Context, folder: Folder = DEFAULT_FOLDER, python: Python = None) -> None:
-    """Update code and environment there to those here; restart what runs as a service."""
+    """Update the program there and restart running services."""
     host = _host(context, folder)
     host.run("look for furnisync", host.inside("true"))
     _install(host, python)
@@ -130,7 +130,7 @@ def logs(
 def start(
     context: typer.Context, which: JobArgument = "both", folder: Folder = DEFAULT_FOLDER
 ) -> None:
-    """Start the services there; install them where they are not installed."""
+    """Start the services there; install those that are missing."""
     host = _host(context, folder)
     say(host.run("start the services", _furnisync(host, f"service install {which}")).strip())
 
@@ -153,7 +153,10 @@ def pull(
     ] = None,
     folder: Folder = DEFAULT_FOLDER,
 ) -> None:
-    """Copy both databases and the metadata from there, each as it was at one instant."""
+    """Copy both databases and the metadata from there.
+
+    Each file has the state of one instant, also while the syncs run there.
+    """
     host = _host(context, folder)
     target = to or read_environment().home / "pulled" / host.name
     say(f"copying the databases on {host.name} ...")

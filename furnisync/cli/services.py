@@ -92,7 +92,10 @@ def _jobs(which: Which) -> tuple[Job, ...]:
 
 @service_app.command()
 def install(which: JobArgument = "both") -> None:
-    """Install and start `images --slow` and `data --continuous`, now and after each boot."""
+    """Install the services and start them, now and after each boot.
+
+    They run `furnisync images --slow` and `furnisync data --continuous`.
+    """
     supervisor = find_supervisor()
     prepare_home(HomeFiles(read_environment().home))
     services = [describe_service(job) for job in _jobs(which)]
@@ -140,7 +143,7 @@ def _installed(supervisor: Supervisor, job: Job) -> tuple[Path, ServiceState]:
 
 @service_app.command()
 def stop(which: JobArgument = "both") -> None:
-    """Stop cleanly within seconds; it starts again at the next boot, or by `start`."""
+    """Stop cleanly within seconds; the next boot starts them again."""
     supervisor = find_supervisor()
     for job in _jobs(which):
         if which == "both" and not supervisor.state(job).installed:
@@ -153,7 +156,7 @@ def stop(which: JobArgument = "both") -> None:
 
 @service_app.command()
 def restart(which: JobArgument = "both") -> None:
-    """Stop cleanly and start again what runs; after an update or a changed setting."""
+    """Restart what runs, after an update or changed settings."""
     supervisor = find_supervisor()
     running = [job for job in _jobs(which) if supervisor.state(job).running]
     for job in running:  # all, before the first starts: it may migrate what an older one reads
@@ -180,7 +183,7 @@ def status(
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show whether each service is installed and running, since when, how it last ended."""
+    """Show whether each service runs, since when, how it last ended."""
     supervisor = find_supervisor()
     states = [supervisor.state(job) for job in _jobs(which)]
     if as_json:

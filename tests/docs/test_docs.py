@@ -1,11 +1,14 @@
-"""The docs tell the truth: commands, settings, the README's promises of what exists."""
+"""The docs are true: commands, settings, and the README's promises of what exists."""
 
 import re
 from pathlib import Path
 
 import msgspec
 import pytest
+import typer.main
+from typer.core import TyperCommand, TyperGroup
 
+from furnisync.cli.app import app
 from furnisync.config import Settings
 from tools import write_commands
 
@@ -14,6 +17,21 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_commands_page_is_what_the_program_says() -> None:
     assert write_commands.PAGE.read_text("utf-8") == write_commands.page(), "run: make docs"
+
+
+def test_commands_page_shows_the_own_options_of_each_command() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    page = write_commands.PAGE.read_text("utf-8")
+    for words in write_commands.commands(group):
+        part = page.split(f"## furnisync {' '.join(words)}\n", 1)[1].split("\n## ", 1)[0]
+        command: TyperCommand | TyperGroup = group
+        for word in words:
+            if isinstance(command, TyperGroup) and word in command.commands:
+                command = command.commands[word]
+        options = {flag for one in command.params for flag in one.opts if flag.startswith("--")}
+        assert options <= set(re.findall(r"--[a-z\d-]+", part)), words
+        assert words[-1] in part.split("usage: " if words == ("sandbox",) else "Usage: ")[1], words
 
 
 def settings() -> list[tuple[str, str, object]]:
