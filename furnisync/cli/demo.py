@@ -143,4 +143,4 @@ def real_command(job: str) -> str:
 
 def _run_sync(job: str, environment: dict[str, str]) -> int:
     command = [sys.executable, "-m", "furnisync", job, "--fast"]
-    return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603
+    return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 -- no shell

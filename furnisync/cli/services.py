@@ -23,9 +23,7 @@ from furnisync.cli.console import (
     make_table,
     say,
 )
-from furnisync.cli.sync import run_data_sync, run_image_sync
 from furnisync.collect.shop_source import read_shops
-from furnisync.collect.sync import DataRun
 from furnisync.config import HomeFiles, read_environment
 from furnisync.errors import (
     ConfigError,
@@ -37,7 +35,6 @@ from furnisync.errors import (
 )
 from furnisync.home import prepare_home
 from furnisync.identity import home_is_here
-from furnisync.images.sync import ImageRun
 from furnisync.ops.service.launchd import Launchd
 from furnisync.ops.service.service import (
     JOBS,
@@ -178,11 +175,7 @@ def uninstall(which: JobArgument = "both") -> None:
 
 
 @service_app.command()
-def status(
-    which: JobArgument = "both",
-    *,
-    as_json: JsonFlag = False,
-) -> None:
+def status(which: JobArgument = "both", *, as_json: JsonFlag = False) -> None:
     """Show whether each service runs, since when, how it last ended."""
     supervisor = find_supervisor()
     states = [supervisor.state(job) for job in _jobs(which)]
@@ -219,12 +212,7 @@ def _last_run_text(state: ServiceState) -> str:
 
 
 @service_app.command()
-def logs(
-    which: JobArgument = "both",
-    *,
-    follow: Follow = False,
-    lines: Lines = 50,
-) -> None:
+def logs(which: JobArgument = "both", *, follow: Follow = False, lines: Lines = 50) -> None:
     """Show the services' logs."""
     supervisor = find_supervisor()
     homes = [(job, supervisor.state(job).home or read_environment().home) for job in _jobs(which)]
@@ -238,7 +226,7 @@ def logs(
     how = ["-F"] if follow else []
     command = ["tail", "-n", str(lines), *how, *map(str, paths)]
     try:
-        raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603
+        raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 -- no shell
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
@@ -255,7 +243,9 @@ def run(job: Job, *, under: Annotated[Under, typer.Option()] = "systemd") -> Non
     except Exception as error:
         if home is not None and not home_is_here(home):
             # Whichever error came first: the next start waits for the disk.
-            log.error("the home %s is not here any more: mount its disk (%s)", home, error)  # noqa: TRY400
+            log.error(  # noqa: TRY400 -- a message for the user
+                "the home %s is not here any more: mount its disk (%s)", home, error
+            )
             raise typer.Exit(EXIT_AGAIN) from None
         if not isinstance(error, UserError):
             raise
@@ -285,6 +275,11 @@ def _run_with_log(job: Job, under: Under) -> int:
 
 
 def _run_job(job: Job, home: Path) -> int:
+    # Commands that only look at services or stop them do not wait for these.
+    from furnisync.cli.sync import run_data_sync, run_image_sync  # noqa: PLC0415 -- see above
+    from furnisync.collect.sync import DataRun  # noqa: PLC0415 -- the same
+    from furnisync.images.sync import ImageRun  # noqa: PLC0415 -- the same
+
     if job == "images":
         return run_image_sync(ImageRun("slow"))
     _await_shops(HomeFiles(home))
@@ -313,6 +308,6 @@ def _keep_awake() -> None:
     """Keep the Mac awake while this process lives."""
     command = ["caffeinate", "-i", "-w", str(os.getpid())]
     try:
-        subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603
+        subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 -- no shell
     except OSError as error:
         log.warning("the Mac may fall asleep: caffeinate cannot be started (%s)", error)

@@ -71,6 +71,12 @@ def test_no_command_imports_an_extra_before_it_needs_it(tmp_path, command):
     assert not imported(tmp_path, command, "--help") & NEVER
 
 
+@pytest.mark.parametrize("command", ["service", "remote", "backup", "verify"])
+def test_only_a_sync_imports_the_syncs(tmp_path, command):
+    found = imported(tmp_path, command, "--help")
+    assert not found & {"furnisync.images.sync", "furnisync.collect.sync"}
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_table_says_what_the_command_says(name):
     group = typer.main.get_command(app)
