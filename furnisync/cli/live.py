@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console, RenderableType
 from rich.filesize import decimal
@@ -115,15 +115,16 @@ class Bars:
         self._log(frame.line)
 
     def _move(self, stage: Stage) -> None:
-        if stage.title not in self._tasks:
-            self._tasks[stage.title] = self._progress.add_task(stage.title, count="", note="")
-        self._progress.update(
-            self._tasks[stage.title],
-            total=stage.total,
-            completed=stage.done,
-            count=stage.count(),
-            note=stage.note,
-        )
+        shown: dict[str, Any] = {
+            "total": stage.total,
+            "completed": stage.done,
+            "count": stage.count(),
+            "note": stage.note,
+        }
+        if stage.title in self._tasks:
+            self._progress.update(self._tasks[stage.title], **shown)
+        else:
+            self._tasks[stage.title] = self._progress.add_task(stage.title, **shown)
 
     def _log(self, line: str) -> None:
         if self._logs and time.monotonic() >= self._line_due:

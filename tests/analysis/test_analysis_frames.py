@@ -23,7 +23,7 @@ def test_asof_gives_what_was_known_then(path):
     assert second["snapshot_timestamp"] == T0 + 10 * DAY
     later = asof(path, "listings", T0 + 20 * DAY).to_dicts()
     assert [row["title"] for row in later] == ["Oak table, big", "Elm desk", "Bench 🪑"]
-    assert later[0]["views"] is None  # told as null then: no older value stands in
+    assert later[0]["views"] is None  # Etsy sent null then: no older value replaces it
     assert later[0]["is_customizable"] is None
     assert later[2]["views"] == 8_000_000_000
 

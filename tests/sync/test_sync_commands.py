@@ -42,7 +42,7 @@ def end_in_time(run, number) -> str:
 @pytest.mark.parametrize(
     ("arguments", "number"), [((), signal.SIGTERM), (("--slow",), signal.SIGINT)]
 )
-def test_slow_mode_runs_for_ever_and_ends_cleanly(tmp_path, steady, arguments, number):
+def test_slow_mode_runs_without_end_and_ends_cleanly(tmp_path, steady, arguments, number):
     """`nohup ./venv/bin/python -u sync_images.py --slow > sync_output.log 2>&1 &`"""
     home = Home(
         tmp_path / "home",
@@ -103,7 +103,7 @@ def test_terminal_gets_bars_and_is_left_in_order(home):
     assert ended.stdout.rindex("\x1b[?25h") > ended.stdout.rindex("\x1b[?25l")  # cursor is back
 
 
-def test_reset_shops_reads_all_anew(home, steady):
+def test_reset_shops_reads_all_again(home, steady):
     assert home.script("--fast").wait().status == 0
     with no_questions(steady):
         assert home.script("--fast").wait().status == 0
@@ -151,7 +151,7 @@ def test_limit(home, steady, limit):
     assert home.metadata().keys() == set(map(str, listings))
 
 
-def test_limit_ends_in_slow_mode_too_and_a_full_run_goes_on(home):
+def test_limit_ends_in_slow_mode_too_and_a_full_run_continues(home):
     assert home.script("--limit", "3").wait().status == 0
     assert home.script("--fast").wait().status == 0
     check_complete(home)
