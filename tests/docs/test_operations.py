@@ -1,4 +1,4 @@
-"""The operations page is compared with the code: notices, statuses, sections, sizes, commands."""
+"""The operations page is held against the code: notices, statuses, sections, sizes, commands."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def rows(heading: str) -> list[list[str]]:
 
 
 def test_every_notice_is_explained_with_what_to_do():
-    explained = {cells[0]: cells for cells in rows("Notices")}
+    told = {cells[0]: cells for cells in rows("Notices")}
     assert set(HEADS) == set(get_args(Kind)), "each kind has a head"
-    assert set(explained) == set(HEADS.values()), "a row for each head, and no other"
-    assert all(len(cells) == 3 and all(cells) for cells in explained.values())
+    assert set(told) == set(HEADS.values()), "each head has a row on the page, and no other has"
+    assert all(len(cells) == 3 and all(cells) for cells in told.values())
 
 
 def test_the_table_of_conditions_names_every_kind():
@@ -73,7 +73,7 @@ def test_every_setting_that_the_page_names_exists():
     assert named <= fields, named - fields
 
 
-def test_the_disk_of_each_image_size_is_computed_right():
+def test_the_disk_of_each_image_size_is_reckoned_right():
     table = {cells[0]: cells[1:] for cells in rows("Disk") if cells[0] in SIZES}
     assert list(table) == list(SIZES)
     for size, (kb, gb) in table.items():
