@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from furnisync.config import Settings
-from tools import write_commands
+from tools import demo_picture, write_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,6 +59,20 @@ def test_readme_begins_with_the_two_commands() -> None:
     head = (ROOT / "README.md").read_text("utf-8")[:1200]
     assert "make demo" in head
     assert "make test" in head
+    assert f'src="{demo_picture.PICTURE.relative_to(ROOT)}"' in head
+    assert demo_picture.PICTURE.read_text("utf-8").startswith("<svg")
+
+
+def test_the_picture_shows_what_the_demo_wrote_without_the_tables_left_out() -> None:
+    written = (
+        "\x1b[?25l\x1b[1m42\x1b[0m calls\n\n\x1b[3mA few shops\x1b[0m\n5009858  US\n\n"
+        "\x1b[3mA few listings\x1b[0m\n4263269982\n\nFor the real Etsy\n"
+    )
+    picture = demo_picture.draw(written).replace("&#160;", " ")
+    assert "\x1b" not in picture
+    shown = " ".join(re.findall(r">([^<>]*)</text>", picture))
+    assert all(words in shown for words in ("42", " calls", "A few listings", "4263269982"))
+    assert not any(words in shown for words in ("A few shops", "5009858", "For the real Etsy"))
 
 
 def test_named_modules_exist() -> None:
