@@ -79,3 +79,15 @@ def test_named_modules_exist() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     for name in re.findall(r"`((?:\w+/)+\w+\.py)`", text):
         assert (ROOT / "furnisync" / name).exists() or (ROOT / name).exists(), name
+
+
+def test_names_to_change_are_in_the_named_modules() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    table = page.split("## To change X, go to Y", 1)[1]
+    rows = [line.split("|")[2] for line in table.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) >= 15
+    for row in rows:
+        paths = [ROOT / "furnisync" / name for name in re.findall(r"`([\w/]+\.(?:py|toml))`", row)]
+        code = "".join(path.read_text("utf-8") for path in paths)
+        for name in re.findall(r"`(?:\w+\.)?([A-Za-z_]+)`", row):
+            assert re.search(rf"\b{name}\b", code), f"{name} in {row}"
