@@ -37,7 +37,7 @@ import msgspec
 
 from bench.rows import Row
 from furnisync.history.arrivals import sort_batch, stage_arrival
-from furnisync.history.claims import Claim, Claims
+from furnisync.history.claims import BatchClaim, Claims
 from furnisync.history.schema import open_history, stored_columns
 from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_shop_sync, take_batch
@@ -115,7 +115,7 @@ def make_shops(count: int) -> list[list[Object]]:
 def stage_all(
     connection: sqlite3.Connection,
     selection: Selection,
-    claim: Claim,
+    claim: BatchClaim,
     answer: list[Object],
     *,
     now_s: float,

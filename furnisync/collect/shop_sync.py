@@ -173,7 +173,7 @@ class ShopSyncs:
 
         self._sort_in(await self._round.writer.run(stage))
 
-    async def _read_batch(self, claim: claims.Claim) -> None:
+    async def _read_batch(self, claim: claims.BatchClaim) -> None:
         this = self._round
         try:
             page, doubt = await ask_until_believed(
@@ -206,7 +206,7 @@ class ShopSyncs:
         except NotFound:
             return WholePage(0, [])
 
-    async def _leave(self, claim: claims.Claim, reason: str) -> None:
+    async def _leave(self, claim: claims.BatchClaim, reason: str) -> None:
         """Leave a batch that failed for good to the next round: it is not given back."""
         self._round.collected.failed += 1
         log.warning("a batch of %d listings waits: %s", len(claim.ids), reason)

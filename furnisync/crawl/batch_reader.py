@@ -8,7 +8,8 @@ from collections.abc import Collection, Sequence
 from furnisync.catalog import image_queue, listings
 from furnisync.catalog.image_queue import Which
 from furnisync.catalog.listings import Batched, ImageRow
-from furnisync.clock import Clock
+from furnisync.clock import DAY_S, Clock
+from furnisync.config import Settings
 from furnisync.errors import NotFound, Terminal, Transient
 from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.models import ACTIVE, Image, Listing, Page, decode_object
@@ -30,18 +31,16 @@ class BatchReader:
         client: EtsyClient,
         writer: Writer,
         clock: Clock,
+        settings: Settings,
         *,
-        size: str,
-        which: Which,
-        refresh_s: float,
         scope: Collection[int] | None = None,
     ) -> None:
         self._client = client
         self._writer = writer
         self._clock = clock
-        self._size = size
-        self._which: Which = which
-        self._refresh_s = refresh_s
+        self._size = settings.images.size
+        self._which: Which = settings.images.which
+        self._refresh_s = settings.crawl.refresh_days * DAY_S
         self._scope = scope
         self._in_flight: set[int] = set()
         self.failed = 0

@@ -15,10 +15,10 @@ import msgspec
 
 from furnisync.catalog import frontier, listings, oversize, taxonomy
 from furnisync.catalog.schema import add_event, get_meta, set_meta
-from furnisync.clock import DAY_S, Clock
+from furnisync.clock import DAY_S
 from furnisync.config import Settings
 from furnisync.crawl.batch_reader import BatchReader
-from furnisync.crawl.incremental import Looker, known_since
+from furnisync.crawl.incremental import IncrementalReader, known_since
 from furnisync.crawl.list_reader import ListReader, as_listed
 from furnisync.crawl.oversize import count_reached
 from furnisync.crawl.pass_reader import PassReader
@@ -62,7 +62,6 @@ class Discovery:
         self,
         client: EtsyClient,
         writer: Writer,
-        clock: Clock,
         settings: Settings,
         plan_path: Path,
         scope: Scope,
@@ -70,22 +69,14 @@ class Discovery:
     ) -> None:
         self._client = client
         self._writer = writer
-        self._clock = clock
+        self._clock = client.clock
         self._settings = settings
         self._plan_path = plan_path
         self._scope = scope
         self._pages_at_once = pages_at_once
-        self._began = clock.now()
+        self._began = client.clock.now()
         self._within: set[int] | None = None if scope.everything else set(scope.ids or ())
-        self._batches = BatchReader(
-            client,
-            writer,
-            clock,
-            size=settings.images.size,
-            which=settings.images.which,
-            refresh_s=settings.crawl.refresh_days * DAY_S,
-            scope=self._within,
-        )
+        self._batches = BatchReader(client, writer, client.clock, settings, scope=self._within)
         self.doing = "starting"
         """What is being done, in a few words."""
 
@@ -169,7 +160,7 @@ class Discovery:
         tree, plan = await self._plan()
         reader = self._reader(tree, plan)
         reader.arrived = arrived
-        looker = Looker(
+        looker = IncrementalReader(
             self._client, self._writer, self._clock, tree, [one.id for one in plan.taxonomies]
         )
         complete = await self._pass_is_due() or await self._look(looker)
@@ -178,7 +169,7 @@ class Discovery:
         swept = await looker.sweep_changed() != "failed"
         return await self._read_shops(reader, tree) and swept and complete
 
-    async def _look(self, looker: Looker) -> bool:
+    async def _look(self, looker: IncrementalReader) -> bool:
         """Look for new listings if that is due; more than can be looked at make a pass due."""
         if await self.seconds_to_next() > 1.0:
             return True
@@ -189,7 +180,7 @@ class Discovery:
             await self._writer.run(set_meta, RESET_AT, str(int(self._clock.now())))
         return outcome == "reached"
 
-    async def _keep_looking(self, looker: Looker) -> None:
+    async def _keep_looking(self, looker: IncrementalReader) -> None:
         """While a pass is read, which may take days: look for new listings as ever."""
         while True:
             await asyncio.sleep(await self.seconds_to_next())
@@ -222,7 +213,7 @@ class Discovery:
         return ListReader(self._client, self._writer, self._clock, furniture, self._pages_at_once)
 
     async def _read_pass(
-        self, reader: ListReader, looker: Looker, tree: Tree, plan: CrawlPlan
+        self, reader: ListReader, looker: IncrementalReader, tree: Tree, plan: CrawlPlan
     ) -> bool:
         self.doing = "reading all of furniture"
         passes = PassReader(

@@ -29,8 +29,8 @@ INDEX_LAG_S = 600
 LOOKED_AT = "looked_at"
 SWEEPS_MOST = 4
 
-Moment = Literal["created", "updated"]
-Outcome = Literal["reached", "beyond", "failed"]
+SortField = Literal["created", "updated"]
+LookEnd = Literal["reached", "beyond", "failed"]
 """Known ground was reached; more is new than all queries show; a page could not be had."""
 
 
@@ -39,7 +39,7 @@ Place = tuple[int, int | None]
 NOWHERE: Place = (0, None)
 
 
-class Walk(msgspec.Struct):
+class Look(msgspec.Struct):
     """How far a look has come.
 
     Attributes:
@@ -53,7 +53,7 @@ class Walk(msgspec.Struct):
     nodes: dict[int, Place] = msgspec.field(default_factory=dict)
 
 
-class Looker:
+class IncrementalReader:
     """Finds what is new without reading all of it."""
 
     def __init__(
@@ -73,7 +73,7 @@ class Looker:
         self._roots = roots
         self._paging = paging
 
-    async def look(self) -> Outcome:
+    async def look(self) -> LookEnd:
         """Read the newest listings of each root until those that the last look already knew.
 
         Where a page fails, the next look reaches back as far as this one would have.
@@ -89,7 +89,7 @@ class Looker:
         log.info("%d new listings since the last look", found)
         return outcome
 
-    async def sweep_changed(self) -> Outcome:
+    async def sweep_changed(self) -> LookEnd:
         """After a pass over several intervals: read what changed while it ran.
 
         A listing whose price moved from an interval that was still to be read into one that had
@@ -101,7 +101,7 @@ class Looker:
         if told is None:
             return "reached"
         since = int(told)
-        outcome: Outcome = "reached"
+        outcome: LookEnd = "reached"
         for again in range(SWEEPS_MOST):
             before = await self._writer.run(_count_listings)
             walk, outcome = await self._walk("updated", since)
@@ -118,12 +118,12 @@ class Looker:
             await self._writer.run(set_meta, SWEEP_SINCE, None)
         return outcome
 
-    async def _walk(self, moment: Moment, since: int) -> tuple[Walk, Outcome]:
+    async def _walk(self, moment: SortField, since: int) -> tuple[Look, LookEnd]:
         """Go on with the walk that a run before left, or begin one."""
         until, key = since - INDEX_LAG_S, f"walk_{moment}"
         saved = await self._writer.run(get_meta, key)
-        walk = Walk(until, int(self._clock.now()))
-        if saved is not None and (left := msgspec.json.decode(saved, type=Walk)).until == until:
+        walk = Look(until, int(self._clock.now()))
+        if saved is not None and (left := msgspec.json.decode(saved, type=Look)).until == until:
             walk = left
         outcomes = [await self._read_back(walk, moment, root) for root in self._roots]
         if "failed" in outcomes:
@@ -131,7 +131,7 @@ class Looker:
         await self._writer.run(set_meta, key, None)
         return walk, "beyond" if "beyond" in outcomes else "reached"
 
-    async def _read_back(self, walk: Walk, moment: Moment, node: int) -> Outcome:
+    async def _read_back(self, walk: Look, moment: SortField, node: int) -> LookEnd:
         """Read pages, newest first, to the first that reaches back to known ground.
 
         Where the reach ends before that, the child nodes are read instead: each shows as many.
@@ -153,7 +153,7 @@ class Looker:
             return "failed"
         return "reached" if outcomes and "beyond" not in outcomes else "beyond"
 
-    async def _fetch(self, moment: Moment, node: int, start: int) -> Page[Listing] | None:
+    async def _fetch(self, moment: SortField, node: int, start: int) -> Page[Listing] | None:
         """A page; one that is shorter than it says is asked for again."""
         for _ in range(BELIEVED_AFTER):
             try:
@@ -168,7 +168,11 @@ class Looker:
         return page
 
     def _commit(
-        self, connection: sqlite3.Connection, page: Page[Listing], moment: Moment, walk: Walk
+        self,
+        connection: sqlite3.Connection,
+        page: Page[Listing],
+        moment: SortField,
+        walk: Look,
     ) -> None:
         """One transaction: what the page brought, and that it came."""
         now = int(self._clock.now())
@@ -182,7 +186,7 @@ class Looker:
     def _further(
         self,
         page: Page[Listing],
-        moment: Moment,
+        moment: SortField,
         until: int,
         place: Place,
         behind: Collection[int],

@@ -135,8 +135,7 @@ class ListReader:
             )
         return await self._client.listings_active(
             taxonomy_id=interval.taxonomy_id,
-            min_price=interval.low,
-            max_price=interval.high,
+            prices=(interval.low, interval.high),
             sort_on=interval.sort_on,
             sort_order="desc" if interval.part == "newest" else "asc",
             offset=start,

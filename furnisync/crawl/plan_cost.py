@@ -129,7 +129,6 @@ async def make_plan(
             discovery = Discovery(
                 client,
                 writer,
-                clock,
                 settings,
                 files.plan,
                 Scope(),

@@ -39,7 +39,7 @@ from furnisync.http.headers import read_date
 from furnisync.http.transport import Request, Response, Transport
 from furnisync.limits import ETSY_PAGING
 from furnisync.quota.clock_check import ClockCheck, ClockState
-from furnisync.quota.ledger import Answer, read_answer
+from furnisync.quota.ledger import QuotaHeaders, read_headers
 
 log = logging.getLogger("furnisync.etsy")
 
@@ -66,7 +66,7 @@ class Quota(Protocol):
     async def acquire(self, purpose: str) -> None:
         """Return when one call may be sent now."""
 
-    def settle(self, purpose: str, answer: Answer | None) -> None:
+    def settle(self, purpose: str, answer: QuotaHeaders | None) -> None:
         """Tell what the call's answer said of the limits."""
 
     def note_clock(self, state: ClockState | None) -> None:
@@ -148,14 +148,13 @@ class EtsyClient:
         self,
         *,
         taxonomy_id: int | None = None,
-        min_price: float | None = None,
-        max_price: float | None = None,
+        prices: tuple[float | None, float | None] = (None, None),
         sort_on: SortOn = "created",
         sort_order: SortOrder = "desc",
         limit: int = ETSY_PAGING.page_size,
         offset: int = 0,
     ) -> Page[Listing]:
-        """`findAllListingsActive`: prices in US dollars, both ends inclusive."""
+        """`findAllListingsActive`; `prices` in US dollars, both ends inclusive, None is open."""
         query: dict[str, str | int | float] = {
             "limit": limit,
             "offset": offset,
@@ -165,10 +164,11 @@ class EtsyClient:
         }
         if taxonomy_id is not None:
             query["taxonomy_id"] = taxonomy_id
-        if min_price is not None:
-            query["min_price"] = min_price
-        if max_price is not None:
-            query["max_price"] = max_price
+        query |= {
+            name: price
+            for name, price in zip(("min_price", "max_price"), prices, strict=True)
+            if price is not None
+        }
         return await self._get("listings/active", query, "discovery", _listings)
 
     async def shop_listings_active(
@@ -329,15 +329,15 @@ class EtsyClient:
         if self._draining:
             self._quota.settle(purpose, None)
             await asyncio.Event().wait()
-        answer: Answer | None = None
+        answer: QuotaHeaders | None = None
         self._in_flight += 1
         try:
             response = await self._transport.fetch(self._request(path, query))
             now = self._clock.now()
-            answer = read_answer(response.status, response.headers, now)
+            answer = read_headers(response.status, response.headers, now)
         except NoResponse as error:
             if error.status:
-                answer = read_answer(error.status, error.headers, self._clock.now())
+                answer = read_headers(error.status, error.headers, self._clock.now())
             self._failures_in_a_row += 1
             raise ApiUnavailable(f"{path}: no answer ({self._without_key(str(error))})") from error
         finally:
@@ -356,7 +356,7 @@ class EtsyClient:
         url = f"{self._api_url}/{path}"
         return Request(f"{url}?{urlencode(query)}" if query else url, self._headers)
 
-    def _raise_for_status(self, path: str, answer: Answer, body: bytes) -> None:
+    def _raise_for_status(self, path: str, answer: QuotaHeaders, body: bytes) -> None:
         status = answer.status
         if status == 200:
             return

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from furnisync.history.claims import Claim
+from furnisync.history.claims import BatchClaim
 from furnisync.history.fields import Object, Oddity, Value, as_id, as_json
 from furnisync.history.purge import purged_ids
 from furnisync.history.selection import Selection
@@ -67,7 +67,7 @@ class Arrival:
 def sort_batch(
     connection: sqlite3.Connection,
     selection: Selection,
-    claim: Claim,
+    claim: BatchClaim,
     listings: Iterable[Object],
     *,
     now_s: float,
@@ -126,7 +126,7 @@ class _Target:
     has_shop: bool
 
 
-def _waiting(connection: sqlite3.Connection, claim: Claim) -> dict[_Target, list[int]]:
+def _waiting(connection: sqlite3.Connection, claim: BatchClaim) -> dict[_Target, list[int]]:
     by_sync: dict[int, list[int]] = {}
     for sync_id, listing_id in claim.staged:
         by_sync.setdefault(sync_id, []).append(listing_id)

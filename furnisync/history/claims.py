@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from furnisync.history.fields import as_json
+from furnisync.limits import ETSY_PAGING
 
-BATCH_SIZE: Final = 100
+BATCH_SIZE: Final = ETSY_PAGING.page_size
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class BatchClaim:
     """Listings to ask batch for in one call.
 
     Attributes:
@@ -22,15 +23,15 @@ class Claim:
     ids: tuple[int, ...]
     staged: tuple[tuple[int, int], ...]
 
-    def split(self, ids: Container[int | None]) -> "tuple[Claim, Claim]":
+    def split(self, ids: Container[int | None]) -> "tuple[BatchClaim, BatchClaim]":
         """The part that is about these ids, and the rest."""
         here = tuple(pair for pair in self.staged if pair[1] in ids)
         rest = tuple(pair for pair in self.staged if pair[1] not in ids)
         return _claim(here), _claim(rest)
 
 
-def _claim(staged: tuple[tuple[int, int], ...]) -> Claim:
-    return Claim(tuple(dict.fromkeys(listing_id for _, listing_id in staged)), staged)
+def _claim(staged: tuple[tuple[int, int], ...]) -> BatchClaim:
+    return BatchClaim(tuple(dict.fromkeys(listing_id for _, listing_id in staged)), staged)
 
 
 class Claims:
@@ -45,7 +46,7 @@ class Claims:
 
     def take(
         self, connection: sqlite3.Connection, limit: int = BATCH_SIZE, *, full_only: bool = False
-    ) -> Claim | None:
+    ) -> BatchClaim | None:
         """Take up to `limit` staged ids, of any shops, oldest sync first; None where none wait.
 
         With `full_only` also None while fewer than `limit` wait: more may come to fill the call.
@@ -61,12 +62,12 @@ class Claims:
         self._taken.update(free)
         return _claim(tuple(free))
 
-    def give_back(self, claim: Claim) -> None:
+    def give_back(self, claim: BatchClaim) -> None:
         """The claim's answer is committed, or its call failed."""
         self._taken.difference_update(claim.staged)
 
 
-def shops_of(connection: sqlite3.Connection, claim: Claim) -> list[int]:
+def shops_of(connection: sqlite3.Connection, claim: BatchClaim) -> list[int]:
     """The shops whose syncs wait for a claim."""
     rows = connection.execute(
         "SELECT shop_id FROM work_shops WHERE sync_id IN (SELECT value FROM json_each(?))",

@@ -23,12 +23,12 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-Kind = Literal["int", "bool", "float", "text", "json", "money"]
+ColumnType = Literal["int", "bool", "float", "text", "json", "money"]
 Value = int | float | str | None
 Object = Mapping[str, Any]
 """A JSON object as the API sent it."""
 
-SQL_TYPES: Final[Mapping[Kind, str]] = {
+SQL_TYPES: Final[Mapping[ColumnType, str]] = {
     "int": "INTEGER",
     "bool": "INTEGER",
     "float": "REAL",
@@ -53,7 +53,7 @@ class Field:
     """
 
     name: str
-    kind: Kind
+    kind: ColumnType
     selected: bool = False
     dynamic: bool = False
     twin: str | None = None
@@ -71,7 +71,7 @@ class Field:
         return ((self.name, SQL_TYPES[self.kind]),)
 
 
-_KINDS: Final[Mapping[str, Kind]] = {
+_KINDS: Final[Mapping[str, ColumnType]] = {
     "i": "int", "b": "bool", "f": "float", "t": "text", "j": "json", "m": "money",
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from furnisync.history.fields import Object, Oddity, as_id
 from furnisync.history.pseudonyms import FIELD as BUYER
 from furnisync.history.pseudonyms import Buyers
 from furnisync.history.purge import purged_ids
-from furnisync.history.review_paging import ReviewAsk, plan_next
+from furnisync.history.review_paging import ReviewAsk, Step, plan_next
 from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_oddities, insert_rows
 
@@ -159,6 +159,15 @@ def append_review_page(
     created = [as_id(_created(review)) for review in page.results]
     step = plan_next(page.ask, created, page.told)
     newest = max((time for time in created if time is not None), default=None)
+    _step_walk(connection, shop_id, step, newest, unsent)
+    if step.next_ask is None:
+        _complete_walk(connection, shop_id)
+    return AppendedReviews(new, step.next_ask)
+
+
+def _step_walk(
+    connection: sqlite3.Connection, shop_id: int, step: Step, newest: int | None, unsent: int
+) -> None:
     connection.execute(
         """UPDATE sync_state SET
             walk_newest = nullif(max(ifnull(walk_newest, -1), ifnull(:newest, -1)), -1),
@@ -176,9 +185,6 @@ def append_review_page(
             "offset": step.next_ask.offset if step.next_ask else None,
         },
     )
-    if step.next_ask is None:
-        _complete_walk(connection, shop_id)
-    return AppendedReviews(new, step.next_ask)
 
 
 def _complete_walk(connection: sqlite3.Connection, shop_id: int) -> None:

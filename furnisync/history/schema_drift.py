@@ -12,7 +12,7 @@ from furnisync.clock import WEEK_S
 from furnisync.history.fields import Object
 from furnisync.history.selection import Selection
 
-Kind = Literal["shops", "listings", "reviews"]
+ObjectKind = Literal["shops", "listings", "reviews"]
 
 LOOKED_AT_OF_AN_ANSWER: Final = 20
 ENOUGH: Final = 100
@@ -35,10 +35,10 @@ class FieldWatch:
     """
 
     def __init__(self) -> None:
-        self.number: dict[Kind, int] = {}
-        self.types: dict[Kind, dict[str, set[str]]] = {}
+        self.number: dict[ObjectKind, int] = {}
+        self.types: dict[ObjectKind, dict[str, set[str]]] = {}
 
-    def look(self, kind: Kind, objects: Iterable[Object]) -> None:
+    def look(self, kind: ObjectKind, objects: Iterable[Object]) -> None:
         """Look at the first few objects of an answer."""
         fields = self.types.setdefault(kind, {})
         for _, one in zip(range(LOOKED_AT_OF_AN_ANSWER), objects, strict=False):
@@ -48,7 +48,7 @@ class FieldWatch:
                 if value is not None:
                     types.add(_JSON_TYPES.get(type(value), type(value).__name__))
 
-    def take(self) -> dict[Kind, dict[str, set[str]]]:
+    def take(self) -> dict[ObjectKind, dict[str, set[str]]]:
         """The kinds of which enough was seen; they are gathered anew from here on."""
         kinds = [kind for kind, number in self.number.items() if number >= ENOUGH]
         for kind in kinds:
@@ -79,13 +79,13 @@ def record_drift(
     return told
 
 
-def _load(connection: sqlite3.Connection, kind: Kind) -> dict[str, set[str]]:
+def _load(connection: sqlite3.Connection, kind: ObjectKind) -> dict[str, set[str]]:
     rows = connection.execute("SELECT field, types FROM api_fields WHERE kind = ?", (kind,))
     return {name: set(types.split()) for name, types in rows}
 
 
 def _new_and_changed(
-    kind: Kind, fields: dict[str, set[str]], known: dict[str, set[str]]
+    kind: ObjectKind, fields: dict[str, set[str]], known: dict[str, set[str]]
 ) -> Iterable[str]:
     for name, types in sorted(fields.items()):
         if known and name not in known:
@@ -97,14 +97,14 @@ def _new_and_changed(
 
 
 def _gone(
-    kind: Kind, fields: dict[str, set[str]], known: dict[str, set[str]], selected: set[str]
+    kind: ObjectKind, fields: dict[str, set[str]], known: dict[str, set[str]], selected: set[str]
 ) -> Iterable[str]:
     for name in sorted(selected - fields.keys()):
         if not known or name in known:
             yield f"Etsy sends the field {name} of {kind} no longer, which is kept here"
 
 
-def _selected(selection: Selection, kind: Kind) -> set[str]:
+def _selected(selection: Selection, kind: ObjectKind) -> set[str]:
     """Names that the API should send; a field with a twin may come under the other name."""
     fields = {"shops": selection.shops, "listings": selection.listings}.get(kind, selection.reviews)
     return {field.name for field in fields if field.twin is None}
@@ -112,7 +112,7 @@ def _selected(selection: Selection, kind: Kind) -> set[str]:
 
 def _save(
     connection: sqlite3.Connection,
-    kind: Kind,
+    kind: ObjectKind,
     fields: dict[str, set[str]],
     known: dict[str, set[str]],
     now: int,

@@ -31,7 +31,7 @@ from furnisync.history.arrivals import (
     stage_arrival,
     stage_shop,
 )
-from furnisync.history.claims import Claim
+from furnisync.history.claims import BatchClaim
 from furnisync.history.fields import Object, Oddity, Value
 from furnisync.history.selection import Selection
 from furnisync.history.staging import GONE, LIVE_LISTINGS, ShopSync, drop_sync, shop_sync
@@ -84,7 +84,7 @@ class Taken:
 def take_batch(
     connection: sqlite3.Connection,
     selection: Selection,
-    claim: Claim,
+    claim: BatchClaim,
     listings: Iterable[Object],
     *,
     now_s: float,

@@ -12,7 +12,7 @@ import msgspec
 
 from furnisync.http.headers import read_retry_after
 from furnisync.quota.rules import factor
-from furnisync.quota.state import Hold, Key, Moment, Notice, local_time
+from furnisync.quota.state import Hold, Instant, Key, Notice, local_time
 
 RETRY_AFTER_MOST_S = 26 * 3600.0
 """The day's window is 24 h in buckets of about 2 h: nothing can take longer."""
@@ -25,7 +25,7 @@ EXPLAINED = 0.75
 """Our own part of a full second from which on we need not suspect anybody else."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class QuotaHeaders(msgspec.Struct, frozen=True):
     """What one HTTP answer told; None means that the header was absent, so unknown, never 0."""
 
     status: int
@@ -36,7 +36,7 @@ class Answer(msgspec.Struct, frozen=True):
     retry_after_s: float | None = None
 
 
-class Sent(msgspec.Struct, frozen=True):
+class SentCall(msgspec.Struct, frozen=True):
     """The call that an answer belongs to."""
 
     number: int
@@ -45,7 +45,7 @@ class Sent(msgspec.Struct, frozen=True):
     """Our calls in the second around it; None where it is too long ago to say."""
 
 
-def read_answer(status: int, headers: Mapping[str, str], now: float) -> Answer:
+def read_headers(status: int, headers: Mapping[str, str], now: float) -> QuotaHeaders:
     """Read the quota headers of an answer; whatever makes no sense counts as absent.
 
     Args:
@@ -56,7 +56,7 @@ def read_answer(status: int, headers: Mapping[str, str], now: float) -> Answer:
     told = {name.lower(): value.strip() for name, value in headers.items()}
     wait_s = read_retry_after(told, now)
     day, today = _number(told.get("x-limit-per-day")), _number(told.get("x-remaining-today"))
-    return Answer(
+    return QuotaHeaders(
         status=status,
         limit_per_second=_number(told.get("x-limit-per-second")) or None,
         remaining_this_second=_number(told.get("x-remaining-this-second")),
@@ -73,7 +73,7 @@ def _number(text: str | None) -> float | None:
     return value if value < 1e12 else None
 
 
-def absorb(key: Key, answer: Answer | None, sent: Sent, now: Moment) -> list[Notice]:
+def absorb(key: Key, answer: QuotaHeaders | None, sent: SentCall, now: Instant) -> list[Notice]:
     """Take an answer (None: none came, but the call counts) into what is known of the key."""
     if key.alone_number == sent.number:
         key.alone = None
@@ -95,7 +95,7 @@ def _count_untold(key: Key) -> None:
         key.remaining = max(0, key.remaining - 1)
 
 
-def _absorb_limits(key: Key, answer: Answer, sent: Sent, now: Moment) -> list[Notice]:
+def _absorb_limits(key: Key, answer: QuotaHeaders, sent: SentCall, now: Instant) -> list[Notice]:
     notices = []
     if answer.limit_per_second is not None:
         key.heard = now
@@ -124,7 +124,7 @@ def _limit_notice(which: str, old: float | None, new: float) -> list[Notice]:
     return [Notice("limit-rose", message, logging.INFO)]
 
 
-def _absorb_remaining(key: Key, answer: Answer, sent: Sent) -> None:
+def _absorb_remaining(key: Key, answer: QuotaHeaders, sent: SentCall) -> None:
     told = answer.remaining_today
     if told is None:
         _count_untold(key)
@@ -134,7 +134,7 @@ def _absorb_remaining(key: Key, answer: Answer, sent: Sent) -> None:
         key.remaining, key.remaining_mark = told, key.grants
 
 
-def _absorb_second(key: Key, answer: Answer, sent: Sent, now: Moment) -> None:
+def _absorb_second(key: Key, answer: QuotaHeaders, sent: SentCall, now: Instant) -> None:
     left, limit = answer.remaining_this_second, answer.limit_per_second or key.limit_per_second
     key.remaining_this_second = left
     if left is None or left >= 1 or limit is None or sent.own_calls is None:
@@ -143,12 +143,12 @@ def _absorb_second(key: Key, answer: Answer, sent: Sent, now: Moment) -> None:
         _extend_hold(key, Hold(now, FOREIGN_HOLD_S, "something else uses the key just now"), now)
 
 
-def _extend_hold(key: Key, hold: Hold, now: Moment) -> None:
+def _extend_hold(key: Key, hold: Hold, now: Instant) -> None:
     if key.hold is None or hold.rest_s(now) > key.hold.rest_s(now):
         key.hold = hold
 
 
-def _absorb_refusal(key: Key, answer: Answer, sent: Sent, now: Moment) -> list[Notice]:
+def _absorb_refusal(key: Key, answer: QuotaHeaders, sent: SentCall, now: Instant) -> list[Notice]:
     fresh = sent.number > key.strike_mark  # not one of many that were out together
     if fresh:
         key.strikes, key.strike_mark = key.strikes + 1, key.grants

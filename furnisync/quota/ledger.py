@@ -4,7 +4,7 @@ A caller does, for every attempt:
 
     await ledger.acquire("batch")     # returns when the call may be sent, now
     ...                               # send it
-    ledger.settle("batch", read_answer(status, headers, clock.now()))   # or None: no answer came
+    ledger.settle("batch", read_headers(status, headers, clock.now()))   # or None: no answer came
 
 Both belong into the same task, so that an answer is matched with its call. The rules stand in
 `pacing.py` and `quota_answers.py`, the file in `quota_file.py`.
@@ -28,7 +28,7 @@ from furnisync.config import Mode, QuotaSettings
 from furnisync.errors import DatabaseUnusable
 from furnisync.quota import store as file
 from furnisync.quota.clock_check import ClockState
-from furnisync.quota.headers import Answer, Sent, absorb, read_answer
+from furnisync.quota.headers import QuotaHeaders, SentCall, absorb, read_headers
 from furnisync.quota.report import (
     Event,
     ProgramState,
@@ -46,18 +46,18 @@ from furnisync.quota.rules import (
     note_spent,
     spent_message,
 )
-from furnisync.quota.state import Facts, Key, Moment, Notice, Program, elapsed_s
+from furnisync.quota.state import Facts, Instant, Key, Notice, Program, elapsed_s
 from furnisync.sqlite import transaction
 
 __all__ = [
-    "Answer",
     "Event",
     "Ledger",
     "ProgramState",
     "Purpose",
+    "QuotaHeaders",
     "QuotaState",
     "Usage",
-    "read_answer",
+    "read_headers",
     "read_state",
 ]
 
@@ -115,9 +115,9 @@ class Ledger:
         self._waiting = 0
         self._woken: asyncio.Event | None = None
         self._flights: dict[int, tuple[str, asyncio.Task[object] | None]] = {}
-        self._unsettled: list[tuple[int, Answer | None]] = []
+        self._unsettled: list[tuple[int, QuotaHeaders | None]] = []
         self._notices: list[Notice] = []
-        self._spent_told: Moment | None = None
+        self._spent_told: Instant | None = None
         self._unwritable_mono: float | None = None
         self._mended_mono: float | None = None
         self._open()
@@ -148,7 +148,7 @@ class Ledger:
             self._waiting -= 1
         self._flights[verdict] = (purpose, asyncio.current_task())
 
-    def settle(self, purpose: str, answer: Answer | None) -> None:
+    def settle(self, purpose: str, answer: QuotaHeaders | None) -> None:
         """Take what an answer told; None where no answer came (the call still counts)."""
         self._unsettled.append((self._take_flight(purpose), answer))
         self._flush()
@@ -156,7 +156,7 @@ class Ledger:
     def note_clock(self, state: ClockState | None) -> None:
         """Note how our clock differs from Etsy's, for `status` and notices; None: it agrees."""
 
-        def note(key: Key, _: Facts, __: Moment) -> None:
+        def note(key: Key, _: Facts, __: Instant) -> None:
             before, key.clock = key.clock, state
             if before is not None and state is not None and before.wrong == state.wrong:
                 since = min(before.since, state.since)
@@ -180,15 +180,15 @@ class Ledger:
         self._unsettled.clear()
         self._connection.close()
 
-    def _insist(self, work: Callable[[Key, Facts, Moment], None]) -> None:
+    def _insist(self, work: Callable[[Key, Facts, Instant], None]) -> None:
         """Write at the beginning and the end, when a wait of some milliseconds hurts nobody."""
         for _ in range(500):
             if not isinstance(self._write(work), Pause):
                 return
             time.sleep(BUSY_S)
 
-    def _now(self) -> Moment:
-        return Moment(self._clock.monotonic(), self._clock.now())
+    def _now(self) -> Instant:
+        return Instant(self._clock.monotonic(), self._clock.now())
 
     async def _sleep(self, pause: Pause) -> None:
         """Sleep until the pause is over, or something was settled that may end it."""
@@ -230,7 +230,7 @@ class Ledger:
     def _try_grant(self, purpose: str) -> int | Pause:
         return self._write(lambda key, facts, now: self._grant(key, purpose, facts, now))
 
-    def _write(self, work: Callable[[Key, Facts, Moment], T]) -> T | Pause:
+    def _write(self, work: Callable[[Key, Facts, Instant], T]) -> T | Pause:
         """Run `work` on the key in one transaction, after what waits to be settled.
 
         A file that is busy or full gives a pause, a damaged one is begun anew.
@@ -282,13 +282,13 @@ class Ledger:
             self._connection.close()
             self._open()
 
-    def _adopt(self, key: Key, _: Facts, now: Moment) -> None:
+    def _adopt(self, key: Key, _: Facts, now: Instant) -> None:
         """Enter this program, and clear up after processes that died."""
         self._entry(key)
         for number in file.list_orphans(self._connection, self._key_id):
             self._settle_one(key, number, None, now)
 
-    def _leave(self, key: Key, _: Facts, __: Moment) -> None:
+    def _leave(self, key: Key, _: Facts, __: Instant) -> None:
         self._entry(key).wants.pop(self._owner, None)
 
     def _entry(self, key: Key) -> Program:
@@ -296,7 +296,7 @@ class Ledger:
         entry.mode, entry.settings = self._mode, self._settings
         return entry
 
-    def _grant(self, key: Key, purpose: str, facts: Facts, now: Moment) -> int | Pause:
+    def _grant(self, key: Key, purpose: str, facts: Facts, now: Instant) -> int | Pause:
         caller = Caller(self._program, self._entry(key))
         wants = caller.program.wants
         verdict = decide(key, caller, facts, now)
@@ -313,7 +313,7 @@ class Ledger:
             wants.pop(self._owner, None)  # nobody is left in line
         return number
 
-    def _catch_up(self, key: Key, now: Moment) -> Facts:
+    def _catch_up(self, key: Key, now: Instant) -> Facts:
         """Settle what waits for it, and see whether the day is spent now."""
         self._notices = []
         for number, answer in self._unsettled:
@@ -336,12 +336,12 @@ class Ledger:
             self._notices.append(line)
         return facts
 
-    def _settle_one(self, key: Key, number: int, answer: Answer | None, now: Moment) -> None:
+    def _settle_one(self, key: Key, number: int, answer: QuotaHeaders | None, now: Instant) -> None:
         mono = file.mark_answered(self._connection, self._key_id, number)
         own = None
         if mono is not None and now.mono - mono < MATCH_WITHIN_S and answer is not None:
             own = file.count_around(self._connection, self._key_id, mono)
-        self._notices += absorb(key, answer, Sent(number, own), now)
+        self._notices += absorb(key, answer, SentCall(number, own), now)
 
     def _tell(self, key: Key) -> None:
         self._spent_told = key.spent

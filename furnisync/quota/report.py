@@ -17,7 +17,7 @@ from furnisync.quota.rules import (
     spent_until,
     wants_call,
 )
-from furnisync.quota.state import BUCKET_S, Facts, Key, Moment, Program
+from furnisync.quota.state import BUCKET_S, Facts, Instant, Key, Program
 from furnisync.quota.store import APPLICATION_ID, MIGRATIONS, Damaged, load_facts, load_key
 from furnisync.sqlite import open_reader
 
@@ -74,7 +74,7 @@ class QuotaState(msgspec.Struct, frozen=True):
     """How our clock differs from Etsy's as last seen; None where it agrees, or nothing is known."""
 
 
-def read_quota(connection: sqlite3.Connection, key_id: str, key: Key, now: Moment) -> QuotaState:
+def read_quota(connection: sqlite3.Connection, key_id: str, key: Key, now: Instant) -> QuotaState:
     """Put the picture together from the file."""
     facts = load_facts(connection, key_id, key, now)
     usage = _read_usage(connection, key_id, now)
@@ -108,7 +108,7 @@ def _fast_rate(program: Program) -> float:
     return program.settings.fast_per_second
 
 
-def _waiting(key: Key, facts: Facts, now: Moment) -> tuple[float | None, str | None]:
+def _waiting(key: Key, facts: Facts, now: Instant) -> tuple[float | None, str | None]:
     if key.spent is not None:
         return spent_until(key, facts, now), "the day's calls are spent"
     if key.hold is not None and (rest_s := key.hold.rest_s(now)) > 0:
@@ -116,7 +116,7 @@ def _waiting(key: Key, facts: Facts, now: Moment) -> tuple[float | None, str | N
     return None, None
 
 
-def _read_usage(connection: sqlite3.Connection, key_id: str, now: Moment) -> tuple[Usage, ...]:
+def _read_usage(connection: sqlite3.Connection, key_id: str, now: Instant) -> tuple[Usage, ...]:
     rows = connection.execute(
         "SELECT program, purpose, sum(calls * (bucket > ?)), sum(calls) FROM usage"
         " WHERE key_id = ? AND bucket > ? GROUP BY program, purpose ORDER BY program, purpose",
@@ -141,7 +141,7 @@ def read_state(path: Path, key_id: str | None, clock: Clock) -> QuotaState | Non
         key_id: the key's fingerprint; None for the key that was used last.
         clock: wall and monotonic time.
     """
-    now = Moment(clock.monotonic(), clock.now())
+    now = Instant(clock.monotonic(), clock.now())
     try:
         connection = open_reader(path, APPLICATION_ID, len(MIGRATIONS))
     except DatabaseUnusable:

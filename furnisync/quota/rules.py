@@ -24,8 +24,8 @@ from furnisync.config import QuotaSettings
 from furnisync.quota.state import (
     BUCKET_S,
     Facts,
+    Instant,
     Key,
-    Moment,
     Notice,
     Program,
     elapsed_s,
@@ -73,12 +73,12 @@ class Pause(msgspec.Struct, frozen=True):
     in_line: bool = False
 
 
-def is_blind(key: Key, now: Moment) -> bool:
+def is_blind(key: Key, now: Instant) -> bool:
     """No answer ever told a limit, or so long ago that it says nothing about today."""
     return key.heard is None or elapsed_s(key.heard, now) > DAY_S
 
 
-def factor(key: Key, now: Moment) -> float:
+def factor(key: Key, now: Instant) -> float:
     """Part of the target rate that may be used, 0.2 to 1: lowered by 429, raised by time."""
     if key.lowered is None:
         return 1.0
@@ -86,7 +86,7 @@ def factor(key: Key, now: Moment) -> float:
     return min(1.0, key.factor + RECOVERY_STEP * steps)
 
 
-def key_rate(key: Key, settings: QuotaSettings, now: Moment) -> float:
+def key_rate(key: Key, settings: QuotaSettings, now: Instant) -> float:
     """Calls a second of all programs together.
 
     A twentieth and a bit (at least half a call) stays below the limit: calls that leave evenly
@@ -100,7 +100,7 @@ def key_rate(key: Key, settings: QuotaSettings, now: Moment) -> float:
     return min(settings.fast_per_second, allowed) * factor(key, now)
 
 
-def remaining_now(key: Key, facts: Facts, now: Moment) -> int | None:
+def remaining_now(key: Key, facts: Facts, now: Instant) -> int | None:
     """Calls left today, those in flight taken off; None where unknown."""
     if key.remaining is None or is_blind(key, now):
         return None
@@ -114,7 +114,7 @@ def reserve(key: Key, settings: QuotaSettings) -> int:
     return math.ceil(key.limit_per_day * settings.reserve_percent / 100)
 
 
-def program_rate(key: Key, program: Program, facts: Facts, now: Moment) -> float:
+def program_rate(key: Key, program: Program, facts: Facts, now: Instant) -> float:
     """Calls a second that a program may make when it is alone; 0 where the day is spent.
 
     Slow mode spreads, for what it spends in a burst comes free in a burst a day later; but never
@@ -134,7 +134,7 @@ def program_rate(key: Key, program: Program, facts: Facts, now: Moment) -> float
     return rate
 
 
-def decide(key: Key, caller: Caller, facts: Facts, now: Moment) -> Go | Pause:
+def decide(key: Key, caller: Caller, facts: Facts, now: Instant) -> Go | Pause:
     """May this program make one call now?"""
     return (
         _hold_gate(key, now)
@@ -146,19 +146,19 @@ def decide(key: Key, caller: Caller, facts: Facts, now: Moment) -> Go | Pause:
     )
 
 
-def _hold_gate(key: Key, now: Moment) -> Pause | None:
+def _hold_gate(key: Key, now: Instant) -> Pause | None:
     if key.hold is None or (rest_s := key.hold.rest_s(now)) <= 0:
         return None
     return Pause(rest_s, key.hold.why)
 
 
-def _alone_gate(key: Key, now: Moment) -> Pause | None:
+def _alone_gate(key: Key, now: Instant) -> Pause | None:
     if key.alone is None or (out_s := elapsed_s(key.alone, now)) >= ALONE_S:
         return None
     return Pause(min(ANSWER_POLL_S, ALONE_S - out_s), "one call is out to learn the limits")
 
 
-def _day_gate(key: Key, program: Program, facts: Facts, now: Moment) -> Pause | None:
+def _day_gate(key: Key, program: Program, facts: Facts, now: Instant) -> Pause | None:
     left, kept = remaining_now(key, facts, now), reserve(key, program.settings)
     if left is None or left > kept:
         return None
@@ -170,7 +170,7 @@ def _day_gate(key: Key, program: Program, facts: Facts, now: Moment) -> Pause | 
     return Pause(rest_s, "the day's calls are spent") if rest_s > 0 else None
 
 
-def look_in_s(key: Key, facts: Facts, now: Moment) -> float:
+def look_in_s(key: Key, facts: Facts, now: Instant) -> float:
     """Seconds until one call may look whether a spent day has calls again; 0 when it may now."""
     if key.looked is None or (key.trial and key.hold and key.hold.length_s >= LOOK_FIRST_S):
         return 0.0  # a told retry-after has just passed
@@ -193,14 +193,14 @@ def own_calls_free_at(facts: Facts) -> float | None:
     return (facts.oldest_bucket + 1) * BUCKET_S + DAY_S
 
 
-def _slow_gate(key: Key, program: Program, facts: Facts, now: Moment) -> Pause | None:
+def _slow_gate(key: Key, program: Program, facts: Facts, now: Instant) -> Pause | None:
     if program.mode != "slow" or key.spent is not None:
         return None  # fast, or a look, which has a pace of its own
     due = _due(program.paid_mono, program_rate(key, program, facts, now), now)
     return Pause(due - now.mono, "slow mode") if due > now.mono else None
 
 
-def _slot_gate(key: Key, caller: Caller, now: Moment) -> Pause | None:
+def _slot_gate(key: Key, caller: Caller, now: Instant) -> Pause | None:
     due = _due(key.paid_mono, key_rate(key, caller.program.settings, now), now)
     if not is_turn_of(key, caller, now):
         # The slot is the other's. But a slot that it does not take at once is taken, lest
@@ -211,12 +211,12 @@ def _slot_gate(key: Key, caller: Caller, now: Moment) -> Pause | None:
     return Pause(due - now.mono, "the rate allowed", in_line=True) if due > now.mono else None
 
 
-def _due(paid_mono: float, rate: float, now: Moment) -> float:
+def _due(paid_mono: float, rate: float, now: Instant) -> float:
     """When the next call is due. An instant ahead of now is of another boot: due at once."""
     return now.mono if paid_mono > now.mono else paid_mono + 1 / rate
 
 
-def is_turn_of(key: Key, caller: Caller, now: Moment) -> bool:
+def is_turn_of(key: Key, caller: Caller, now: Instant) -> bool:
     """Whether no other program that wants a call has a better claim to the next slot."""
     mine = (_start(key, caller.name, caller.program.settings), caller.name != "images")
     return all(
@@ -226,12 +226,12 @@ def is_turn_of(key: Key, caller: Caller, now: Moment) -> bool:
     )
 
 
-def wants_call(program: Program, now: Moment) -> bool:
+def wants_call(program: Program, now: Instant) -> bool:
     """Whether one of its processes waits for a slot, by a word that is fresh."""
     return any(0 <= now.mono - mono < WANT_FADES_S for mono in program.wants.values())
 
 
-def forget_wants(key: Key, now: Moment) -> None:
+def forget_wants(key: Key, now: Instant) -> None:
     """Drop the words of processes that left the line without saying so."""
     for program in key.programs.values():
         fresh = {who: at for who, at in program.wants.items() if 0 <= now.mono - at < WANT_FADES_S}
@@ -249,7 +249,7 @@ def _start(key: Key, name: str, settings: QuotaSettings) -> float:
     return max(program.virtual, key.virtual - ARREARS_CALLS / _weight(name, settings))
 
 
-def book_grant(key: Key, caller: Caller, facts: Facts, now: Moment) -> int:
+def book_grant(key: Key, caller: Caller, facts: Facts, now: Instant) -> int:
     """Note that a call goes out now; its number."""
     program = caller.program
     rate = key_rate(key, program.settings, now)
@@ -273,7 +273,7 @@ def book_grant(key: Key, caller: Caller, facts: Facts, now: Moment) -> int:
     return key.grants
 
 
-def note_spent(key: Key, settings: QuotaSettings, facts: Facts, now: Moment) -> Notice | None:
+def note_spent(key: Key, settings: QuotaSettings, facts: Facts, now: Instant) -> Notice | None:
     """Begin or end the state of a spent day by what was last told; what to tell of it."""
     left = None if is_blind(key, now) else key.remaining
     spent = left is not None and left <= reserve(key, settings)
@@ -288,13 +288,13 @@ def note_spent(key: Key, settings: QuotaSettings, facts: Facts, now: Moment) -> 
     return Notice("freed", f"there are calls again ({_counted(key)})", logging.INFO)
 
 
-def spent_message(key: Key, facts: Facts, now: Moment) -> str:
+def spent_message(key: Key, facts: Facts, now: Instant) -> str:
     """What to tell about a spent day."""
     until = local_time(spent_until(key, facts, now))
     return f"the day's calls are spent ({_counted(key)}); waiting until {until}"
 
 
-def spent_until(key: Key, facts: Facts, now: Moment) -> float:
+def spent_until(key: Key, facts: Facts, now: Instant) -> float:
     """Unix time when calls should be free again: as told, by our own use, or the next look."""
     if key.hold is not None and key.hold.rest_s(now) > 0:
         return now.wall + key.hold.rest_s(now)

@@ -17,14 +17,14 @@ BUCKET_S = 300
 """Usage is kept in buckets of 5 minutes, by program and purpose."""
 
 
-class Moment(msgspec.Struct, frozen=True, array_like=True):
+class Instant(msgspec.Struct, frozen=True, array_like=True):
     """One instant on both clocks, in seconds."""
 
     mono: float
     wall: float
 
 
-def elapsed_s(since: Moment, now: Moment) -> float:
+def elapsed_s(since: Instant, now: Instant) -> float:
     """Seconds from one moment to another, whatever happened to the clocks between them.
 
     Wall time may be set back, monotonic time begins anew with each boot and stands still while
@@ -39,11 +39,11 @@ def elapsed_s(since: Moment, now: Moment) -> float:
 class Hold(msgspec.Struct, frozen=True):
     """Nobody calls until `length_s` seconds after `since` have passed."""
 
-    since: Moment
+    since: Instant
     length_s: float
     why: str
 
-    def rest_s(self, now: Moment) -> float:
+    def rest_s(self, now: Instant) -> float:
         """Seconds that it still lasts; zero or negative once it is over."""
         return self.length_s - elapsed_s(self.since, now)
 
@@ -73,7 +73,7 @@ class Key(msgspec.Struct):
     """Stride scheduling: the virtual time of the last grant."""
     programs: dict[str, Program] = {}
 
-    heard: Moment | None = None
+    heard: Instant | None = None
     """When an answer last told a limit."""
     limit_per_second: float | None = None
     limit_per_second_mark: int = 0
@@ -86,9 +86,9 @@ class Key(msgspec.Struct):
     can tell that it has really risen. The other marks say the same of their fields."""
     remaining_this_second: float | None = None
 
-    opened: Moment | None = None
+    opened: Instant | None = None
     """When the first call into the unknown was granted."""
-    alone: Moment | None = None
+    alone: Instant | None = None
     """A call is out whose answer everybody waits for ..."""
     alone_number: int = 0
     """... and its number."""
@@ -100,14 +100,14 @@ class Key(msgspec.Struct):
     strike_mark: int = 0
     factor: float = 1.0
     """Part of the target rate that is used since `lowered`; it recovers."""
-    lowered: Moment | None = None
+    lowered: Instant | None = None
 
-    spent: Moment | None = None
+    spent: Instant | None = None
     """Since when the day's calls are spent."""
-    looked: Moment | None = None
+    looked: Instant | None = None
     """When one call last looked whether there are calls again, or since when there are none."""
     looks: int = 0
-    trimmed: Moment | None = None
+    trimmed: Instant | None = None
 
     clock: ClockState | None = None
     """How our clock differs from Etsy's as last seen; None where it agrees."""

@@ -15,7 +15,7 @@ import msgspec
 from furnisync.clock import DAY_S
 from furnisync.errors import DatabaseUnusable
 from furnisync.lockfile import exclusive
-from furnisync.quota.state import BUCKET_S, Facts, Key, Moment, Notice
+from furnisync.quota.state import BUCKET_S, Facts, Instant, Key, Notice
 from furnisync.sqlite import open_database
 
 APPLICATION_ID = 0x46535155  # "FSQU"
@@ -171,7 +171,7 @@ def encode_key(key: Key) -> str:
     return msgspec.json.encode(key).decode()
 
 
-def save_key(connection: sqlite3.Connection, key_id: str, key: Key, now: Moment) -> None:
+def save_key(connection: sqlite3.Connection, key_id: str, key: Key, now: Instant) -> None:
     """Store what is known of a key."""
     connection.execute(
         "INSERT INTO ledger VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
@@ -181,7 +181,7 @@ def save_key(connection: sqlite3.Connection, key_id: str, key: Key, now: Moment)
 
 
 def add_call(
-    connection: sqlite3.Connection, key_id: str, call: tuple[int, str, str, str], now: Moment
+    connection: sqlite3.Connection, key_id: str, call: tuple[int, str, str, str], now: Instant
 ) -> None:
     """Book a granted call: `(number, program, purpose, owner)`."""
     number, program, purpose, owner = call
@@ -214,7 +214,7 @@ def count_around(connection: sqlite3.Connection, key_id: str, mono: float) -> in
     return count
 
 
-def load_facts(connection: sqlite3.Connection, key_id: str, key: Key, now: Moment) -> Facts:
+def load_facts(connection: sqlite3.Connection, key_id: str, key: Key, now: Instant) -> Facts:
     """What a decision needs beside the key."""
     in_flight = connection.execute(
         "SELECT count(*) FROM flight WHERE key_id = ? AND NOT answered", (key_id,)
@@ -228,7 +228,7 @@ def load_facts(connection: sqlite3.Connection, key_id: str, key: Key, now: Momen
     return Facts(in_flight, oldest)
 
 
-def list_lost(connection: sqlite3.Connection, key_id: str, now: Moment) -> list[int]:
+def list_lost(connection: sqlite3.Connection, key_id: str, now: Instant) -> list[int]:
     """Numbers of calls whose answer nobody waits for any more."""
     rows = connection.execute(
         "SELECT number FROM flight WHERE key_id = ? AND NOT answered AND mono NOT BETWEEN ? AND ?",
@@ -255,7 +255,7 @@ def _is_alive(owner: str) -> bool:
     return True
 
 
-def trim(connection: sqlite3.Connection, key_id: str, now: Moment) -> None:
+def trim(connection: sqlite3.Connection, key_id: str, now: Instant) -> None:
     """Drop what nobody asks for: answered calls, usage outside the last day, old events."""
     connection.execute(
         "DELETE FROM flight WHERE key_id = ? AND answered AND mono NOT BETWEEN ? AND ?",
@@ -268,7 +268,7 @@ def trim(connection: sqlite3.Connection, key_id: str, now: Moment) -> None:
     )
 
 
-def add_event(connection: sqlite3.Connection, key_id: str, notice: Notice, now: Moment) -> None:
+def add_event(connection: sqlite3.Connection, key_id: str, notice: Notice, now: Instant) -> None:
     """Write a notice down; only the newest stay."""
     cursor = connection.execute(
         "INSERT INTO events (key_id, at, kind, message) VALUES (?, ?, ?, ?)",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
-from furnisync.sandbox.server.calls import Answer, Calls, RefusedError, route
+from furnisync.sandbox.server.calls import ApiResult, Calls, RefusedError, route
 from furnisync.sandbox.server.fault_actions import HTML_503, cut_off, spoil
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Api:
         self,
         request: web.BaseRequest,
         entry: dict[str, Any],
-        answer: Answer,
+        answer: ApiResult,
         rule: Rule,
         headers: dict[str, str],
     ) -> web.Response:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from furnisync.sandbox.server.calls import Answer
+from furnisync.sandbox.server.calls import ApiResult
 
 if TYPE_CHECKING:
     from furnisync.sandbox.server.faults import Rule
@@ -59,7 +59,7 @@ async def cut_off(rule: Rule, transport: asyncio.BaseTransport, body: bytes, dat
     return True
 
 
-def _damage(rule: Rule, answer: Answer) -> Answer:
+def _damage(rule: Rule, answer: ApiResult) -> ApiResult:
     """Return the answer with its list made wrong in the way of the rule."""
     items = list(answer.results)
     count = answer.count
@@ -77,10 +77,10 @@ def _damage(rule: Rule, answer: Answer) -> Answer:
     elif rule.do == "null_fields":
         items = [_emptied(item) for item in items]
         single = None if single is None else _emptied(single)
-    return Answer(items, count, single)
+    return ApiResult(items, count, single)
 
 
-def spoil(rule: Rule, answer: Answer) -> bytes:
+def spoil(rule: Rule, answer: ApiResult) -> bytes:
     """Return the answer's body, made wrong as a whole where the rule says so."""
     body = _damage(rule, answer).body()
     if rule.do == "malformed_json":

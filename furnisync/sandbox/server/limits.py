@@ -6,13 +6,13 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-__all__ = ["Limits", "Verdict"]
+__all__ = ["Admission", "Limits"]
 
 _BUCKETS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Admission:
     """Whether a call may pass, and the headers of its answer."""
 
     allowed: bool
@@ -32,7 +32,7 @@ class Limits:
         self._day: dict[int, int] = {}
         self._refused = 0
 
-    def take(self, now: float) -> Verdict:
+    def take(self, now: float) -> Admission:
         """Count one call, and say whether it passes."""
         self._forget(now)
         used = sum(self._day.values())
@@ -42,7 +42,7 @@ class Limits:
             return self._refuse(now, 1)
         self._second.append(now)
         self._count(now)
-        return Verdict(allowed=True, headers=self._headers())
+        return Admission(allowed=True, headers=self._headers())
 
     def refusal_headers(self, retry_after_s: int) -> dict[str, str]:
         """Return a 429's headers; every second one lacks all but `retry-after`."""
@@ -55,10 +55,10 @@ class Limits:
         self._forget(now)
         return sum(self._day.values())
 
-    def _refuse(self, now: float, wait_s: int) -> Verdict:
+    def _refuse(self, now: float, wait_s: int) -> Admission:
         if not self.free_429:
             self._count(now)
-        return Verdict(allowed=False, headers=self.refusal_headers(wait_s))
+        return Admission(allowed=False, headers=self.refusal_headers(wait_s))
 
     def _count(self, now: float) -> None:
         bucket = int(now // self._bucket_s)

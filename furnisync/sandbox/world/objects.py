@@ -175,12 +175,7 @@ def listing_json(listing: Listing) -> dict[str, Any]:
         "title": title_of(listing),
         "description": description_of(random),
         "state": listing.state,
-        "creation_timestamp": listing.created,
-        "created_timestamp": listing.created,
-        "ending_timestamp": listing.created + RUN_SECONDS,
-        "original_creation_timestamp": listing.original,
-        "last_modified_timestamp": listing.updated,
-        "updated_timestamp": listing.updated,
+        **_times_json(listing),
         "state_timestamp": _maybe(random, 0.05, listing.state_changed),
         "quantity": listing.quantity,
         "shop_section_id": _maybe(random, 0.3, shop.shop_id + 20_000_000),
@@ -211,6 +206,17 @@ def listing_json(listing: Listing) -> dict[str, Any]:
     body.update(_measures_json(random))
     body.update(listing.overrides)
     return _with_gaps(body, random)
+
+
+def _times_json(listing: Listing) -> dict[str, Any]:
+    return {
+        "creation_timestamp": listing.created,
+        "created_timestamp": listing.created,
+        "ending_timestamp": listing.created + RUN_SECONDS,
+        "original_creation_timestamp": listing.original,
+        "last_modified_timestamp": listing.updated,
+        "updated_timestamp": listing.updated,
+    }
 
 
 def _making_json(random: Random) -> dict[str, Any]:
