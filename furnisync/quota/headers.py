@@ -1,7 +1,7 @@
-"""What an answer of the API tells about the quota, and what the ledger makes of it.
+"""What an answer's headers say about the quota, and how they change the ledger.
 
-The headers are the truth. They arrive in any order, so calls bear numbers: an answer that
-contradicts what is known is believed if its call went out after that was told.
+The headers are the truth. They arrive in any order, so calls have numbers: an answer that
+contradicts the ledger is believed if its call went out after the ledger learned the old value.
 """
 
 import logging
@@ -17,16 +17,16 @@ from furnisync.quota.state import Hold, Instant, Key, Notice, local_time
 RETRY_AFTER_MOST_S = 26 * 3600.0
 """The day's window is 24 h in buckets of about 2 h: nothing can take longer."""
 SECOND_LIMIT_S = 60.0
-"""A retry-after up to here is about the limit per second, beyond about the day's."""
+"""A retry-after up to here concerns the limit per second, a longer one that of the day."""
 BACK_OFF_MOST_S = 60.0
 FACTOR_LEAST = 0.2
 FOREIGN_HOLD_S = 0.5
 EXPLAINED = 0.75
-"""Our own part of a full second from which on we need not suspect anybody else."""
+"""If our calls are at least this part of a full second, no other user of the key is suspected."""
 
 
 class QuotaHeaders(msgspec.Struct, frozen=True):
-    """What one HTTP answer told; None means that the header was absent, so unknown, never 0."""
+    """The quota headers of one answer; None means absent, so unknown, never 0."""
 
     status: int
     limit_per_second: float | None = None
@@ -40,13 +40,13 @@ class SentCall(msgspec.Struct, frozen=True):
     """The call that an answer belongs to."""
 
     number: int
-    """As granted; 0 where unknown, which is older than everything."""
+    """As granted; 0 if unknown, which is older than everything."""
     own_calls: int | None = None
-    """Our calls in the second around it; None where it is too long ago to say."""
+    """Our calls in the second around it; None if it is too long ago to know."""
 
 
 def read_headers(status: int, headers: Mapping[str, str], now: float) -> QuotaHeaders:
-    """Read the quota headers of an answer; whatever makes no sense counts as absent.
+    """Read the quota headers of an answer; an invalid value counts as absent.
 
     Args:
         status: the HTTP status.
@@ -74,7 +74,7 @@ def _number(text: str | None) -> float | None:
 
 
 def absorb(key: Key, answer: QuotaHeaders | None, sent: SentCall, now: Instant) -> list[Notice]:
-    """Take an answer (None: none came, but the call counts) into what is known of the key."""
+    """Update the key from an answer (None: none came, but the call counts)."""
     if key.alone_number == sent.number:
         key.alone = None
     if answer is None:
@@ -130,7 +130,7 @@ def _absorb_remaining(key: Key, answer: QuotaHeaders, sent: SentCall) -> None:
         _count_untold(key)
     elif key.remaining is None or told <= key.remaining or sent.number > key.remaining_mark:
         # A lower number is always news. A higher one is news only if its call went out after the
-        # lower one was known, otherwise it is older and just arrived late.
+        # lower one was known, otherwise it is older and arrived late.
         key.remaining, key.remaining_mark = told, key.grants
 
 
@@ -154,7 +154,7 @@ def _absorb_refusal(key: Key, answer: QuotaHeaders, sent: SentCall, now: Instant
         key.strikes, key.strike_mark = key.strikes + 1, key.grants
     told_s = answer.retry_after_s
     if not told_s and key.remaining == 0:
-        return []  # the day is spent and nothing is told: the day's own rules hold
+        return []  # the day is spent and there is no retry-after: the rules of the day apply
     wait_s = told_s or min(2.0 ** min(key.strikes - 1, 10), BACK_OFF_MOST_S)
     key.trial = True
     about_day = wait_s > SECOND_LIMIT_S or key.remaining == 0
@@ -165,6 +165,6 @@ def _absorb_refusal(key: Key, answer: QuotaHeaders, sent: SentCall, now: Instant
         key, Hold(now, min(wait_s, RETRY_AFTER_MOST_S), f"Etsy said 429: wait until {until}"), now
     )
     if not fresh or wait_s <= SECOND_LIMIT_S or (key.remaining == 0 and key.spent is None):
-        return []  # short, told already, or about to be told as a spent day
+        return []  # short, reported already, or about to be reported as a spent day
     message = f"Etsy answered 429 and asks to wait until {until}"
     return [Notice("refused", message, logging.WARNING)]

@@ -1,4 +1,4 @@
-"""What a person sees of the quota: a picture of one key at one moment."""
+"""The quota for people: the state of one key at one time."""
 
 import sqlite3
 from pathlib import Path
@@ -55,14 +55,14 @@ class QuotaState(msgspec.Struct, frozen=True):
     remaining_this_second: float | None = None
     limit_per_day: int | None = None
     remaining_today: int | None = None
-    """As last told, calls in flight taken off."""
+    """From the last header, less the calls in flight."""
     reserve: int = 0
-    """Calls of the day kept for the user."""
+    """Calls of the day that are reserved for the user."""
     told_at: float | None = None
     waiting_until: float | None = None
     waiting_why: str | None = None
     rate_per_second: float = 0.0
-    """What all programs may use together now; 0 while waiting."""
+    """The rate of all programs together now; 0 while waiting."""
     in_flight: int = 0
     used_last_hour: int = 0
     used_last_day: int = 0
@@ -71,11 +71,11 @@ class QuotaState(msgspec.Struct, frozen=True):
     events: tuple[Event, ...] = ()
     """Newest first, at most 50."""
     clock: ClockState | None = None
-    """How our clock differs from Etsy's as last seen; None where it agrees, or nothing is known."""
+    """How our clock last differed from Etsy's; None if it agrees or nothing is known."""
 
 
 def read_quota(connection: sqlite3.Connection, key_id: str, key: Key, now: Instant) -> QuotaState:
-    """Put the picture together from the file."""
+    """Read the state from the file."""
     facts = load_facts(connection, key_id, key, now)
     usage = _read_usage(connection, key_id, now)
     until, why = _waiting(key, facts, now)
@@ -134,7 +134,7 @@ def _read_events(connection: sqlite3.Connection, key_id: str) -> tuple[Event, ..
 
 
 def read_state(path: Path, key_id: str | None, clock: Clock) -> QuotaState | None:
-    """The quota as another process left it; None where nothing is known.
+    """The quota as another process left it; None if nothing is known.
 
     Args:
         path: `quota.db`.
@@ -149,7 +149,7 @@ def read_state(path: Path, key_id: str | None, clock: Clock) -> QuotaState | Non
     try:
         row = connection.execute(
             "SELECT key_id FROM ledger WHERE key_id = ? OR ? IS NULL"
-            " ORDER BY used_at > ?, used_at DESC LIMIT 1",  # a wrong clock's time is not the latest
+            " ORDER BY used_at > ?, used_at DESC LIMIT 1",  # no time of a wrong clock
             (key_id, key_id, now.wall + WRONG_S),
         ).fetchone()
         if row is None:
