@@ -19,12 +19,12 @@ from furnisync.sqlite import Writer
 log = logging.getLogger("furnisync.discover")
 
 RETRY_S = 3600
-"""Listings of a batch call that failed for good wait this long."""
+"""Listings of a batch call that failed finally wait this long."""
 BATCHES_AT_ONCE = 16
 
 
 class BatchReader:
-    """Asks batch for whatever the catalogue says is due, in full batches while more is coming."""
+    """Requests all listings that are due in the catalog, in full batches while more are coming."""
 
     def __init__(
         self,
@@ -44,14 +44,14 @@ class BatchReader:
         self._scope = scope
         self._in_flight: set[int] = set()
         self.failed = 0
-        """Listings whose batch call failed, or brought nothing of use, in this run."""
+        """Listings whose batch call failed, or returned nothing useful, in this run."""
 
     async def pump(self, arrived: asyncio.Event, finished: asyncio.Event) -> None:
-        """Ask for all that is due until nothing is and `finished` is set.
+        """Request everything that is due until nothing is and `finished` is set.
 
         Args:
             arrived: set by readers when new listings were committed.
-            finished: set once no more will come, so that a batch may go out less than full.
+            finished: set once no more will come, so that a batch need not be full.
 
         Raises:
             UserError: the key was refused.
@@ -106,7 +106,7 @@ class BatchReader:
         """One transaction: states, images, and which ids the answer left out.
 
         Returns:
-            how many listings were not told and wait until tomorrow.
+            number of listings that the answer left unclear and that wait until tomorrow.
         """
         now = int(self._clock.now())
         asked = set(ids)
@@ -140,7 +140,7 @@ async def _first_of(
     """Wait for a task to end or an event to be set; returns the tasks still running.
 
     Raises:
-        whatever a task that ended raised.
+        the error of a task that ended.
     """
     if any(event.is_set() for event in events):
         return running
@@ -156,7 +156,7 @@ async def _first_of(
 
 
 def _image_rows(listing: Listing, size: str) -> list[ImageRow]:
-    """The listing's images by rank, each with the url that the API gave for the size."""
+    """The listing's images by rank, each with the URL for the size."""
     images: list[Image] = []
     for raw in listing.images or ():
         try:
@@ -177,7 +177,7 @@ def _image_rows(listing: Listing, size: str) -> list[ImageRow]:
 
 
 def _url(image: Image, size: str) -> str | None:
-    """The url of the size where Etsy gives it, else one from which it can be derived."""
+    """The URL of the size if Etsy sends it, else one from which it can be derived."""
     given = {
         "75x75": image.url_75x75,
         "170x135": image.url_170x135,

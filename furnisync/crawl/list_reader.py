@@ -1,4 +1,4 @@
-"""Read one list whole: asks for pages as `walk` says, commits each with what it brought."""
+"""Reads one list completely: fetches pages as `paging` says and commits each with its rows."""
 
 import asyncio
 import logging
@@ -24,12 +24,12 @@ Ended = Literal["complete", "over_reach", "failed"]
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """How the reading of a list ended.
+    """The result of reading a list.
 
     Attributes:
-        count: how many listings it holds, as Etsy says; the most that any page said, unless the
-            list was read whole.
-        prices: those seen, where it is over the reach.
+        count: number of its listings by Etsy; the maximum of all pages, unless the
+            list was read completely.
+        prices: of listings seen, if the list exceeds the reach.
     """
 
     ended: Ended
@@ -39,7 +39,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class ListReader:
-    """Reads price intervals and shop lists; a list that a run before began is gone on with."""
+    """Reads price intervals and shop lists; continues a list that an earlier run began."""
 
     def __init__(
         self,
@@ -55,14 +55,14 @@ class ListReader:
         self._furniture = furniture
         self._slots = asyncio.Semaphore(pages_at_once)
         self.arrived = asyncio.Event()
-        """Set whenever a page was committed, for whoever waits for new listings."""
+        """Set whenever a page was committed, for tasks that wait for new listings."""
 
     async def read(self, interval: Interval) -> Reading:
-        """Read a list until every page arrived, or until it is known why not.
+        """Read a list until every page arrived or failed finally.
 
         Raises:
             UserError: the key was refused.
-            NotFound: the shop exists no more.
+            NotFound: the shop no longer exists.
         """
         prices: list[float] = []
         ground = await self._writer.run(frontier.load_ground, interval)
@@ -90,7 +90,7 @@ class ListReader:
                 return Reading("failed", f"{len(reasons)} pages: {reasons[0]}", count)
 
     async def read_first(self, interval: Interval) -> Reading:
-        """Read a list's first page, unless it is here; tells whether the list is in reach.
+        """Read a list's first page unless it is stored; returns whether the list is in reach.
 
         Raises:
             UserError: the key was refused.
@@ -109,7 +109,7 @@ class ListReader:
     async def _read_page(
         self, interval: Interval, start: int, wave: int, prices: list[float]
     ) -> str | None:
-        """Fetch and commit one page; returns the reason where it could not be had."""
+        """Fetch and commit one page; returns the reason if it failed."""
         async with self._slots:
             try:
                 page = await self._fetch(interval, start)
@@ -149,7 +149,7 @@ class ListReader:
         wave: int,
         page: Page[Listing],
     ) -> None:
-        """One transaction: what the page brought, and that it came."""
+        """One transaction: the listings of a page and the progress."""
         now = int(self._clock.now())
         items = tuple((one.listing_id, one.created) for one in page.items)
         row = PageRow(start, page.sent, page.count, items, wave=wave)
@@ -161,7 +161,7 @@ class ListReader:
 
 
 def as_listed(listing: Listing) -> Listed:
-    """What the catalogue keeps of a listing in a list."""
+    """The fields of a listing in a list that the catalog stores."""
     return Listed(
         listing.listing_id,
         listing.shop_id,

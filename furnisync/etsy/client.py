@@ -1,4 +1,4 @@
-"""The only access to Etsy's Open API: the ledger grants each call, and transient faults are retried.
+"""The only access to Etsy's Open API: the ledger grants each call, transient faults are retried.
 
 A call passes `_get` (tries) -> `_within_quota` (grants, 429) -> `_send` (one request) -> the
 transport (`http/`), which a test may replace. The key is in one header and nowhere else.

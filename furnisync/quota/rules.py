@@ -36,7 +36,7 @@ from furnisync.quota.state import (
 CREDIT_S = 0.020
 """How much delay is caught up: more than the usual stall of an event loop."""
 GRACE_S = 0.008
-"""How long a slot is kept for the program whose turn it is; below `CREDIT_S`, so it costs nothing."""
+"""How long a slot is kept for the program whose turn it is; free, since below `CREDIT_S`."""
 ARREARS_CALLS = 10
 """Missed turns that a program still gets: for brief stalls, not for idle time."""
 WANT_FADES_S = 2.5

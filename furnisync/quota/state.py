@@ -65,7 +65,7 @@ class Key(msgspec.Struct):
     """Everything about one key except its usage and its calls in flight."""
 
     grants: int = 0
-    """Calls granted so far, and the number of the last one. Numbers show which answers are newer."""
+    """Calls granted so far: the number of the last one. Numbers show which answers are newer."""
     paid_mono: float = 0.0
     """The instant up to which calls are paid for; never ahead of now within one boot."""
     granted_mono: float = 0.0

@@ -31,7 +31,7 @@ KNOWN = (
     Known(ALWAYS, "INFO", ENDING),
     Known(ALWAYS, "INFO", r"[\w -]+(\(about .* to go\))?; [\d,]+ listings; images: .*; calls: "),
     Known(ALWAYS, "INFO", r"\d+ of \d+ shops synced, \d+ half here, \d+ wait, reviews of \d+"),
-    Known(ALWAYS, "INFO", r"\d+ shops: \d+ never synced, \d+ due, \d+ half here$"),
+    Known(ALWAYS, "INFO", r"\d+ shops: \d+ never synced, \d+ due, \d+ in progress$"),
     Known(ALWAYS, "INFO", r"synced \d+ shops with \d+ listing rows, \d+ new reviews; \d+ shops"),
     Known(ALWAYS, "INFO", r"\d+ new listings since the last look$"),
     Known(ALWAYS, "INFO", r"image_metadata\.json written: \d+ listings$"),
