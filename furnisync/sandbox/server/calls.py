@@ -23,7 +23,7 @@ __all__ = ["CALLS", "ApiResult", "Calls", "RefusedError", "route"]
 
 _OFFSET_CAP = 12_000
 _BATCH_CAP = 100
-_OLDEST = 946_684_800  # the least timestamp that Etsy's document allows
+_OLDEST = 946_684_800  # the smallest timestamp that Etsy's reference allows
 _ORDERS = {"asc": False, "ascending": False, "up": False}
 _ORDERS |= {"desc": True, "descending": True, "down": True}
 
@@ -44,7 +44,7 @@ _ROUTES = [(re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", call)), call) for 
 
 
 class RefusedError(Exception):
-    """A call that is answered with an error: the status and Etsy's words."""
+    """A call that is answered with an error: the status and Etsy's message."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)

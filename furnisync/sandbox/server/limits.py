@@ -13,7 +13,7 @@ _BUCKETS = 12
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Whether a call may pass, and the headers of its answer."""
+    """Whether a call is allowed, and the headers of its answer."""
 
     allowed: bool
     headers: dict[str, str]
@@ -33,7 +33,7 @@ class Limits:
         self._refused = 0
 
     def take(self, now: float) -> Admission:
-        """Count one call, and say whether it passes."""
+        """Count one call, and return whether it is allowed."""
         self._forget(now)
         used = sum(self._day.values())
         if used >= self.qpd:
@@ -51,7 +51,7 @@ class Limits:
         return headers if self._refused % 2 == 0 else {**self._headers(), **headers}
 
     def used_today(self, now: float) -> int:
-        """Return the calls that count against the day at present."""
+        """Return the number of calls in the current day's window."""
         self._forget(now)
         return sum(self._day.values())
 
