@@ -175,7 +175,7 @@ class Environment(msgspec.Struct, frozen=True):
         if self.key is None:
             raise ConfigError(
                 "ETSY_API_KEY is not set: put ETSY_API_KEY=... and ETSY_SHARED_SECRET=..."
-                f" (both stand on etsy.com/developers/your-apps) into {self.home / '.env'}"
+                f" (both are on etsy.com/developers/your-apps) into {self.home / '.env'}"
                 " or the environment."
             )
         return self.key
@@ -318,8 +318,8 @@ def _key(values: Mapping[str, str], home: Path) -> ApiKey | None:
     for name, value in (("ETSY_API_KEY", keystring), ("ETSY_SHARED_SECRET", secret)):
         if ":" in value:
             raise ConfigError(
-                f"{name} holds a colon: put what stands before it into ETSY_API_KEY and what stands"
-                " behind it into ETSY_SHARED_SECRET."
+                f"{name} has a colon: put the part before it into ETSY_API_KEY and the part after"
+                " it into ETSY_SHARED_SECRET."
             )
         if not value:
             raise ConfigError(

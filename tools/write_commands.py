@@ -19,8 +19,8 @@ HEAD = """\
 # Commands
 
 Written by `make docs` from the program's own help. `sync_images.py` is `furnisync images`,
-`sync_data.py` is `furnisync data`. Wrong usage and whatever else only you can mend ends with one
-sentence and exit status 2; a sync that had to leave something for later ends with 1.
+`sync_data.py` is `furnisync data`. After wrong usage and other errors that only you can fix,
+a command ends with one sentence and exit status 2. A sync that left something ends with 1.
 """
 
 

@@ -121,7 +121,7 @@ async def make_plan(
     load_plan(files.plan, None)
     with single_instance(files.lock("images"), "image sync"):
         async with AsyncExitStack() as stack:
-            writer = Writer(open_catalog(files.catalog), "catalogue")
+            writer = Writer(open_catalog(files.catalog), "catalog")
             stack.callback(writer.close)
             client = await stack.enter_async_context(
                 open_client("images", "fast", environment, files, settings, clock)

@@ -120,7 +120,7 @@ def doubt_listings(page: WholePage, asked: int) -> Doubt | None:
         ),
         (
             not ids or (page.count is None and len(ids) < asked),
-            Doubt("fewer listings came than were asked for", usable=True),
+            Doubt("fewer listings came than were requested", usable=True),
         ),
         (
             _any_bare(page.results, LISTING_ALWAYS),
@@ -182,7 +182,7 @@ def doubt_reviews(
         ),
         (
             some and not page.results and not bounded and not ask.offset,
-            Doubt("no review came of a shop that tells of some"),
+            Doubt("no review came of a shop that has some"),
         ),
         (
             _any_bare(page.results, REVIEW_ALWAYS),

@@ -277,7 +277,7 @@ def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
 def _changed(path: Path, what: str) -> DatabaseUnusable:
     return DatabaseUnusable(
         f"{path} was changed by hand ({what}): undo that, restore a backup, or move the file away"
-        " to begin anew."
+        " to start with a new one."
     )
 
 

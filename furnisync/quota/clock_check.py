@@ -6,7 +6,7 @@
 | minutes, 3 in a row   | a warning, until it ends                                                |
 | an hour and more      | ping is asked at once: one odd Date (a cache, a proxy) stops nothing    |
 | ... and 3 pings agree | all calls wait and no time is written until a ping says it is right     |
-| no Date at all        | unknown: everything goes on, but nothing is purged by age               |
+| no Date at all        | unknown: everything continues, but nothing is purged by age             |
 
 Between two answers the monotonic clock shows whether ours was set. If so, a ping precedes the
 next time that is written.

@@ -266,7 +266,7 @@ class Ledger:
             self._connection.close()
             file.move_aside(self._path, self._inode, str(error))
             self._open()
-            return Pause(BUSY_S, "the ledger was begun anew", in_line=True)
+            return Pause(BUSY_S, "the ledger was created again", in_line=True)
         if self._unwritable_mono is None or now - self._unwritable_mono > WARN_EVERY_S:
             self._unwritable_mono = now
             log.warning("%s cannot be written (%s): no calls until it can", self._path, error)

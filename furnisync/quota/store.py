@@ -138,7 +138,7 @@ def move_aside(path: Path, inode: int | None, why: str) -> None:
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(f"{aside}{suffix}")
     log.warning(
-        "%s was damaged (%s): moved to %s and begun anew; Etsy's next answer tells what is left",
+        "%s was damaged (%s): moved to %s and created again; Etsy's next answer says what is left",
         path, why, aside.name,
     )  # fmt: skip
 
