@@ -141,7 +141,7 @@ def collect(
             ids = [item["listing_id"] for item in listings]
             with transaction(connection):
                 begin_shop_sync(connection, shop_id, now)
-                stage_list_page(connection, shop_id, ids, told=len(ids), next_offset=None)
+                stage_list_page(connection, shop_id, ids, counted=len(ids), next_offset=None)
         while claim := claims.take(connection, full_only=listings is not None):
             answer = [everything[i] for i in claim.ids]
             with transaction(connection):

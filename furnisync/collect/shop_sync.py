@@ -168,7 +168,7 @@ class ShopSyncs:
                 # that image sync knows.
                 known = self._source.listings_of(shop_id)
             return staging.stage_list_page(
-                connection, shop_id, known, told=page.count, next_offset=following
+                connection, shop_id, known, counted=page.count, next_offset=following
             )
 
         self._sort_in(await self._round.writer.run(stage))
@@ -240,10 +240,10 @@ class ShopSyncs:
         self._end(shop_id, await this.writer.run(snapshots.append_shop_sync, shop_id))
 
     def _end(self, shop_id: int, appended: snapshots.Appended) -> None:
-        if appended.told > ETSY_PAGING.reach and appended.told > appended.active:
+        if appended.counted > ETSY_PAGING.reach and appended.counted > appended.active:
             log.warning(
                 "shop %d: %s of its %s active listings are beyond the reach of the search",
-                shop_id, f"{appended.told - appended.active:,}", f"{appended.told:,}",
+                shop_id, f"{appended.counted - appended.active:,}", f"{appended.counted:,}",
             )  # fmt: skip
         self._close(shop_id)
         self._round.collected.shops += 1

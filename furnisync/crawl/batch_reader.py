@@ -111,14 +111,16 @@ class BatchReader:
         now = int(self._clock.now())
         asked = set(ids)
         named = [one for one in page.items if one.listing_id in asked]
-        told = [one for one in named if one.images is not None or one.state not in {ACTIVE, None}]
-        batched = [self._as_batched(one) for one in told]
+        complete = [
+            one for one in named if one.images is not None or one.state not in {ACTIVE, None}
+        ]
+        batched = [self._as_batched(one) for one in complete]
         listings.record_batch(connection, batched, now, now + int(self._refresh_s))
         for one in batched:
             image_queue.add_images(connection, one.listing_id, one.images, self._which, now)
-        absent = asked - {one.listing_id for one in told}
+        absent = asked - {one.listing_id for one in complete}
         broken = f"broken answer: {page.broken[0]}" if page.broken else None
-        if len(told) < len(named):
+        if len(complete) < len(named):
             broken = "broken answer: a listing without its images"
         return listings.record_absent(connection, sorted(absent), now, broken)
 

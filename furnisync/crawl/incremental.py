@@ -97,10 +97,10 @@ class IncrementalReader:
         of the look moves from the later to the earlier page: so the look runs twice, and again
         while it finds unknown listings.
         """
-        told = await self._writer.run(get_meta, SWEEP_SINCE)
-        if told is None:
+        stored = await self._writer.run(get_meta, SWEEP_SINCE)
+        if stored is None:
             return "reached"
-        since = int(told)
+        since = int(stored)
         outcome: LookEnd = "reached"
         for again in range(SWEEPS_MOST):
             before = await self._writer.run(_count_listings)

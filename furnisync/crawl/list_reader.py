@@ -12,7 +12,7 @@ from furnisync.catalog import frontier, listings
 from furnisync.catalog.frontier import Interval, PageRow
 from furnisync.catalog.listings import Listed
 from furnisync.clock import Clock
-from furnisync.crawl.paging import next_of_order, next_reads, told_length
+from furnisync.crawl.paging import counted_length, next_of_order, next_reads
 from furnisync.errors import NotFound, Terminal, Transient
 from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.models import Listing, Page
@@ -75,7 +75,7 @@ class ListReader:
             )
             count = max((page.count for page in pages if page.count is not None), default=None)
             if decision.complete:
-                return Reading("complete", count=told_length(pages))
+                return Reading("complete", count=counted_length(pages))
             if decision.over_reach:
                 return Reading("over_reach", count=count, prices=tuple(prices))
             if decision.stuck:

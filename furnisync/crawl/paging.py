@@ -103,7 +103,7 @@ def next_of_order(pages: Sequence[PageRow], paging: Paging = ETSY_PAGING) -> Nex
     return NextReads(starts=missing, complete=not missing)
 
 
-def told_length(pages: Sequence[PageRow]) -> int | None:
+def counted_length(pages: Sequence[PageRow]) -> int | None:
     """How many listings a complete list must have; None if no page says.
 
     The count of the last page includes all listings at that instant, and each of them is in
@@ -111,8 +111,8 @@ def told_length(pages: Sequence[PageRow]) -> int | None:
     may be wrong, so the last one is believed only down to half of the others.
     """
     counts = [page.count for page in sorted(pages, key=lambda page: page.wave)]
-    told = [count for count in counts if count is not None]
-    return min(told[-1], statistics.median_low(told)) if told else None
+    counted = [count for count in counts if count is not None]
+    return min(counted[-1], statistics.median_low(counted)) if counted else None
 
 
 def page_grid(count: int, paging: Paging = ETSY_PAGING) -> list[int]:

@@ -379,10 +379,10 @@ class EtsyClient:
     def _words(self, body: bytes) -> str:
         """The message of an error body, without our key if it contains that."""
         try:
-            told = msgspec.json.decode(body, type=_ErrorBody)
+            error = msgspec.json.decode(body, type=_ErrorBody)
         except (ValueError, RecursionError):
             return ""
-        return self._without_key(told.error_description or told.error)
+        return self._without_key(error.error_description or error.error)
 
     def _without_key(self, words: str) -> str:
         for secret in (self._key.shared_secret, self._key.keystring):

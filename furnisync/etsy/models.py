@@ -163,10 +163,10 @@ def _decode_envelope(body: bytes) -> _Envelope:
 
 def _told(count: msgspec.Raw) -> int | None:
     try:
-        told: int | None = _count.decode(count)
+        counted: int | None = _count.decode(count)
     except ValueError:
         return None
-    return told
+    return counted
 
 
 def decode_whole(body: bytes) -> dict[str, Any]:
@@ -188,9 +188,9 @@ def decode_whole(body: bytes) -> dict[str, Any]:
     return decoded
 
 
-def _refuse_error(told: object) -> None:
+def _refuse_error(error: object) -> None:
     """No object has a field `error`: content beside it, such as an empty list, means nothing."""
-    if told:
+    if error:
         raise ApiUnavailable("an error came as an answer")
 
 
@@ -205,8 +205,8 @@ def decode_whole_page(body: bytes) -> WholePage:
     if not isinstance(results, list):
         raise ApiUnavailable("malformed answer (no results)")
     objects = [one for one in results if isinstance(one, dict)]
-    told = count if type(count) is int and 0 <= count < 2**63 else None
-    return WholePage(told, objects, len(results) - len(objects))
+    counted = count if type(count) is int and 0 <= count < 2**63 else None
+    return WholePage(counted, objects, len(results) - len(objects))
 
 
 def decode_object(raw: msgspec.Raw | bytes, kind: type[T]) -> T:

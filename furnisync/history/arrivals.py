@@ -245,8 +245,8 @@ def stage_shop(
 
 def review_signals(shop: Object) -> str | None:
     """The values that change when a shop gets a review, as one text; None if all are missing."""
-    told = [shop.get(n) for n in ("review_count", "review_average", "transaction_sold_count")]
-    return None if told == [None, None, None] else as_json(told)
+    signals = [shop.get(n) for n in ("review_count", "review_average", "transaction_sold_count")]
+    return None if signals == [None, None, None] else as_json(signals)
 
 
 def _keep_unkeyed(connection: sqlite3.Connection, listing: Object, now_s: float) -> None:

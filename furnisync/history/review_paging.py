@@ -54,7 +54,7 @@ class Step:
 def plan_next(
     ask: ReviewAsk,
     created: Sequence[int | None],
-    told: int | None,
+    counted: int | None,
     paging: Paging = ETSY_PAGING,
 ) -> Step:
     """What to request after a page.
@@ -62,12 +62,12 @@ def plan_next(
     Args:
         ask: the query of the page.
         created: `create_timestamp` of its reviews, in order; None where it is missing.
-        told: the answer's `count`.
+        counted: the answer's `count`.
         paging: limits of the API.
     """
     times = [time for time in created if time is not None]
     oldest = min(times, default=None)
-    if _is_end(ask, len(created), oldest, told, paging):
+    if _is_end(ask, len(created), oldest, counted, paging):
         return Step(None)
     if oldest is not None and (ask.max_created is None or oldest < ask.max_created):
         return Step(ReviewAsk(ask.min_created, oldest))
@@ -79,7 +79,9 @@ def plan_next(
     return Step(ReviewAsk(ask.min_created, below), out_of_reach=True)
 
 
-def _is_end(ask: ReviewAsk, got: int, oldest: int | None, told: int | None, paging: Paging) -> bool:
+def _is_end(
+    ask: ReviewAsk, got: int, oldest: int | None, counted: int | None, paging: Paging
+) -> bool:
     """Whether no wanted review comes after this page.
 
     A short page alone is not the end while `count` is higher; a `count` below the number of
@@ -89,6 +91,6 @@ def _is_end(ask: ReviewAsk, got: int, oldest: int | None, told: int | None, pagi
         return True
     if ask.min_created is not None and oldest is not None and oldest < ask.min_created:
         return True
-    if told is None or told < ask.offset + got:
+    if counted is None or counted < ask.offset + got:
         return got < paging.page_size
-    return told <= ask.offset + paging.page_size
+    return counted <= ask.offset + paging.page_size

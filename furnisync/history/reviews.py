@@ -26,12 +26,12 @@ class ReviewPage:
     Attributes:
         ask: the query, from `next_review_ask` or `append_review_page`.
         results: the reviews, in the answer's order.
-        told: the answer's `count`.
+        counted: the answer's `count`.
     """
 
     ask: ReviewAsk
     results: Sequence[Object]
-    told: int | None
+    counted: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ def append_review_page(
         connection, selection, shop_id, page.results, now_s=now_s, twins_before_s=began
     )
     created = [as_id(_created(review)) for review in page.results]
-    step = plan_next(page.ask, created, page.told)
+    step = plan_next(page.ask, created, page.counted)
     newest = max((time for time in created if time is not None), default=None)
     _step_walk(connection, shop_id, step, newest, unsent)
     if step.next_ask is None:

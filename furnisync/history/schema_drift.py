@@ -64,7 +64,7 @@ def record_drift(
     Returns:
         a message for each change; each is reported once.
     """
-    told: list[str] = []
+    changes: list[str] = []
     for kind, fields in watch.take().items():
         last = connection.execute(
             "SELECT max(compared) FROM api_fields WHERE kind = ?", (kind,)
@@ -72,11 +72,13 @@ def record_drift(
         if last is not None and now_s - last < WEEK_S:
             continue
         known = _load(connection, kind)
-        told += _new_and_changed(kind, fields, known)
-        told += _gone(kind, fields, known, _selected(selection, kind))
+        changes += _new_and_changed(kind, fields, known)
+        changes += _gone(kind, fields, known, _selected(selection, kind))
         _save(connection, kind, fields, known, int(now_s))
-    connection.executemany("INSERT INTO drift VALUES (?, ?)", [(int(now_s), one) for one in told])
-    return told
+    connection.executemany(
+        "INSERT INTO drift VALUES (?, ?)", [(int(now_s), one) for one in changes]
+    )
+    return changes
 
 
 def _load(connection: sqlite3.Connection, kind: ObjectKind) -> dict[str, set[str]]:

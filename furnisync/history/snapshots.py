@@ -46,11 +46,11 @@ class Appended:
     """Numbers of rows of a shop's sync.
 
     Attributes:
-        told: active listings, by the `count` of the shop's list.
+        counted: active listings, by the `count` of the shop's list.
         vanished: listings that were in the list, never recorded, and unknown to batch.
     """
 
-    told: int = 0
+    counted: int = 0
     shop_static: int = 0
     listing_static: int = 0
     listing_dynamic: int = 0
@@ -134,7 +134,7 @@ def _append(
     last_pages: Iterable[StagedPage],
     last_gone: Iterable[int],
 ) -> Appended:
-    appended = Appended(told=sync.told or 0)
+    appended = Appended(counted=sync.counted or 0)
     sync_id, static_after, shop = connection.execute(
         "SELECT sync_id, static_after, shop FROM work_shops WHERE shop_id = ?", (sync.shop_id,)
     ).fetchone()

@@ -27,7 +27,7 @@ class ShopSync:
     Attributes:
         snapshot_timestamp: of all its rows, unix seconds.
         list_offset: of the next list page; None if the list is complete (or not needed).
-        told: the last `count` of the list.
+        counted: the last `count` of the list.
         open_ids: number of staged ids without a batch answer.
         has_shop: the shop object is staged.
     """
@@ -35,7 +35,7 @@ class ShopSync:
     shop_id: int
     snapshot_timestamp: int
     list_offset: int | None
-    told: int | None
+    counted: int | None
     open_ids: int
     has_shop: bool
 
@@ -162,7 +162,7 @@ def stage_list_page(
     shop_id: int,
     ids: Iterable[int],
     *,
-    told: int | None,
+    counted: int | None,
     next_offset: int | None,
 ) -> ShopSync:
     """Stage the ids of a page of the shop's list; duplicates are ignored.
@@ -171,7 +171,7 @@ def stage_list_page(
         connection: inside a transaction.
         shop_id: a shop with an open sync.
         ids: listing ids of the page.
-        told: the answer's `count`.
+        counted: the answer's `count`.
         next_offset: of the next page; None ends the list, and then listings that were active
             in the last sync but are not in the list are staged too.
     """
@@ -179,7 +179,7 @@ def stage_list_page(
     connection.execute(
         "UPDATE work_shops SET list_offset = ?, listings_told = ifnull(?, listings_told)"
         " WHERE shop_id = ?",
-        (next_offset, told, shop_id),
+        (next_offset, counted, shop_id),
     )
     if next_offset is None:
         _stage_missing(connection, shop_id)

@@ -53,13 +53,13 @@ def read_headers(status: int, headers: Mapping[str, str], now: float) -> QuotaHe
         headers: names in any case.
         now: our unix time in seconds, for a `retry-after` that is a date and no `date` beside it.
     """
-    told = {name.lower(): value.strip() for name, value in headers.items()}
-    wait_s = read_retry_after(told, now)
-    day, today = _number(told.get("x-limit-per-day")), _number(told.get("x-remaining-today"))
+    lower = {name.lower(): value.strip() for name, value in headers.items()}
+    wait_s = read_retry_after(lower, now)
+    day, today = _number(lower.get("x-limit-per-day")), _number(lower.get("x-remaining-today"))
     return QuotaHeaders(
         status=status,
-        limit_per_second=_number(told.get("x-limit-per-second")) or None,
-        remaining_this_second=_number(told.get("x-remaining-this-second")),
+        limit_per_second=_number(lower.get("x-limit-per-second")) or None,
+        remaining_this_second=_number(lower.get("x-remaining-this-second")),
         limit_per_day=None if not day else int(day),
         remaining_today=None if today is None else int(today),
         retry_after_s=None if wait_s is None else min(wait_s, RETRY_AFTER_MOST_S),
@@ -125,13 +125,13 @@ def _limit_notice(which: str, old: float | None, new: float) -> list[Notice]:
 
 
 def _absorb_remaining(key: Key, answer: QuotaHeaders, sent: SentCall) -> None:
-    told = answer.remaining_today
-    if told is None:
+    remaining = answer.remaining_today
+    if remaining is None:
         _count_untold(key)
-    elif key.remaining is None or told <= key.remaining or sent.number > key.remaining_mark:
+    elif key.remaining is None or remaining <= key.remaining or sent.number > key.remaining_mark:
         # A lower number is always news. A higher one is news only if its call went out after the
         # lower one was known, otherwise it is older and arrived late.
-        key.remaining, key.remaining_mark = told, key.grants
+        key.remaining, key.remaining_mark = remaining, key.grants
 
 
 def _absorb_second(key: Key, answer: QuotaHeaders, sent: SentCall, now: Instant) -> None:
