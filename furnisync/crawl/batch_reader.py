@@ -61,7 +61,7 @@ class BatchReader:
             while True:
                 arrived.clear()
                 last_round = finished.is_set()
-                await self._start_due(running, last_round)
+                await self._start_due(running, also_partial=last_round)
                 if not running and last_round:
                     return
                 events = (arrived,) if last_round else (arrived, finished)
@@ -71,7 +71,7 @@ class BatchReader:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _start_due(self, running: set[asyncio.Task[None]], also_partial: bool) -> None:  # noqa: FBT001
+    async def _start_due(self, running: set[asyncio.Task[None]], *, also_partial: bool) -> None:
         while len(running) < BATCHES_AT_ONCE:
             ids = await self._writer.run(
                 listings.claim_batch,

@@ -11,7 +11,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the sandbox with the given command line."""
     options = parse_options(argv)
     # Imported here: web server and numpy would double the start time of every other command.
-    from furnisync.sandbox.server.server import run  # noqa: PLC0415
+    from furnisync.sandbox.server.server import run  # noqa: PLC0415 -- as above
 
     run(options)
 

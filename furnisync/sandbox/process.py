@@ -63,7 +63,7 @@ class SandboxProcess:
         ready = Path(self._folder.name, "ready.json")
         paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
         # When this process dies, even by a kill, its standard input closes, and it ends too.
-        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter
+        self._process = subprocess.Popen(  # noqa: S603 -- our own interpreter
             [*self._command(), "--ready-file", str(ready), "--watch-stdin"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -228,7 +228,7 @@ class SandboxProcess:
         data = None if body is None else json.dumps(body).encode()
         url = self.api_url.partition("/v3/")[0] + "/_sandbox/" + path
         try:
-            return urllib.request.urlopen(url, data, timeout=300)  # noqa: S310  # our own address
+            return urllib.request.urlopen(url, data, timeout=300)  # noqa: S310 -- our own address
         except urllib.error.HTTPError as error:
             raise SandboxError(error.read().decode(errors="replace")) from error
 
