@@ -1,4 +1,4 @@
-# Everything sets itself up; all that a machine needs is python3 (3.11+), make and a package index.
+# Everything sets itself up; a machine needs only python3 (3.11+), make and a package index.
 PYTHON ?= python3
 VENV := venv
 BIN := $(VENV)/bin
@@ -53,7 +53,7 @@ check: setup-dev
 check-wheels: setup-dev
 	$(BIN)/python -m tools.check_wheels
 
-# Known weaknesses of what we depend on, where the index of them can be reached.
+# Known vulnerabilities of our dependencies, if their index can be reached.
 audit:
 	$(PYTHON) -m venv .audit-venv
 	@if .audit-venv/bin/pip install --quiet pip-audit \
@@ -66,7 +66,7 @@ bench: setup-dev
 	$(BIN)/python -m bench
 
 # Update both locks from pyproject.toml, for all platforms and Pythons that we support. The
-# development lock holds everything; the other one is the part of it that running and the demo need.
+# development lock has everything; the other one is the part that running and the demo need.
 COMPILE := .lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 \
   --no-annotate --custom-compile-command "make lock" pyproject.toml
 lock:
@@ -78,6 +78,6 @@ lock:
 clean:
 	rm -rf $(VENV) demo-data .mypy_cache .pytest_cache .ruff_cache
 
-# Write docs/commands.md anew from the program's own help.
+# Write docs/commands.md from the program's own help.
 docs: setup-dev
 	$(BIN)/python -m tools.write_commands

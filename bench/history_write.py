@@ -37,7 +37,7 @@ import msgspec
 
 from bench.rows import Row
 from furnisync.history.arrivals import sort_batch, stage_arrival
-from furnisync.history.claims import Claim, Claims
+from furnisync.history.claims import BatchClaim, Claims
 from furnisync.history.schema import open_history, stored_columns
 from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_shop_sync, take_batch
@@ -115,7 +115,7 @@ def make_shops(count: int) -> list[list[Object]]:
 def stage_all(
     connection: sqlite3.Connection,
     selection: Selection,
-    claim: Claim,
+    claim: BatchClaim,
     answer: list[Object],
     *,
     now_s: float,
@@ -141,7 +141,7 @@ def collect(
             ids = [item["listing_id"] for item in listings]
             with transaction(connection):
                 begin_shop_sync(connection, shop_id, now)
-                stage_list_page(connection, shop_id, ids, told=len(ids), next_offset=None)
+                stage_list_page(connection, shop_id, ids, counted=len(ids), next_offset=None)
         while claim := claims.take(connection, full_only=listings is not None):
             answer = [everything[i] for i in claim.ids]
             with transaction(connection):

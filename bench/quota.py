@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.rows import Row
 from furnisync.clock import SystemClock
 from furnisync.config import QuotaSettings
-from furnisync.quota.ledger import Ledger, read_answer
+from furnisync.quota.ledger import Ledger, read_headers
 
 CALLERS = 40
 LATENCY_S = 0.150
@@ -46,7 +46,7 @@ async def call_until(ledger: Ledger, end: float, granted: list[float]) -> None:
         await ledger.acquire("batch")
         granted.append(time.monotonic())
         await asyncio.sleep(LATENCY_S)
-        ledger.settle("batch", read_answer(200, headers, time.time()))
+        ledger.settle("batch", read_headers(200, headers, time.time()))
 
 
 async def run_callers(path: Path, program: str, end: float) -> dict[str, object]:

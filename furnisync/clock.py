@@ -11,7 +11,7 @@ WEEK_S = 7 * DAY_S
 OFFSET_VARIABLE = "FURNISYNC_CLOCK_OFFSET_S"
 
 WRONG_S = 3600.0
-"""A clock that differs so much from Etsy's is wrong; a time so far ahead of now was never now."""
+"""A clock that differs this much from Etsy's is wrong, and so is a time this far in the future."""
 
 
 class Clock(Protocol):

@@ -1,14 +1,14 @@
-"""Settings: where they come from, what they may be, what they are when nobody says anything.
+"""Settings: their sources, allowed values and defaults.
 
 Precedence, highest first:
 
 | source                              | for                                         |
 | ----------------------------------- | ------------------------------------------- |
-| the environment                     | the key's halves, addresses, proxies, home  |
+| the environment                     | key, URLs, proxies, home                    |
 | `.env` in the current folder        | the same                                    |
-| `.env` in the home                  | the same but the home                       |
+| `.env` in the home                  | the same, except the home                   |
 | `furnisync.toml` in the home        | everything else                             |
-| the defaults of the classes below   | what is not said                            |
+| the defaults of the classes below   | settings that are not set                   |
 """
 
 import hashlib
@@ -39,7 +39,7 @@ Mode = Literal["slow", "fast"]
 BuyerIds = Literal["keep", "hash", "drop"]
 
 OLDER_TOOL = "older-tool"
-"""Folder of a home where `import` keeps those old files whose names we need ourselves."""
+"""Folder of a home where `import` keeps old files whose names furnisync needs."""
 _NETWORK = re.compile(r"(?i:https?|all|no)_(proxy|PROXY)|SSL_CERT_(FILE|DIR)")
 PORTS = range(1, 65_536)
 _ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[!-~]*)?")
@@ -73,7 +73,7 @@ class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CrawlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When listings and shops are looked at again (`[crawl]`)."""
+    """When listings and shops are read again (`[crawl]`)."""
 
     cycle_days: Positive = 30.0
     refresh_days: Positive = 30.0
@@ -84,7 +84,7 @@ class CrawlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When shops are synced again, and which fields are kept (`[data]`).
 
-    The lists of fields take the API's names; None keeps those that the user asked for.
+    The lists of fields take the API's names; None keeps the fields that the first user selected.
     """
 
     sync_days: Positive = 14.0
@@ -110,7 +110,7 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NoticeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who is told what a person should know (`[notices]`); without urls nobody is."""
+    """Who receives notices (`[notices]`); without urls nobody does."""
 
     urls: tuple[str, ...] = ()
     weekly_digest: bool = False
@@ -133,7 +133,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """The key's two halves. Its `repr` shows neither."""
+    """The two halves of the key. Its `repr` shows neither."""
 
     keystring: str
     shared_secret: str
@@ -143,7 +143,7 @@ class ApiKey(msgspec.Struct, frozen=True):
         return f"{self.keystring}:{self.shared_secret}"
 
     def fingerprint(self) -> str:
-        """Tells keys apart without telling the key."""
+        """Identifies a key without revealing it."""
         return hashlib.sha256(self.keystring.encode()).hexdigest()[:16]
 
     def __repr__(self) -> str:
@@ -156,8 +156,8 @@ class Environment(msgspec.Struct, frozen=True):
     """What comes from the environment or `.env`.
 
     Attributes:
-        network: the variables that name proxies and certificates, unchecked: only what asks
-            somebody (`http/network.py`) minds a wrong one.
+        network: the variables that name proxies and certificates, unchecked: `http/network.py`
+            checks them before the first request.
     """
 
     home: Path
@@ -170,19 +170,19 @@ class Environment(msgspec.Struct, frozen=True):
         """The key.
 
         Raises:
-            ConfigError: where a half of it is missing.
+            ConfigError: one or both halves are missing.
         """
         if self.key is None:
             raise ConfigError(
                 "ETSY_API_KEY is not set: put ETSY_API_KEY=... and ETSY_SHARED_SECRET=..."
-                f" (both stand on etsy.com/developers/your-apps) into {self.home / '.env'}"
+                f" (both are on etsy.com/developers/your-apps) into {self.home / '.env'}"
                 " or the environment."
             )
         return self.key
 
 
 class HomeFiles(msgspec.Struct, frozen=True):
-    """Where things lie under a home; `test` keeps them apart from production but for the quota."""
+    """The files of a home; with `test` all of them differ from production, except the ledger."""
 
     home: Path
     test: bool = False
@@ -217,7 +217,7 @@ class HomeFiles(msgspec.Struct, frozen=True):
 
     @property
     def quota(self) -> Path:
-        """The ledger, shared by test and production: both spend the same key."""
+        """The ledger, shared by test and production: both spend the same quota."""
         return self.home / "quota.db"
 
     @property
@@ -227,12 +227,12 @@ class HomeFiles(msgspec.Struct, frozen=True):
 
     @property
     def notices(self) -> Path:
-        """What was told and when."""
+        """Which notices were sent, and when."""
         return self._named(".notices", ".json")
 
     @property
     def buyer_key(self) -> Path:
-        """The random key that buyers' ids are hashed with, the same for test and production."""
+        """The random key that hashes buyers' ids, the same for test and production."""
         return self.home / ".buyer_key"
 
     def lock(self, job: str) -> Path:
@@ -241,10 +241,10 @@ class HomeFiles(msgspec.Struct, frozen=True):
 
 
 def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
-    """Read the environment and `.env`; creates and changes nothing.
+    """Read the environment and `.env`. This creates and changes nothing.
 
     Raises:
-        ConfigError: half a key, an address or an offset that is none.
+        ConfigError: half a key, or an invalid URL or offset.
     """
     given = os.environ if environ is None else environ
     _check_offset(given)
@@ -272,7 +272,7 @@ def _dotenv(folder: Path) -> dict[str, str]:
 
 
 def exposed_secrets(home: Path) -> list[Path]:
-    """The `.env` files that we read and that others on this machine can read too."""
+    """The `.env` files that we read and that other users of this machine can read too."""
     found = {folder / ".env" for folder in (Path.cwd(), home)}
     return sorted(path for path in found if path.is_file() and path.stat().st_mode & 0o077)
 
@@ -318,8 +318,8 @@ def _key(values: Mapping[str, str], home: Path) -> ApiKey | None:
     for name, value in (("ETSY_API_KEY", keystring), ("ETSY_SHARED_SECRET", secret)):
         if ":" in value:
             raise ConfigError(
-                f"{name} holds a colon: put what stands before it into ETSY_API_KEY and what stands"
-                " behind it into ETSY_SHARED_SECRET."
+                f"{name} has a colon: put the part before it into ETSY_API_KEY and the part after"
+                " it into ETSY_SHARED_SECRET."
             )
         if not value:
             raise ConfigError(
@@ -335,10 +335,10 @@ def _key(values: Mapping[str, str], home: Path) -> ApiKey | None:
 
 
 def read_settings(path: Path) -> Settings:
-    """Read `furnisync.toml`; where there is none, the defaults.
+    """Read `furnisync.toml`, or return the defaults if there is none.
 
     Raises:
-        ConfigError: no TOML, an unknown name, a value out of its range; names file and setting.
+        ConfigError: invalid TOML, an unknown name or a value out of range; names file and setting.
     """
     try:
         return msgspec.toml.decode(path.read_bytes(), type=Settings)

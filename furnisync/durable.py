@@ -1,4 +1,4 @@
-"""Files that are whole under their final name: written beside, put on the disk, then renamed."""
+"""Files that are complete under their final name: written beside, synced, then renamed."""
 
 import errno
 import os
@@ -26,15 +26,15 @@ _NO_LINKS: Final = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, 
 def replacing(
     path: Path, mode: int = SHARED, place: Callable[[Path, Path], None] | None = None
 ) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` once the block has written all of it.
+    """Yield a file that replaces `path` after the block has written all of it.
 
     Args:
         path: the final name.
         mode: of the file, before the umask.
-        place: how the whole file comes from its first name to the final one; `put` if not given.
+        place: how the complete file gets its final name; default `put`.
 
     Raises:
-        OSError: no room, or not writable; what was under the final name is there still.
+        OSError: no space, or not writable; the file under the final name is unchanged.
     """
     part = path.with_name(f".{path.name}.part")
     try:
@@ -48,16 +48,16 @@ def replacing(
 
 
 def write(path: Path, content: bytes, mode: int = SHARED) -> None:
-    """Write a small file, whole or not at all; raises OSError as `replacing` does."""
+    """Write a small file, completely or not at all; raises OSError as `replacing` does."""
     with replacing(path, mode) as file:
         file.write(content)
 
 
 def create(path: Path, content: bytes, mode: int = SHARED) -> bool:
-    """Write a new file, whole or not at all; False where the name is taken, by whatever it is.
+    """Write a new file, completely or not at all; False if the name exists.
 
     Raises:
-        OSError: no room, or not writable.
+        OSError: no space, or not writable.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}.part")
     try:
@@ -74,16 +74,16 @@ def create(path: Path, content: bytes, mode: int = SHARED) -> bool:
 
 
 def put(part: Path, path: Path) -> None:
-    """Rename a whole file over `path`, for good."""
+    """Rename a complete file over `path`, durably."""
     part.replace(path)
     sync_folder(path.parent)
 
 
 def give_name(part: Path, path: Path) -> None:
-    """Rename a whole file to a name that is free, for good.
+    """Rename a complete file to a free name, durably.
 
     Raises:
-        FileExistsError: it is not free; nothing is ever overwritten.
+        FileExistsError: the name is not free; nothing is ever overwritten.
     """
     try:
         path.hardlink_to(part)
@@ -97,9 +97,9 @@ def give_name(part: Path, path: Path) -> None:
 
 
 def keep_beside(path: Path) -> Path:
-    """Give what stands under a name another one that is free, `NAME.kept-TIME[-NUMBER]`.
+    """Rename a file to a free name, `NAME.kept-TIME[-NUMBER]`.
 
-    The time is the file's own. The log of a database goes with it, and is never lost: it has both
+    The time is the file's own. The log of a database moves with it and is never lost: it has both
     names until the database has its new one.
 
     Returns:
@@ -121,7 +121,7 @@ def keep_beside(path: Path) -> Path:
 
 
 def _claim(path: Path) -> bool:
-    """Take a free name, by an empty file."""
+    """Reserve a free name with an empty file."""
     try:
         path.touch(PRIVATE, exist_ok=False)
     except FileExistsError:
@@ -130,14 +130,14 @@ def _claim(path: Path) -> bool:
 
 
 def copy(path: Path, to: Path) -> None:
-    """Copy a file with its times, onto the disk."""
+    """Copy a file with its times, durably."""
     shutil.copy2(path, to)
     with to.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last."""
+    """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -147,10 +147,10 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def scratch_folder(folder: Path) -> Iterator[Path]:
-    """A folder of ours for the time of the block; what a killed run left in it goes first.
+    """Yield a temporary folder; what a killed run left in it is removed first.
 
     Raises:
-        ConfigError: somebody else's files are in a folder of that name.
+        ConfigError: a folder of that name contains files that are not ours.
     """
     _remove_ours(folder)
     folder.mkdir(0o700, parents=True)

@@ -1,25 +1,25 @@
 """Every error that furnisync raises on purpose.
 
     FurnisyncError
-    ├── UserError                 wrong input or surroundings: one sentence with its remedy, exit 2
+    ├── UserError                 wrong input or environment: one sentence with its remedy, exit 2
     │   ├── ConfigError           a setting, a config file, a command line
     │   ├── KeyRefused            Etsy refused the API key
     │   ├── AlreadyRunning        another instance works on the same home
     │   ├── LocksUnsupported      the home's file system has no file locks
     │   ├── MissingExtra          packages that only some commands need are not installed
-    │   ├── NoRoom                the disk is full: the same works once there is room
-    │   ├── NotHere               a disk is not mounted: the same works once it is
+    │   ├── NoRoom                the disk is full: works again once space is free
+    │   ├── NotHere               a disk is not mounted: works again once it is
     │   └── DatabaseUnusable      newer version, no database, damaged, not ours
-    │       ├── DatabaseFull      no room to open it; a NoRoom too
-    │       └── DatabaseOutdated  older version: who writes it renews it when it starts
+    │       ├── DatabaseFull      no space to open it; also a NoRoom
+    │       └── DatabaseOutdated  older version: its writer migrates it when it starts
     ├── Transient                 marker: worth another try
     │   ├── NoResponse            the network: no whole HTTP answer came
     │   ├── ApiUnavailable        reset, time-out, 5xx, malformed body
     │   └── RateLimited           429, with its retry-after
-    ├── ClockWrong                our clock is hours off, and was waited for in vain
-    └── Terminal                  marker: another try would end the same
-        ├── NotFound              404: what was asked for does not exist (any more)
-        └── BadRequest            400 and whatever else Etsy will not answer
+    ├── ClockWrong                our clock is hours off and stayed so for the patience
+    └── Terminal                  marker: another try would fail in the same way
+        ├── NotFound              404: the object does not exist (any more)
+        └── BadRequest            400 and other requests that Etsy refuses
 
 Two markers decide every retry: `Transient` and `Terminal`. Errors of libraries are translated
 where they enter (`http/`, `sqlite.py`), never further in.
@@ -58,7 +58,7 @@ class FurnisyncError(Exception):
 
 
 class UserError(FurnisyncError):
-    """Something only the user can mend; the message is one sentence that names the remedy."""
+    """A problem that only the user can fix; the message is one sentence that names the remedy."""
 
 
 class ConfigError(UserError):
@@ -70,7 +70,7 @@ class AlreadyRunning(UserError):
 
 
 class LocksUnsupported(UserError):
-    """The file system of a home has no file locks, so that nothing may be written there."""
+    """The file system of a home has no file locks, so nothing may be written there."""
 
 
 class MissingExtra(UserError, ImportError):
@@ -78,7 +78,7 @@ class MissingExtra(UserError, ImportError):
 
 
 class NoRoom(UserError):
-    """The disk is full; nothing but room is missing."""
+    """The disk is full; nothing else is wrong."""
 
 
 class NotHere(UserError):
@@ -90,11 +90,11 @@ class DatabaseUnusable(UserError):
 
 
 class DatabaseFull(DatabaseUnusable, NoRoom):
-    """A database needs room on its disk to be opened."""
+    """A database needs free space on its disk to be opened."""
 
 
 class DatabaseOutdated(DatabaseUnusable):
-    """A database that is only read here is of an older version, or just being made."""
+    """A database opened for reading is of an older version, or is being created."""
 
 
 class Transient(FurnisyncError):
@@ -102,7 +102,7 @@ class Transient(FurnisyncError):
 
 
 class Terminal(FurnisyncError):
-    """Another try would end the same."""
+    """Another try would fail in the same way."""
 
 
 class KeyRefused(UserError):
@@ -126,14 +126,14 @@ class NoResponse(Transient):
 
 
 class ApiUnavailable(Transient):
-    """The API could not be reached, or answered with 5xx or with what is no answer."""
+    """The API could not be reached, or answered with 5xx or a malformed body."""
 
 
 class RateLimited(Transient):
     """The API answered 429.
 
     Attributes:
-        retry_after_s: seconds to wait as the server told it; None where it told nothing.
+        retry_after_s: seconds to wait, from the answer; None if it does not say.
     """
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
@@ -142,17 +142,17 @@ class RateLimited(Transient):
 
 
 class ClockWrong(FurnisyncError):
-    """Our clock is hours off Etsy's; a run that ends has waited for it long enough."""
+    """Our clock is hours off Etsy's, and the run has waited for it long enough."""
 
 
 class NotFound(Terminal):
-    """What was asked for does not exist (404)."""
+    """The requested object does not exist (404)."""
 
 
 class BadRequest(Terminal):
-    """Etsy will not answer this request (400 and other 4xx)."""
+    """Etsy refuses this request (400 and other 4xx)."""
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Whether the system says that there is no room, or that the user's share of it is used."""
+    """Whether the error means a full disk or a used-up disk quota."""
     return error.errno in {errno.ENOSPC, errno.EDQUOT}

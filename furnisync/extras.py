@@ -1,4 +1,4 @@
-"""What only some commands need is installed by an extra of that name: `furnisync[NAME]`."""
+"""Packages that only some commands need are installed by an extra: `furnisync[NAME]`."""
 
 import sys
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ MODULES: Final[dict[Extra, tuple[str, ...]]] = {
     "notices": ("apprise",),
     "urls": ("fsspec",),
 }
-"""The modules that each extra brings; those of pyproject.toml."""
+"""The modules of each extra, as in pyproject.toml."""
 _PURPOSES: Final[dict[Extra, str]] = {
     "demo": "The demo and the sandbox",
     "analysis": "Frames for analysis",
@@ -24,7 +24,7 @@ _PURPOSES: Final[dict[Extra, str]] = {
 
 
 def installed_extras() -> list[Extra]:
-    """The extras whose modules are all here; imports none of them."""
+    """The extras whose modules are all installed; imports none of them."""
     return [extra for extra in MODULES if not _missing(extra)]
 
 
@@ -32,7 +32,7 @@ def require_extra(extra: Extra) -> None:
     """Check that an extra is installed, before its modules are imported.
 
     Raises:
-        MissingExtra: it is not; the message has the command that installs it.
+        MissingExtra: it is not installed; the message has the command that installs it.
     """
     if missing := _missing(extra):
         raise MissingExtra(

@@ -1,4 +1,4 @@
-"""A home before a command begins: made ready by those that write, only looked for by the others."""
+"""Checks of a home before a command: writing commands prepare it, the others only require it."""
 
 import os
 from importlib.resources import files as resources
@@ -10,7 +10,7 @@ from furnisync.identity import check_new_home
 
 
 def prepare_home(files: HomeFiles) -> None:
-    """Make a home ready for a command that writes: its folder, and a commented `furnisync.toml`.
+    """Prepare a home for a command that writes: its folder and a commented `furnisync.toml`.
 
     Raises:
         ConfigError: nothing can be written there.
@@ -36,10 +36,10 @@ def prepare_home(files: HomeFiles) -> None:
 
 
 def require_home(files: HomeFiles) -> None:
-    """For commands that only look: the home must be there already, since they make none.
+    """Check that a home exists, for commands that only read and create none.
 
     Raises:
-        ConfigError: the folder is not there, or holds nothing of ours.
+        ConfigError: the folder does not exist, or has no data of furnisync.
     """
     if not files.home.is_dir():
         raise ConfigError(

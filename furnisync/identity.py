@@ -1,12 +1,12 @@
-"""Which home is this, and are these its images? Small files that tell "away" from "empty".
+"""Which home is this, and are these its images? Small files distinguish "away" from "empty".
 
-| file                | lies in           | says                                              |
+| file                | is in             | contains                                          |
 | ------------------- | ----------------- | ------------------------------------------------- |
 | `.furnisync-home`   | the home          | the home's id                                     |
 | `.furnisync-images` | each image folder | the id of its home, and the folder's name in it   |
 
-A mount point whose disk is not there holds neither. Each is written once, durably, and never
-changed afterwards. What the catalogue knows of them: `catalog/image_folder.py`.
+The mount point of a missing disk has neither. Each is written once, durably, and never
+changed afterwards. The catalog's copy: `catalog/image_folder.py`.
 """
 
 import uuid
@@ -31,19 +31,19 @@ __all__ = [
 HOME_MARK = ".furnisync-home"
 IMAGES_MARK = ".furnisync-images"
 _OURS = ("catalog.db", "etsy_data.db", "catalog_test.db", "etsy_data_test.db")
-"""What a home of an older version holds, which has no mark yet. Only syncs make these: settings are
-written by any command, also into an empty mount point."""
+"""Files of a home of an older version, which has no mark yet. Only syncs create these. Any command
+writes settings, also into an empty mount point."""
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """What such a file says; `folder` is empty in the home's own."""
+    """The content of such a file; `folder` is empty in the home's own."""
 
     home: str
     folder: str = ""
 
 
 def read_mark(path: Path) -> Mark | None:
-    """The mark in a file; None where there is none, or what is there is no mark.
+    """The mark in a file; None if there is none or the file has other content.
 
     Raises:
         OSError: the file or its folder cannot be read.
@@ -55,7 +55,7 @@ def read_mark(path: Path) -> Mark | None:
 
 
 def write_mark(path: Path, mark: Mark) -> None:
-    """Write a mark; it is whole and on the disk when this returns.
+    """Write a mark durably.
 
     Raises:
         OSError: the folder cannot be written.
@@ -64,7 +64,7 @@ def write_mark(path: Path, mark: Mark) -> None:
 
 
 def ensure_home_id(home: Path, known: str | None = None) -> str:
-    """The home's id; a home without a mark gets one, with `known` as its id where that is given.
+    """The home's id. A home without a mark gets one, with `known` as its id if given.
 
     Raises:
         NoRoom: the home's disk is full.
@@ -87,7 +87,7 @@ def ensure_home_id(home: Path, known: str | None = None) -> str:
 def home_is_here(home: Path) -> bool:
     """Whether a folder is a home that was used or installed before, and not an empty mount point.
 
-    A folder that cannot be read counts as away: so does a disk that was pulled out.
+    A folder that cannot be read counts as away, like a disk that was removed.
     """
     try:
         return any((home / name).exists() for name in (HOME_MARK, *_OURS))
@@ -96,13 +96,13 @@ def home_is_here(home: Path) -> bool:
 
 
 def check_new_home(home: Path) -> None:
-    """Refuse to make a home where a disk is more likely missing than a new home wanted.
+    """Refuse to create a home where a missing disk is more likely.
 
-    A missing folder is made only where the folder above it is there and holds something: an empty
-    one is probably a mount point, and a missing one a disk that has not been mounted.
+    A missing folder is created only if its parent exists and is not empty: an empty parent is
+    probably a mount point, and a missing one a disk that is not mounted.
 
     Raises:
-        NotHere: with the command that makes the home nevertheless.
+        NotHere: names the command that creates the home anyway.
     """
     if home.exists():
         return

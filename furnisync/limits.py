@@ -6,9 +6,9 @@ from typing import Final
 __all__ = ["ABSENT_BELIEVED_AFTER", "BELIEVED_AFTER", "ETSY_PAGING", "Paging"]
 
 BELIEVED_AFTER: Final = 3
-"""So many answers with the same fault are believed; see `etsy/credibility.py`."""
+"""After this many answers with the same fault it is believed; see `etsy/credibility.py`."""
 ABSENT_BELIEVED_AFTER: Final = 2
-"""So often must batch leave out a listing that a list named, before it counts as gone."""
+"""A listing that a list named counts as gone after batch left it out this many times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +16,9 @@ class Paging:
     """How far a list can be paged; passed to the pure rules, so that tests can use small pages.
 
     Attributes:
-        page_size: results of a page at most, and ids of a batch call at most.
-        offset_cap: the largest offset that is served.
-        overlap: results that neighbouring pages share, so that as many may end in between.
+        page_size: maximum of results in a page and of ids in a batch call.
+        offset_cap: the largest offset that Etsy serves.
+        overlap: results that neighboring pages share, so that as many may end in between.
     """
 
     page_size: int = 100
@@ -27,12 +27,12 @@ class Paging:
 
     @property
     def stride(self) -> int:
-        """From the offset of one page to that of the next."""
+        """Distance between the offsets of two pages."""
         return self.page_size - self.overlap
 
     @property
     def reach(self) -> int:
-        """So many results can one query show."""
+        """Maximum of results that one query shows."""
         return self.offset_cap + self.page_size
 
 

@@ -1,4 +1,4 @@
-"""Locks between processes, which the operating system frees when their holder dies.
+"""Locks between processes, which the operating system releases when their holder dies.
 
 A job of a home runs once (`single_instance`), small shared files are changed by one process at a
 time (`exclusive`). `flock` is tried first. Where the disk's file system has none (some NFS, SMB and
@@ -21,23 +21,23 @@ from typing import Final, Literal, TextIO
 from furnisync.errors import AlreadyRunning, LocksUnsupported, NoRoom, UserError, is_disk_full
 
 LOOKED_AT_S = 0.3
-"""Whoever merely asks for the holder has the lock for less than this."""
+"""A check for the holder keeps the lock for less than this."""
 
-Kind = Literal["flock", "POSIX"]
-_KINDS: Final[tuple[tuple[Kind, str], ...]] = (("flock", "flock"), ("POSIX", "lockf"))
+LockType = Literal["flock", "POSIX"]
+_KINDS: Final[tuple[tuple[LockType, str], ...]] = (("flock", "flock"), ("POSIX", "lockf"))
 _UNSUPPORTED: Final = frozenset(
     {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS}
 )
 _HELD_BY_ANOTHER: Final = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
 
 _held: set[tuple[int, Path]] = set()
-"""(pid, lock file) that this process holds; a forked child has another pid and holds nothing."""
+"""(pid, lock file) of each lock of this process; a forked child has another pid and no locks."""
 _threads: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
 
 
 @contextmanager
 def single_instance(path: Path, job: str) -> Iterator[None]:
-    """Hold the lock file `path` for the time of the block; it contains the holder's pid.
+    """Hold the lock file `path` during the block; it contains the holder's pid.
 
     Raises:
         AlreadyRunning: another process holds it; the message names its pid.
@@ -80,7 +80,7 @@ def _open(path: Path) -> TextIO:
 
 
 def _wait(file: TextIO) -> bool:
-    """Take the lock; wait for who only looks at it."""
+    """Take the lock; wait for a process that only checks it."""
     until = time.monotonic() + LOOKED_AT_S
     while _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB) is None:
         if time.monotonic() >= until:
@@ -89,11 +89,11 @@ def _wait(file: TextIO) -> bool:
     return True
 
 
-def _lock(file: TextIO, operation: int) -> Kind | None:
-    """Lock an open file; the kind of lock, None where another process holds it.
+def _lock(file: TextIO, operation: int) -> LockType | None:
+    """Lock an open file; returns the type of lock, or None if another process holds it.
 
     Raises:
-        LocksUnsupported: the file system has neither kind.
+        LocksUnsupported: the file system has neither type.
     """
     for kind, name in _KINDS:
         try:
@@ -145,7 +145,7 @@ def holder(path: Path) -> int | None:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Wait for the lock file `path` and hold it for the time of the block, alone of all threads.
+    """Wait for the lock file `path` and hold it during the block, against other threads too.
 
     Raises:
         LocksUnsupported: the file system has no locks.
@@ -156,8 +156,8 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
 
 
-def kind_of_locks(path: Path) -> Kind | None:
-    """Which kind of lock the file system of an existing file has; None while another holds it.
+def kind_of_locks(path: Path) -> LockType | None:
+    """The type of lock of an existing file; None while another process holds it.
 
     Raises:
         LocksUnsupported: neither.

@@ -1,4 +1,4 @@
-"""Before a database is migrated it is copied whole: `catalog.db.v5-backup` beside it.
+"""Before a migration a database is copied completely: `catalog.db.v5-backup` beside it.
 
 To go back: stop the syncs, move the copy over the database, install the older program.
 """
@@ -20,24 +20,24 @@ from furnisync.errors import DatabaseFull, DatabaseUnusable
 log = logging.getLogger("furnisync.sqlite")
 
 SPARE_BYTES: Final = 50_000_000
-"""Room that is left beside the copy, for the migration itself."""
+"""Free space that the migration itself needs in addition to the copy."""
 
 
 @contextmanager
 def backed_up(path: Path, version: int, newest: int) -> Iterator[None]:
-    """Copy a database of an older version, whole and onto the disk, before the block migrates it.
+    """Copy a database of an older version durably before the block migrates it.
 
-    The caller holds the write lock, so the copy is what the migration begins with. A copy that is
-    there already is never overwritten: the next one gets a number. A copy that was made for a
-    migration that fails goes again, as nothing was changed.
+    The caller holds the write lock, so the copy is what the migration begins with. An existing
+    copy is never overwritten: the next one gets a number. If the migration fails, its copy is
+    removed, because nothing was changed.
 
     Args:
         path: the database.
-        version: that it has.
-        newest: that it will have.
+        version: its present version.
+        newest: its version after the migration.
 
     Raises:
-        DatabaseFull: there is no room for it.
+        DatabaseFull: there is no space for it.
         DatabaseUnusable: the database is damaged.
         OSError, sqlite3.DatabaseError: it could not be read or written.
     """
@@ -63,7 +63,7 @@ def backed_up(path: Path, version: int, newest: int) -> Iterator[None]:
 
 
 def remove_older(path: Path, application_id: int, version: int) -> None:
-    """Once a migration is on the disk: copies of versions before `version` are of no use."""
+    """Remove copies of versions before `version`, after a migration is on the disk."""
     for found in sorted(path.parent.glob(f"{path.name}.v*-backup*")):
         match = re.fullmatch(r"\.v(\d+)-backup(-\d+)?", found.name.removeprefix(path.name))
         if match is None or int(match[1]) >= version:
@@ -100,7 +100,7 @@ def _copy(path: Path, part: Path) -> None:
 
 
 def _give_name(part: Path, backup: Path) -> tuple[Path, bool]:
-    """The copy under a free name, or the same one that is there already; whether it is new."""
+    """Give the copy a free name unless an equal one exists; returns name and whether it is new."""
     name, number = backup.name, 1
     while True:
         try:

@@ -1,12 +1,12 @@
-"""Which file under a name of ours did we write last? Only that one is overwritten or removed.
+"""Which files did we write last? Only those are overwritten or removed.
 
-What was written is noted in `.NAME.written` beside it, on the disk before the file gets its name:
+`.NAME.written` beside a file records what was written, before the file gets its name:
 
-    file whole beside --> noted, together with what it replaces --> renamed
+    file complete beside --> recorded, together with what it replaces --> renamed
 
-So a kill at any instant leaves a file that is known. The note is by content, so that a file is
-still ours on another disk or beside a restored database; size and time only spare reading it. What
-another program wrote, and what somebody edited, is kept beside under another name.
+So after a kill at any instant the file is known. The record is by content, so a file is
+still ours on another disk or beside a restored database; size and time only save reading it. Files
+of another program, and files that a person edited, are kept beside under another name.
 """
 
 import filecmp
@@ -34,7 +34,7 @@ class Written(msgspec.Struct, frozen=True):
 
 
 def is_ours(path: Path) -> bool:
-    """Whether the file under this name is one that we wrote last, byte for byte."""
+    """Whether the file under this name has exactly the bytes that we wrote last."""
     return _written_as(path) is not None
 
 
@@ -42,22 +42,22 @@ def is_ours(path: Path) -> bool:
 def replacing(
     path: Path, mode: int = durable.SHARED, kept_in: Path | None = None
 ) -> Iterator[BinaryIO]:
-    """`durable.replacing` that keeps beside, and tells, what we did not write last.
+    """Like `durable.replacing`, but a file that we did not write last is kept beside and logged.
 
-    `kept_in` is a place where the very file may be kept already.
+    `kept_in` is a path where the same file may be kept already.
     """
     with durable.replacing(path, mode, lambda part, to: put(part, to, kept_in=kept_in)) as file:
         yield file
 
 
 def put(part: Path, path: Path, *, kept_in: Path | None = None, sha256: str | None = None) -> None:
-    """Rename a whole file over `path`, for good; keep beside, and tell, what is not ours there.
+    """Rename a complete file over `path`, durably; a foreign file there is kept and logged.
 
     Args:
-        part: the file, on the disk.
+        part: the new file, already on the disk.
         path: its final name.
-        kept_in: a place where the file that is to be replaced may be kept already.
-        sha256: of `part`, in hex, where the caller knows it.
+        kept_in: a path where the file to replace may be kept already.
+        sha256: of `part`, in hex, if the caller knows it.
     """
     before = _written_as(path)
     if os.path.lexists(path) and before is None and not _same(path, kept_in):
@@ -72,7 +72,7 @@ def put(part: Path, path: Path, *, kept_in: Path | None = None, sha256: str | No
 
 
 def remove(path: Path) -> None:
-    """Take a file of ours away; one that is not ours is kept beside, and that is told."""
+    """Remove a file of ours; one that is not ours is kept beside and logged."""
     if is_ours(path):
         path.unlink()
     elif os.path.lexists(path):
@@ -81,7 +81,7 @@ def remove(path: Path) -> None:
 
 
 def keep(path: Path, why: str = "was not written by furnisync, or was changed since") -> Path:
-    """Keep a file beside under another name, tell it, and return that name."""
+    """Rename a file that is not ours, log it, and return its new name."""
     kept = durable.keep_beside(path)
     log.warning("%s %s: it is kept as %s", path, why, kept.name)
     return kept
@@ -92,7 +92,7 @@ def _note(path: Path) -> Path:
 
 
 def _written_as(path: Path) -> Written | None:
-    """What we noted of the file under this name; None where it is not as we wrote it."""
+    """The record of the file under this name; None if it is not as we wrote it."""
     try:
         noted = msgspec.json.decode(_note(path).read_bytes(), type=list[Written])
         status = path.stat()
@@ -109,7 +109,7 @@ def _written_as(path: Path) -> Written | None:
 
 
 def _changed_in_log(path: Path) -> bool:
-    """Whether SQLite keeps changes of a database in the log beside it."""
+    """Whether the log beside a database has changes."""
     try:
         return path.with_name(path.name + durable.LOG).stat().st_size > 0
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""Text from outside (titles, names, words of an answer) made safe to print on a line.
+"""Text from outside (titles, names, error messages) made safe to print on a line.
 
-Anybody may name a shop or a listing. A terminal obeys escape sequences, a log believes line breaks,
-and text that runs from right to left can make one name look like another. None of these letters
-is needed to read a name, so they are shown instead of obeyed. The databases keep what was sent.
+Anyone can name a shop or a listing. A terminal executes escape sequences, a log has one entry a
+line, and right-to-left text can make one name look like another. None of these characters
+is needed to read a name, so they are escaped. The databases keep the original text.
 """
 
 import re
@@ -16,11 +16,11 @@ _UNSAFE = re.compile(
 
 
 def plain(text: str, keep: str = "") -> str:
-    r"""The text with whatever a terminal or a log would obey written out, as `\x1b`.
+    r"""The text with control characters escaped, as `\x1b`.
 
     Args:
         text: from anywhere.
-        keep: letters that may stay, such as a line break in a text of ours.
+        keep: characters that stay, such as a line break in a text of ours.
     """
     return _UNSAFE.sub(lambda found: _shown(found[0], keep), text)
 

@@ -28,12 +28,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Migration = str | Callable[[sqlite3.Connection], None]
-"""SQL statements, or a function, that lead from one version to the next."""
+"""SQL statements, or a function, that migrate one version to the next."""
 
 NO_ROOM = frozenset(
     {
         sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR_WRITE,  # over a quota of the file system, among others
+        sqlite3.SQLITE_IOERR_WRITE,  # a disk quota is used up, among others
         sqlite3.SQLITE_IOERR_SHMSIZE,
     }
 )
@@ -48,39 +48,39 @@ NO_SHARING = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     }
 )
-"""What SQLite says where file locks or shared memory do not work."""
+"""SQLite's errors where file locks or shared memory do not work."""
 FREE_PAGES_AT_ONCE = 1000
 
 
 def open_database(
     path: Path, application_id: int, migrations: Sequence[Migration]
 ) -> sqlite3.Connection:
-    """Open a database for writing, create it where there is none, bring it to the newest version.
+    """Open or create a database for writing, and migrate it to the newest version.
 
-    What is of an older version is copied beside first (`migration_backup.py`).
+    A database of an older version is copied first (`migration_backup.py`).
 
     Every commit is on the disk when it returns (WAL with synchronous=FULL): a power cut loses
     nothing that was committed.
 
     Args:
         path: the file; its folder must exist.
-        application_id: 32-bit mark in the file's header by which we know it as ours.
-        migrations: the whole history; `PRAGMA user_version` counts how many were applied.
+        application_id: 32-bit mark in the file's header that identifies it as ours.
+        migrations: all of them; `PRAGMA user_version` counts how many were applied.
 
     Raises:
         DatabaseUnusable: newer version, another program's file, damaged, or not writable.
-        DatabaseFull: there is no room on the disk.
+        DatabaseFull: the disk is full.
     """
     with _translated(path):
         if not path.exists():
-            path.touch(0o600)  # before SQLite does: the log beside it takes the same mode
+            path.touch(0o600)  # before SQLite does: the log beside it gets the same mode
         connection = connect_to_write(path)
         try:
             _check_owner(connection, path, application_id)
             _check_version(connection, path, len(migrations))
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            # What is deleted inside a page is overwritten; builds of SQLite differ in the default.
+            # Deleted content inside a page is overwritten; builds of SQLite differ in the default.
             connection.execute("PRAGMA secure_delete = FAST")
             _migrate(connection, path, application_id, migrations)
             _make_private(path)
@@ -95,8 +95,8 @@ def open_reader(
 ) -> sqlite3.Connection:
     """Open an existing database read-only; never blocks a writer and is never blocked.
 
-    Works on a read-only file system too, and leaves nothing behind (see `sqlite_connection`).
-    Closing the connection raises DatabaseUnusable where what was read may be no single state.
+    Works on a read-only file system too, and leaves no files behind (see `sqlite_connection`).
+    Closing the connection raises DatabaseUnusable if the rows read may be inconsistent.
 
     Args:
         path: the file.
@@ -107,7 +107,7 @@ def open_reader(
     Raises:
         DatabaseUnusable: missing, damaged, another program's file, or of a newer version.
         DatabaseOutdated: of an older version.
-        DatabaseFull: there is no room on the disk for the index beside it.
+        DatabaseFull: the disk has no space for the index beside it.
     """
     with _translated(path):
         connection = connect_to_read(path)
@@ -121,16 +121,16 @@ def open_reader(
 
 
 def _make_private(path: Path) -> None:
-    """What an older version, or a copy, left readable by others is its owner's only."""
+    """Restrict a database that an older version or a copy left readable by others to its owner."""
     for ending in ("", "-wal", "-shm"):
-        # Some file systems keep no permissions and refuse; `doctor` tells who can read there.
+        # Some file systems have no permissions and refuse; `doctor` reports who can read there.
         with suppress(FileNotFoundError, PermissionError):
             path.with_name(path.name + ending).chmod(0o600)
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing; takes the write lock at once, so that no statement inside meets it late."""
+    """All or nothing; takes the write lock at once, so that no statement inside waits for it."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -144,14 +144,14 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 def overwrite_free_pages(connection: sqlite3.Connection) -> bool:
     """Overwrite some of the pages that deleted rows have left.
 
-    A free page keeps its old content until it is used again, so each is used once and then freed
-    with zeros in it.
+    A free page keeps its old content until it is used again, so each is filled with zeros once
+    and then freed.
 
     Args:
         connection: inside a transaction.
 
     Returns:
-        whether there is more to do, in a transaction of its own.
+        whether there is more to do, in another transaction.
     """
     connection.execute("CREATE TABLE IF NOT EXISTS overwritten (zeros BLOB)")
     free = connection.execute("PRAGMA freelist_count").fetchone()[0]
@@ -183,7 +183,7 @@ def _translated(path: Path) -> Iterator[None]:
             ) from error
         raise DatabaseUnusable(
             f"{path} cannot be used as a database ({error}): check the file, its folder's"
-            " permissions and the room on the disk, or move the file away to begin anew."
+            " permissions and the room on the disk, or move the file away to start with a new one."
         ) from error
 
 
@@ -222,7 +222,7 @@ def _migrate(
     application_id: int,
     migrations: Sequence[Migration],
 ) -> None:
-    """All steps or none, after a copy; the write lock is held from before the copy to the end."""
+    """Run all steps or none, after a copy, which is made under the same write lock."""
     newest = len(migrations)
     with ExitStack() as stack, transaction(connection):
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -260,10 +260,10 @@ async def read_in_thread(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Run `read(connection, ...)` in a thread; cancelled, it waits for the thread to end.
+    """Run `read(connection, ...)` in a thread; if it is cancelled, it waits for the thread to end.
 
-    So whoever cancels it may close the connection afterwards: under a thread that reads, that would
-    crash the process.
+    So the caller may close the connection after a cancellation: closing it while a thread reads
+    would crash the process.
     """
     import asyncio  # noqa: PLC0415 -- a fifth of what `status` costs, and only syncs wait here
 
@@ -278,10 +278,10 @@ async def read_in_thread(
 class Writer:
     """The one writer of a database: a connection and the thread that owns it.
 
-    Work handed in runs one piece after the other, each in a transaction of its own, so that the
-    event loop never waits for a disk and what a page brought is committed whole. Where the disk is
-    full it waits, says so, and tries the same transaction again: what was paid for is not lost.
-    Therefore work may run more than once, and takes no iterators.
+    Submitted work runs in sequence, each piece in its own transaction, so that the
+    event loop never waits for a disk and a page is committed completely. If the disk is
+    full, the writer waits, logs it, and retries the same transaction, so that no spent call is
+    lost. So work may run more than once, and must not take iterators.
     """
 
     def __init__(self, connection: sqlite3.Connection, name: str) -> None:
@@ -317,7 +317,7 @@ class Writer:
             raise error
         if not self._is_there():
             raise NotHere(
-                f"The {self._name} is not there any more ({error}): mount its disk, then start"
+                f"The {self._name} is missing ({error}): mount its disk, then start"
                 " again; what was committed is kept."
             ) from error
         if not self._waits:
@@ -326,11 +326,11 @@ class Writer:
         if self._hurried.wait(NO_ROOM_RETRY_S):
             raise DatabaseUnusable(
                 f"The {self._name} could not be written to its end ({error}): free some disk and"
-                " run again; what was not saved is fetched anew."
+                " run again; what was not saved is fetched again."
             ) from error
 
     def _is_there(self) -> bool:
-        """Whether the file still is where it was opened; a disk that was pulled out looks full."""
+        """Whether the file is still where it was opened; a disk that was removed looks full."""
         path = self._connection.execute("PRAGMA database_list").fetchone()[2]
         try:
             return not path or Path(path).exists()
@@ -340,10 +340,10 @@ class Writer:
     def _tell_room(self) -> None:
         if self._waits:
             self._waits = False
-            log.warning("the %s goes on: there is room on its disk again", self._name)
+            log.warning("the %s continues: there is room on its disk again", self._name)
 
     def hurry(self) -> None:
-        """The run ends: from now on a full disk is an error and not waited for."""
+        """Stop waiting for space: from now on a full disk is an error, because the run ends."""
         self._hurried.set()
 
     async def run(
@@ -354,12 +354,12 @@ class Writer:
     ) -> T:
         """`submit` for coroutines: returns once the transaction is committed.
 
-        The wait is shielded, so that a cancelled caller never leaves a transaction half known.
+        The wait is shielded, so that a cancelled caller never leaves a transaction undecided.
         """
         import asyncio  # noqa: PLC0415 -- as above
 
         done = asyncio.wrap_future(self.submit(work, *args, **kwargs))
-        # Where the caller was cancelled, nobody else will ask for the error.
+        # If the caller was cancelled, nothing else retrieves the error.
         done.add_done_callback(lambda one: one.cancelled() or one.exception())
         return await asyncio.shield(done)
 

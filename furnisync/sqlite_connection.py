@@ -1,8 +1,8 @@
-"""How a database is connected to: for writing, and for reading without leaving anything behind.
+"""How to connect to a database: for writing, and for reading without leaving files behind.
 
 SQLite keeps the newest commits in `-wal` until a writer moves them into the database, and an index
-of them in `-shm`. Both exist while anybody has the database open and after `kill -9`; the last one
-to close it in good order removes them. How each state is read was found by trying (SQLite 3.40):
+of them in `-shm`. Both exist while a process has the database open and after `kill -9`. The last
+one to close it normally removes them. How each state is read was found by experiment (SQLite 3.40):
 
 | beside the database      | folder    | opened as     | what the reader sees and leaves     |
 | ------------------------ | --------- | ------------- | ----------------------------------- |
@@ -10,12 +10,12 @@ to close it in good order removes them. How each state is read was found by tryi
 | `-wal` alone (a copy)    | writable  | `mode=ro`     | every commit; `-shm` is made, stays |
 | `-wal` alone             | read-only | refused       | it would miss the newest commits    |
 | none, or an empty `-wal` | writable  | `mode=rw`     | all; both are made and removed      |
-| none, or an empty `-wal` | read-only | `immutable=1` | all, as no log holds anything       |
+| none, or an empty `-wal` | read-only | `immutable=1` | all, because the log is empty       |
 
 So `immutable`, which ignores `-wal` and every lock, is used only where there is no log to ignore.
-A writer that reaches the same disk another way (a container's mount, another machine) may begin
-meanwhile. Until it changes the database itself, what was read is whole and as of the beginning;
-once it has, `Reading.check` says so instead of letting a mixture pass for data.
+A writer that uses the same disk by another path (a container's mount, another machine) may begin
+during the read. Until it changes the database itself, the rows read are consistent and as of the
+start. After that, `Reading.check` raises an error instead of accepting inconsistent rows.
 """
 
 import os
@@ -31,23 +31,23 @@ C = TypeVar("C", bound=sqlite3.Connection)
 
 BUSY_TIMEOUT_MS = 60_000
 SETTLE_S = 1.0
-"""A writer that comes or goes makes or removes its files within this."""
+"""A writer that starts or stops creates or removes its files within this."""
 _PASSING = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 
 
 def _mark(path: Path) -> tuple[int, int, int]:
-    """Changes whenever a file does."""
+    """A value that changes whenever a file does."""
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One way to read a database, right at the moment when it was chosen.
+    """A way to read a database, correct at the moment of the choice.
 
     Attributes:
-        path: the database, symbolic links followed as SQLite does.
-        query: what the address asks SQLite for.
+        path: the database, with symbolic links resolved as SQLite does.
+        query: the parameters of the URI.
     """
 
     path: Path
@@ -60,10 +60,10 @@ class Reading:
         return f"{self.path.as_uri()}?{self.query}"
 
     def check(self) -> None:
-        """Call when all is read.
+        """Check after everything is read.
 
         Raises:
-            DatabaseUnusable: what was read may be a mixture of old and new.
+            DatabaseUnusable: the rows read may mix old and new ones.
         """
         if "immutable" in self.query and _mark(self.path) != self._begun:
             raise DatabaseUnusable(
@@ -73,18 +73,18 @@ class Reading:
 
 
 def choose_reading(path: Path) -> Reading:
-    """Choose how to read a database, as the head of this module says.
+    """Choose how to read a database by the table above.
 
     Raises:
         DatabaseUnusable: its newest commits cannot be read here.
-        OSError: it is not there.
+        OSError: it does not exist.
     """
     path = path.resolve()
     begun = _mark(path)
     log, index = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
     writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
     if log.exists() and (index.exists() or (writable and _size(log))):
-        query = "mode=ro"  # never the last to close it: that one would remove the log
+        query = "mode=ro"  # never the last to close it, because that would remove the log
     elif _size(log) == 0:
         query = "mode=rw" if writable else "mode=ro&immutable=1"
     else:
@@ -104,7 +104,7 @@ def _size(path: Path) -> int:
 
 
 class ReadConnection(sqlite3.Connection):
-    """A connection that tells at its end whether what it read was sound."""
+    """A connection that checks at its end whether the rows read were consistent."""
 
     reading: Reading | None = None
 
@@ -112,7 +112,7 @@ class ReadConnection(sqlite3.Connection):
         """Close it.
 
         Raises:
-            DatabaseUnusable: what was read may be a mixture of old and new.
+            DatabaseUnusable: the rows read may mix old and new ones.
         """
         super().close()
         if self.reading is not None:
@@ -123,7 +123,7 @@ def connect_to_read(path: Path) -> ReadConnection:
     """Connect to an existing database as `choose_reading` says.
 
     Raises:
-        DatabaseUnusable: it is not there, or its newest commits cannot be read here.
+        DatabaseUnusable: it does not exist, or its newest commits cannot be read here.
         sqlite3.DatabaseError, OSError: it cannot be read.
     """
     until = time.monotonic() + SETTLE_S
@@ -151,7 +151,7 @@ def _connect_as(reading: Reading) -> ReadConnection:
 
 
 def connect_to_write(path: Path) -> sqlite3.Connection:
-    """Connect for writing; where there is no database, an empty one is made.
+    """Connect for writing; creates an empty database if there is none.
 
     Raises:
         sqlite3.DatabaseError: it cannot be opened.

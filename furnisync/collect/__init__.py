@@ -1,1 +1,1 @@
-"""Data sync: which shops are due, what to fetch of them, what to append to the history."""
+"""Data sync: fetches the shops that are due and appends them to the history."""

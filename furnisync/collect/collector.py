@@ -1,11 +1,11 @@
-"""Serves what is due, each worker a call: whole shops and reviews by turns.
+"""Collects what is due, one call for each worker: shops and reviews in turns.
 
     due shops --> list pages --> ids staged --> full batches --> rows staged --> appended, by shop
-                                                        (a shop that did not come: getShop)
+                                                        (a shop that is missing: getShop)
     due reviews --> pages, newest first --> appended at once
 
-Each worker asks `_next_call` what is worth the next call, does it and commits what it brought. All
-progress is in the history's file, so these classes remember only what is in hand right now.
+Each worker gets the most useful call from `_next_call`, makes it and commits the answer. All
+progress is in the history's file, so these classes hold only what is in flight.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ log = logging.getLogger("furnisync.collect")
 
 
 class Collector:
-    """Serves all due shops and reviews once, or for `until`; make a new one for each round."""
+    """Collects all due shops and reviews once, or until a time; make a new one for each round."""
 
     def __init__(self, this: Round, *, source: ShopSource, furniture_only: bool) -> None:
-        """Make a collector; `source` tells what image sync knows of a shop."""
+        """Make a collector; `source` is what image sync knows about shops."""
         self._round = this
         self._shops = ShopSyncs(this, source, furniture_only=furniture_only)
         self._reviews = ReviewWalks(this)
@@ -37,11 +37,11 @@ class Collector:
         self.cut_short = False
 
     async def run(self, workers: int, until: float = math.inf) -> Collected:
-        """Serve everything that is due.
+        """Collect everything that is due.
 
         Args:
-            workers: so many calls are in flight at most.
-            until: on the monotonic clock: no call is begun after it; `cut_short` tells.
+            workers: maximum of calls in flight.
+            until: monotonic time after which no call starts; then `cut_short` is set.
 
         Raises:
             UserError: the key was refused.
@@ -78,13 +78,13 @@ class Collector:
                     self._progress.notify_all()
 
     async def _wait_for_progress(self, ended: int) -> bool:
-        """Wait until a call ends that ran when there was nothing to choose.
+        """Wait until a call ends that was in flight when there was nothing to choose.
 
         Args:
-            ended: how many calls had ended when the choice was made.
+            ended: number of calls that had ended at the time of the choice.
 
         Returns:
-            False where none ran: then all is done.
+            False if none was in flight: then all is done.
         """
         async with self._progress:
             while self._ended == ended:
@@ -94,7 +94,7 @@ class Collector:
             return True
 
     async def _next_call(self) -> Call | None:
-        """The most worthwhile call now, None where each waits for what is in flight."""
+        """The most useful call now, None if all others wait for calls in flight."""
         if self._round.clock.monotonic() >= self._until:
             self.cut_short = True
             return None
@@ -104,10 +104,10 @@ class Collector:
         return await self._reviews.next_call() or await self._shops.next_call(idle=idle)
 
     def _shops_turn(self) -> bool:
-        """Reviews get their share of the calls while shops are waiting too.
+        """Whether it is the shops' turn; reviews get their share of the calls while shops are due.
 
-        Calls are counted, not turns: where image sync knows a shop's listings, to begin and to
-        finish it costs none.
+        Calls are counted, not turns: if image sync knows a shop's listings, starting and
+        finishing it costs none.
         """
         share = self._round.settings.reviews_share_percent / 100
         calls = self._shops.calls + self._reviews.calls + 1

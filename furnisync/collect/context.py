@@ -1,4 +1,4 @@
-"""What the parts of a round of data sync share: the way to Etsy and to the history, the counts."""
+"""What the parts of a round of data sync share: API client, history writer, counts."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ from furnisync.sqlite import Writer
 Call = Callable[[], Awaitable[None]]
 
 RETRY_S = 3600.0
-"""What failed is tried again after this."""
+"""Failed calls are retried after this."""
 REFILL = 100
-"""So many due shops are looked up at once."""
+"""Number of due shops that one query returns."""
 
 
 class Collected(msgspec.Struct):
@@ -33,12 +33,12 @@ class Collected(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round; make a new one for each.
+    """The context of one round; make a new one for each.
 
     Attributes:
-        top: only the so many shops with most furniture listings.
-        watch: sees the objects of all answers; may be that of earlier rounds too.
-        collected: grows as the round goes on.
+        top: limits the round to this many shops, those with most furniture listings.
+        watch: sees the objects of all answers; may be shared by rounds.
+        collected: the counts so far.
     """
 
     client: EtsyClient
@@ -52,7 +52,7 @@ class Round:
     collected: Collected = field(default_factory=Collected)
 
     async def now(self) -> float:
-        """Unix time for what goes into the history: waited for while our clock is hours off.
+        """Unix time for the history; waits while our clock is hours off.
 
         Raises:
             ClockWrong, Transient, Terminal, UserError: as `ClockCheck.trusted_now`.

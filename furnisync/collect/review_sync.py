@@ -1,4 +1,4 @@
-"""Walks over the reviews of due shops, a page a call."""
+"""Review walks of due shops, one page a call."""
 
 import logging
 from collections import deque
@@ -25,7 +25,7 @@ class ReviewWalks:
         self.calls = 0
 
     async def next_call(self) -> Call | None:
-        """The next page of a walk; None where no reviews are due."""
+        """The call for the next page of a walk; None if no reviews are due."""
         if not self._due:
             found = await self._round.writer.run(
                 schedule.due_reviews,
@@ -39,11 +39,11 @@ class ReviewWalks:
         if not self._due:
             return None
         shop_id = self._due.popleft()
-        self.calls += 1  # at once: others choose before this one is made
+        self.calls += 1  # now, because others choose before this call is made
         return lambda: self._read_page(shop_id)
 
     async def _read_page(self, shop_id: int) -> None:
-        """One page of a shop's reviews; the rest of the walk queues up again."""
+        """Read one page of a shop's reviews and queue the rest of the walk."""
         this = self._round
         try:
             ask = await this.writer.run(reviews.next_review_ask, shop_id, await this.now())
@@ -54,7 +54,7 @@ class ReviewWalks:
             )
             now_s = await this.now()
         except NotFound:
-            # The shop is gone, or its reviews are hidden: its next sync tells.
+            # The shop is gone, or its reviews are hidden: its next sync shows which.
             wait_s = this.settings.sync_days * DAY_S
             await this.writer.run(reviews.postpone_reviews, shop_id, this.clock.now() + wait_s)
             self._walking.discard(shop_id)
@@ -105,5 +105,5 @@ class ReviewWalks:
 
 
 def _lasts(doubt: Doubt, trouble: reviews.ReviewTrouble) -> bool:
-    """Whether the same was wrong before, in earlier tries of this walk."""
+    """Whether the same fault occurred in earlier tries of this walk."""
     return trouble.failures >= BELIEVED_AFTER - 1 and trouble.reason == doubt.reason

@@ -1,8 +1,8 @@
-"""How the list of a shop is read: oldest first, and newest first too where that shows more. Pure.
+"""How the list of a shop is read: oldest first, then newest first if that shows more. Pure.
 
 A position counts the listings passed: positions below the reach are offsets of the list oldest
-first, those from the reach on are offsets of the list newest first. So one number says how far a
-shop is, and survives a kill.
+first, those from the reach on are offsets of the list newest first. So one number is the progress
+of a shop, and it survives a kill.
 """
 
 from typing import Literal
@@ -13,7 +13,7 @@ from furnisync.limits import ETSY_PAGING, Paging
 
 
 class ListAsk(msgspec.Struct, frozen=True):
-    """What to ask findAllActiveListingsByShop."""
+    """Parameters of findAllActiveListingsByShop."""
 
     offset: int
     sort_order: Literal["asc", "desc"]
@@ -27,25 +27,25 @@ def ask_at(position: int, paging: Paging = ETSY_PAGING) -> ListAsk:
 
 
 def next_position(
-    position: int, sent: int, told: int | None, found: int, paging: Paging = ETSY_PAGING
+    position: int, sent: int, counted: int | None, found: int, paging: Paging = ETSY_PAGING
 ) -> int | None:
-    """The position after a page; None where the list is read.
+    """The position after a page; None if the list is complete.
 
     Args:
-        position: of the page that came.
-        sent: results in it.
-        told: the `count` of its answer.
-        found: distinct listings that the list has shown so far, this page's included.
+        position: of the page.
+        sent: number of its results.
+        counted: the `count` of its answer.
+        found: distinct listings of the list so far, including this page.
         paging: limits of the API.
 
-    A count below what came is a slip and tells nothing.
+    A count below the number of listings is an error and is ignored.
     """
     ask = ask_at(position, paging)
-    if told is not None and told < ask.offset + sent:
-        told = None
-    end = ask.offset + sent if told is None else told
+    if counted is not None and counted < ask.offset + sent:
+        counted = None
+    end = ask.offset + sent if counted is None else counted
     further = ask.offset + paging.page_size
-    more = sent == paging.page_size if told is None else further < told and sent > 0
+    more = sent == paging.page_size if counted is None else further < counted and sent > 0
     if more and further <= paging.offset_cap and (ask.sort_order == "asc" or found < end):
         return position + paging.page_size
     if ask.sort_order == "asc" and found < end:

@@ -1,4 +1,4 @@
-"""Where data sync learns of shops: the catalogue, or `image_metadata.json` where there is none."""
+"""The shops of data sync: from the catalog, or from `image_metadata.json` if there is none."""
 
 import logging
 import sqlite3
@@ -29,8 +29,8 @@ class ShopSource:
         """All known shops with their numbers of active furniture listings.
 
         Raises:
-            ConfigError: there is neither source, or the metadata file cannot be used.
-            DatabaseUnusable: the catalogue cannot be used.
+            ConfigError: both sources are missing, or the metadata file is unusable.
+            DatabaseUnusable: the catalog is unusable.
         """
         files = self._files
         if self._has_catalog():
@@ -39,8 +39,8 @@ class ShopSource:
             shops = [(shop_id, len(ids)) for shop_id, ids in self._in_metadata().items()]
         else:
             raise ConfigError(
-                f"{files.home} holds neither {files.catalog.name} nor {files.metadata.name}, which"
-                " tell the shops: run sync_images.py first."
+                f"{files.home} has neither {files.catalog.name} nor {files.metadata.name}, which"
+                " name the shops: run sync_images.py first."
             )
         if not shops:
             raise ConfigError(
@@ -49,7 +49,7 @@ class ShopSource:
         return shops
 
     def _in_catalog(self) -> list[tuple[int, int]]:
-        # One pass over the table: by the index on shop_id each listing would be sought by itself.
+        # One pass over the table: the index on shop_id would need a lookup for each listing.
         counts = self._ask_catalog(
             "SELECT shop_id, count(*) FROM listings NOT INDEXED"
             " WHERE state = 'active' GROUP BY +shop_id"
@@ -63,12 +63,12 @@ class ShopSource:
         return self._files.catalog if self._has_catalog() else self._files.metadata
 
     def _has_catalog(self) -> bool:
-        """Whether image sync has more than just begun to make one."""
+        """Whether there is a catalog that image sync has finished creating."""
         path = self._files.catalog
         return path.exists() and path.stat().st_size > 0
 
     def listings_of(self, shop_id: int, *, active: bool = True) -> list[int]:
-        """Furniture listings of a shop: those that are active, or those that have ended."""
+        """Furniture listings of a shop: the active or the ended ones."""
         if self._has_catalog():
             rows = self._ask_catalog(
                 "SELECT listing_id, 0 FROM listings WHERE shop_id = ? AND (state = 'active') IS ?",
@@ -89,12 +89,12 @@ class ShopSource:
                 return [(row[0], row[1]) for row in catalog.execute(sql, values)]
             except sqlite3.DatabaseError as error:
                 raise DatabaseUnusable(
-                    f"{path} cannot be used as a catalogue ({error}): restore it from a backup, or"
+                    f"{path} cannot be used as a catalog ({error}): restore it from a backup, or"
                     " move it away so that sync_images.py makes a new one."
                 ) from error
 
     def _in_metadata(self) -> ByShop:
-        """Listings by shop, read anew where the file has changed."""
+        """Listings by shop; the file is read again after it changed."""
         path = self._files.metadata
         status = path.stat()
         mark = (status.st_mtime_ns, status.st_size)
@@ -104,12 +104,12 @@ class ShopSource:
 
 
 def read_shops(files: HomeFiles) -> list[tuple[int, int]]:
-    """`ShopSource.shops` for who asks once."""
+    """`ShopSource.shops` for a single use."""
     return ShopSource(files).shops()
 
 
 def _read_metadata(path: Path) -> ByShop:
-    """Listings of each shop; the file is streamed, whatever its size."""
+    """Listings of each shop; the file is streamed, so any size works."""
     shops: ByShop = {}
     try:
         with path.open("rb") as file:
@@ -120,7 +120,7 @@ def _read_metadata(path: Path) -> ByShop:
                     shops.setdefault(shop_id, array("q")).append(int(listing_id))
     except (ijson.JSONError, ValueError) as error:
         raise ConfigError(
-            f"{path} is cut off or no JSON ({error}): run sync_images.py, which writes it anew."
+            f"{path} is truncated or not JSON ({error}): run sync_images.py, which writes it again."
         ) from error
     return shops
 
@@ -130,7 +130,7 @@ def _entries(path: Path, file: object) -> Iterator[tuple[str, int | None]]:
         if not isinstance(entry, dict) or not isinstance(entry.get("images"), list):
             raise ConfigError(
                 f"{path} is in the form of an older tool (listing {listing_id}): run"
-                f" `furnisync import {path.parent}` first, which takes these shops over."
+                f" `furnisync import {path.parent}` first, which imports these shops."
             )
         shop_id = entry.get("shop_id")
         yield listing_id, shop_id if isinstance(shop_id, int) else None

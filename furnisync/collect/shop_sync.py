@@ -1,4 +1,4 @@
-"""The syncs of due shops: lists, batches pooled over shops, and shops that did not ride along."""
+"""The syncs of due shops: lists, batches combined over shops, and missing shop objects."""
 
 import logging
 import sqlite3
@@ -22,16 +22,16 @@ log = logging.getLogger("furnisync.collect")
 T = TypeVar("T")
 
 OPEN_SYNCS_MAX = 400
-"""So many shops may be half here; each holds little, and batches fill up from all of them."""
+"""Maximum of shops in progress; each needs little memory, and batches fill up from all of them."""
 REST_WAITS_S = 600.0
 """While reviews are read, a batch that is not full waits this long for more ids."""
 
 
 class ShopSyncs:
-    """The shops that are being synced, each where its next step is waited for."""
+    """The shops that are being synced, each in the queue of its next step."""
 
     def __init__(self, this: Round, source: ShopSource, *, furniture_only: bool) -> None:
-        """Begin with none; `source` tells what image sync knows of a shop."""
+        """Begin with none; `source` is what image sync knows about shops."""
         self._round = this
         self._source = source
         self._furniture_only = furniture_only
@@ -44,7 +44,7 @@ class ShopSyncs:
         self.calls = 0
 
     async def take_up(self) -> None:
-        """Go on with the shops that a run before left unfinished, unless that is too long ago."""
+        """Continue with shops that an earlier run left unfinished, unless that is too long ago."""
         this = self._round
         oldest = this.clock.now() - this.settings.sync_days * DAY_S
         syncs = await this.writer.run(staging.open_syncs)
@@ -66,17 +66,17 @@ class ShopSyncs:
     # -- what the next call is for -------------------------------------------------------------
 
     async def next_call(self, *, idle: bool) -> Call | None:
-        """The most worthwhile call; None where each waits for what is in flight.
+        """The most useful call; None if all others wait for calls in flight.
 
         Args:
-            idle: nothing is in flight, so nothing will fill a batch that is not full.
+            idle: no call is in flight, so nothing will fill a batch that is not full.
         """
         if self._finished:
             shop_id = self._finished.popleft()
             return lambda: self._finish(shop_id)
         call = await self._costly_call(idle=idle)
         if call is not None:
-            self.calls += 1  # at once: others choose before this one is made
+            self.calls += 1  # now, because others choose before this call is made
         return call
 
     async def _costly_call(self, *, idle: bool) -> Call | None:
@@ -116,7 +116,7 @@ class ShopSyncs:
     # -- the calls -----------------------------------------------------------------------------
 
     async def _begin(self, shop_id: int) -> None:
-        """Begin a shop; its first list page is asked for in the same breath."""
+        """Begin a shop and request its first list page."""
         try:
             now_s = await self._round.now()
         except (Transient, Terminal) as error:
@@ -164,16 +164,16 @@ class ShopSyncs:
             following = next_position(position, page.sent, page.count, found)
             known: Sequence[int] = ()
             if following is None and not 0 < (page.count or 0) <= found:
-                # The search shows less than there is, or hides the shop: what image sync knows of
-                # it is looked up besides.
+                # The search shows fewer listings than exist, or hides the shop: add the listings
+                # that image sync knows.
                 known = self._source.listings_of(shop_id)
             return staging.stage_list_page(
-                connection, shop_id, known, told=page.count, next_offset=following
+                connection, shop_id, known, counted=page.count, next_offset=following
             )
 
         self._sort_in(await self._round.writer.run(stage))
 
-    async def _read_batch(self, claim: claims.Claim) -> None:
+    async def _read_batch(self, claim: claims.BatchClaim) -> None:
         this = self._round
         try:
             page, doubt = await ask_until_believed(
@@ -185,7 +185,7 @@ class ShopSyncs:
             await self._leave(claim, str(error))
             return
         if doubt is not None and not doubt.usable:
-            # Absence does not mean 'gone' here: only what came is taken.
+            # Absence does not mean 'gone' here: only the listings that came are stored.
             came = {as_id(one.get("listing_id")) for one in page.results}
             claim, rest = claim.split(came)
             await self._leave(rest, doubt.reason)
@@ -206,8 +206,8 @@ class ShopSyncs:
         except NotFound:
             return WholePage(0, [])
 
-    async def _leave(self, claim: claims.Claim, reason: str) -> None:
-        """Leave a batch that failed for good to the next round: it is not given back."""
+    async def _leave(self, claim: claims.BatchClaim, reason: str) -> None:
+        """Leave a batch that failed finally to the next round: it is not given back."""
         self._round.collected.failed += 1
         log.warning("a batch of %d listings waits: %s", len(claim.ids), reason)
         now_s = self._round.clock.now()
@@ -219,7 +219,7 @@ class ShopSyncs:
         await self._round.writer.run(mark)
 
     async def _finish(self, shop_id: int) -> None:
-        """Append a shop of which everything is here; ask for the shop itself if it did not come."""
+        """Append a shop that is complete; request the shop object first if it is missing."""
         this = self._round
         sync = await this.writer.run(staging.shop_sync, shop_id)
         if sync.wants_shop:
@@ -240,29 +240,29 @@ class ShopSyncs:
         self._end(shop_id, await this.writer.run(snapshots.append_shop_sync, shop_id))
 
     def _end(self, shop_id: int, appended: snapshots.Appended) -> None:
-        if appended.told > ETSY_PAGING.reach and appended.told > appended.active:
+        if appended.counted > ETSY_PAGING.reach and appended.counted > appended.active:
             log.warning(
-                "shop %d: %s of its %s active listings are out of the search's reach",
-                shop_id, f"{appended.told - appended.active:,}", f"{appended.told:,}",
+                "shop %d: %s of its %s active listings are beyond the reach of the search",
+                shop_id, f"{appended.counted - appended.active:,}", f"{appended.counted:,}",
             )  # fmt: skip
         self._close(shop_id)
         self._round.collected.shops += 1
         self._round.collected.listings += appended.listing_dynamic
 
     async def _answer(self, shop_id: int, asked: Awaitable[T]) -> T | None:
-        """What Etsy says of a shop; None where it says nothing, which is noted."""
+        """Etsy's answer about a shop; None if there is none, which is recorded."""
         try:
             try:
                 return await asked
             except NotFound:
-                # One odd 404 would put a shop away for months: the shop itself is asked once more.
+                # One wrong 404 would set a shop aside for months: request the shop once more.
                 self.calls += 1
                 try:
                     await self._round.client.shop(shop_id)
                 except NotFound:
                     await self._end_gone(shop_id, await self._round.now())
                     return None
-            await self._fail(shop_id, "Etsy has the shop, but said 404 of it (a passing fault?)")
+            await self._fail(shop_id, "Etsy has the shop, but answered 404 (a temporary fault?)")
         except (Transient, Terminal) as error:
             await self._fail(shop_id, str(error))
         return None

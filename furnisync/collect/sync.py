@@ -1,4 +1,4 @@
-"""`sync_data.py`: wires the collector to API and history and runs it once, or for ever."""
+"""`sync_data.py`: connects the collector with API and history and runs it once or continuously."""
 
 import asyncio
 import logging
@@ -32,18 +32,18 @@ Show = Callable[[DataStatus], None]
 Upkeep = Callable[[Writer, ClockCheck], Awaitable[None]]
 
 LOOK_AGAIN_S = 600.0
-"""How often `--continuous` looks for shops that became due or that image sync found."""
+"""How often `--continuous` checks for shops that became due or that image sync found."""
 ROUND_S = 3600.0
-"""A round ends after this long and another begins: with shops found meanwhile, and what failed."""
+"""A round ends after this long. The next one includes newly found shops and failed ones."""
 LOOK_EVERY_S = 1.0
 STOP_CALLS_S = 4.0
 SLOW_WORKERS = 4
 REPAIR_AT_ONCE = 200
-"""So many shops are repaired in one transaction."""
+"""Number of shops that one transaction repairs."""
 
 
 class DataRun(msgspec.Struct, frozen=True):
-    """What the command line asked for."""
+    """The options of the command line."""
 
     mode: Mode = "slow"
     continuous: bool = False
@@ -64,7 +64,7 @@ class DataSync:
         show: Show,
         upkeep: Upkeep | None = None,
     ) -> None:
-        """Make a run; `show` gets a picture of it about once a second, `upkeep` each round."""
+        """Make a run; `show` gets its status about once a second, `upkeep` runs each round."""
         self._environment = environment
         self._settings = settings
         self._run = run
@@ -73,11 +73,11 @@ class DataSync:
         self._upkeep = upkeep
         self._files = HomeFiles(environment.home, run.test)
         self._source = ShopSource(self._files)
-        self._watch = FieldWatch()  # for all rounds: one may be too small to tell anything
+        self._watch = FieldWatch()  # for all rounds: one alone may be too small
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Finish what is in flight and end, within some seconds; call from the event loop."""
+        """Finish the calls in flight and end within some seconds; call from the event loop."""
         log.info("stopping: finishing what is in flight")
         self._stopping.set()
 
@@ -85,10 +85,10 @@ class DataSync:
         """Run to the end.
 
         Returns:
-            whether all that was due was served; False also where it was stopped.
+            whether everything due was synced; False also if it was stopped.
 
         Raises:
-            UserError: wrong input or surroundings.
+            UserError: wrong input or environment.
         """
         data = self._settings.data
         selection = Selection.of(
@@ -139,7 +139,7 @@ class DataSync:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _report(self) -> None:
-        """Show how far it is, until cancelled."""
+        """Show the progress until cancelled."""
         with closing(open_history_reader(self._files.history)) as reader:
             while True:
                 status = await read_in_thread(
@@ -149,7 +149,7 @@ class DataSync:
                 await asyncio.sleep(LOOK_EVERY_S)
 
     async def _run_rounds(self, client: EtsyClient, writer: Writer, selection: Selection) -> bool:
-        """Round after round; without `continuous` until nothing is due, whether nothing failed."""
+        """Run rounds, without `continuous` until nothing is due; returns whether nothing failed."""
         await writer.run(schedule.forget_waits)
         while True:
             if self._upkeep is not None:
@@ -163,7 +163,7 @@ class DataSync:
                 return not await writer.run(schedule.is_failing, self._run.top)
 
     async def _repair_times(self, client: EtsyClient, writer: Writer) -> None:
-        """Mark what a clock that was ahead has written; where ours is behind now, wait for it."""
+        """Mark rows that a clock that was ahead wrote; if ours is behind now, wait for it."""
         wait_s = self._settings.data.sync_days * DAY_S
 
         def ahead(connection: sqlite3.Connection) -> list[int]:
@@ -191,7 +191,7 @@ class DataSync:
             )  # fmt: skip
 
     async def _register_shops(self, writer: Writer) -> bool:
-        """Take over what image sync knows now; whether a shop is due."""
+        """Register the shops that image sync knows; returns whether one is due."""
         await writer.run(schedule.register_shops, await asyncio.to_thread(self._source.shops))
         cadence = cadence_of(self._settings.data)
         now_s = self._clock.now()
@@ -200,12 +200,12 @@ class DataSync:
         )
 
     async def _run_round(self, client: EtsyClient, writer: Writer, selection: Selection) -> bool:
-        """Serve what is due now, for some time; whether that time did not suffice."""
+        """Collect what is due, for a limited time; returns whether that time was too short."""
         lag = await writer.run(
             schedule.measure_lag, self._clock.now(), cadence_of(self._settings.data)
         )
         log.info(
-            "%d shops: %d never synced, %d due, %d half here", lag.shops, lag.never_synced,
+            "%d shops: %d never synced, %d due, %d in progress", lag.shops, lag.never_synced,
             lag.due, lag.under_way,
         )  # fmt: skip
         collector = self._collector(client, writer, selection)
@@ -235,7 +235,7 @@ class DataSync:
 
 
 def _result(work: asyncio.Task[bool]) -> bool:
-    """Whether all was served; not where the run has waited in vain for the clock."""
+    """Whether everything was synced; False if the run gave up on the clock."""
     try:
         return work.result()
     except ClockWrong as error:

@@ -8,7 +8,8 @@ from collections.abc import Collection, Sequence
 from furnisync.catalog import image_queue, listings
 from furnisync.catalog.image_queue import Which
 from furnisync.catalog.listings import Batched, ImageRow
-from furnisync.clock import Clock
+from furnisync.clock import DAY_S, Clock
+from furnisync.config import Settings
 from furnisync.errors import NotFound, Terminal, Transient
 from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.models import ACTIVE, Image, Listing, Page, decode_object
@@ -18,41 +19,39 @@ from furnisync.sqlite import Writer
 log = logging.getLogger("furnisync.discover")
 
 RETRY_S = 3600
-"""Listings of a batch call that failed for good wait this long."""
+"""Listings of a batch call that failed finally wait this long."""
 BATCHES_AT_ONCE = 16
 
 
 class BatchReader:
-    """Asks batch for whatever the catalogue says is due, in full batches while more is coming."""
+    """Requests all listings that are due in the catalog, in full batches while more are coming."""
 
     def __init__(
         self,
         client: EtsyClient,
         writer: Writer,
         clock: Clock,
+        settings: Settings,
         *,
-        size: str,
-        which: Which,
-        refresh_s: float,
         scope: Collection[int] | None = None,
     ) -> None:
         self._client = client
         self._writer = writer
         self._clock = clock
-        self._size = size
-        self._which: Which = which
-        self._refresh_s = refresh_s
+        self._size = settings.images.size
+        self._which: Which = settings.images.which
+        self._refresh_s = settings.crawl.refresh_days * DAY_S
         self._scope = scope
         self._in_flight: set[int] = set()
         self.failed = 0
-        """Listings whose batch call failed, or brought nothing of use, in this run."""
+        """Listings whose batch call failed, or returned nothing useful, in this run."""
 
     async def pump(self, arrived: asyncio.Event, finished: asyncio.Event) -> None:
-        """Ask for all that is due until nothing is and `finished` is set.
+        """Request everything that is due until nothing is and `finished` is set.
 
         Args:
             arrived: set by readers when new listings were committed.
-            finished: set once no more will come, so that a batch may go out less than full.
+            finished: set once no more will come, so that a batch need not be full.
 
         Raises:
             UserError: the key was refused.
@@ -62,7 +61,7 @@ class BatchReader:
             while True:
                 arrived.clear()
                 last_round = finished.is_set()
-                await self._start_due(running, last_round)
+                await self._start_due(running, also_partial=last_round)
                 if not running and last_round:
                     return
                 events = (arrived,) if last_round else (arrived, finished)
@@ -72,7 +71,7 @@ class BatchReader:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _start_due(self, running: set[asyncio.Task[None]], also_partial: bool) -> None:  # noqa: FBT001
+    async def _start_due(self, running: set[asyncio.Task[None]], *, also_partial: bool) -> None:
         while len(running) < BATCHES_AT_ONCE:
             ids = await self._writer.run(
                 listings.claim_batch,
@@ -107,19 +106,21 @@ class BatchReader:
         """One transaction: states, images, and which ids the answer left out.
 
         Returns:
-            how many listings were not told and wait until tomorrow.
+            number of listings that the answer left unclear and that wait until tomorrow.
         """
         now = int(self._clock.now())
         asked = set(ids)
         named = [one for one in page.items if one.listing_id in asked]
-        told = [one for one in named if one.images is not None or one.state not in {ACTIVE, None}]
-        batched = [self._as_batched(one) for one in told]
+        complete = [
+            one for one in named if one.images is not None or one.state not in {ACTIVE, None}
+        ]
+        batched = [self._as_batched(one) for one in complete]
         listings.record_batch(connection, batched, now, now + int(self._refresh_s))
         for one in batched:
             image_queue.add_images(connection, one.listing_id, one.images, self._which, now)
-        absent = asked - {one.listing_id for one in told}
+        absent = asked - {one.listing_id for one in complete}
         broken = f"broken answer: {page.broken[0]}" if page.broken else None
-        if len(told) < len(named):
+        if len(complete) < len(named):
             broken = "broken answer: a listing without its images"
         return listings.record_absent(connection, sorted(absent), now, broken)
 
@@ -141,7 +142,7 @@ async def _first_of(
     """Wait for a task to end or an event to be set; returns the tasks still running.
 
     Raises:
-        whatever a task that ended raised.
+        the error of a task that ended.
     """
     if any(event.is_set() for event in events):
         return running
@@ -157,7 +158,7 @@ async def _first_of(
 
 
 def _image_rows(listing: Listing, size: str) -> list[ImageRow]:
-    """The listing's images by rank, each with the url that the API gave for the size."""
+    """The listing's images by rank, each with the URL for the size."""
     images: list[Image] = []
     for raw in listing.images or ():
         try:
@@ -178,7 +179,7 @@ def _image_rows(listing: Listing, size: str) -> list[ImageRow]:
 
 
 def _url(image: Image, size: str) -> str | None:
-    """The url of the size where Etsy gives it, else one from which it can be derived."""
+    """The URL of the size if Etsy sends it, else one from which it can be derived."""
     given = {
         "75x75": image.url_75x75,
         "170x135": image.url_170x135,

@@ -1,4 +1,4 @@
-"""One round of discovery: whatever is due of (A), (B), (C), newest-first looks, and their batches.
+"""One round of discovery: what is due of (A), (B), (C), incremental looks, and their batches.
 
 taxonomy -> plan -> [pass | look] -> due shops          (producers of listing ids)
                         |
@@ -15,10 +15,10 @@ import msgspec
 
 from furnisync.catalog import frontier, listings, oversize, taxonomy
 from furnisync.catalog.schema import add_event, get_meta, set_meta
-from furnisync.clock import DAY_S, Clock
+from furnisync.clock import DAY_S
 from furnisync.config import Settings
 from furnisync.crawl.batch_reader import BatchReader
-from furnisync.crawl.incremental import Looker, known_since
+from furnisync.crawl.incremental import IncrementalReader, known_since
 from furnisync.crawl.list_reader import ListReader, as_listed
 from furnisync.crawl.oversize import count_reached
 from furnisync.crawl.pass_reader import PassReader
@@ -37,7 +37,7 @@ RESET_AT = "reset_at"
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """What a run is about: everything, so many listings, or some ids; and how literally."""
+    """The scope of a run: everything, a number of listings, or some ids; and how literally."""
 
     limit: int | None = None
     ids: tuple[int, ...] | None = None
@@ -50,19 +50,18 @@ class Scope(msgspec.Struct, frozen=True):
 
 
 def reset_shops(connection: sqlite3.Connection, now: int) -> None:
-    """`--reset-shops`: forget which shops were done; a new pass sees them all."""
+    """`--reset-shops`: mark all shops as not done; a new pass sees them all."""
     listings.forget_synced_shops(connection)
     set_meta(connection, RESET_AT, str(now))
 
 
 class Discovery:
-    """Finds listings and the urls of their images."""
+    """Finds listings and the URLs of their images."""
 
     def __init__(
         self,
         client: EtsyClient,
         writer: Writer,
-        clock: Clock,
         settings: Settings,
         plan_path: Path,
         scope: Scope,
@@ -70,34 +69,26 @@ class Discovery:
     ) -> None:
         self._client = client
         self._writer = writer
-        self._clock = clock
+        self._clock = client.clock
         self._settings = settings
         self._plan_path = plan_path
         self._scope = scope
         self._pages_at_once = pages_at_once
-        self._began = clock.now()
+        self._began = client.clock.now()
         self._within: set[int] | None = None if scope.everything else set(scope.ids or ())
-        self._batches = BatchReader(
-            client,
-            writer,
-            clock,
-            size=settings.images.size,
-            which=settings.images.which,
-            refresh_s=settings.crawl.refresh_days * DAY_S,
-            scope=self._within,
-        )
+        self._batches = BatchReader(client, writer, client.clock, settings, scope=self._within)
         self.doing = "starting"
-        """What is being done, in a few words."""
+        """The current activity, in a few words."""
 
     def within(self) -> Collection[int] | None:
-        """The listings that the run is restricted to, None for all."""
+        """The listings to which the run is restricted, None for all."""
         return None if self._within is None else frozenset(self._within)
 
     async def run_round(self) -> bool:
-        """Do all that is due now.
+        """Do everything that is due now.
 
         Returns:
-            whether all of it could be done; what could not stays due, with its reason.
+            whether all of it succeeded; the rest stays due, with its reason.
 
         Raises:
             UserError: the key was refused, or the plan is wrong.
@@ -114,7 +105,7 @@ class Discovery:
         async with asyncio.TaskGroup() as group:
             producing = group.create_task(produce())
             group.create_task(self._batches.pump(arrived, finished))
-        self.doing = "waiting for what is due next"
+        self.doing = "waiting until something is due"
         return producing.result() and not self._batches.failed
 
     def _producer(self) -> Callable[[asyncio.Event], Awaitable[bool]]:
@@ -125,7 +116,7 @@ class Discovery:
         return self._read_due
 
     async def seconds_to_next(self) -> float:
-        """Until something is due again, with nothing due now."""
+        """Seconds until something is due again, if nothing is due now."""
         since = await self._writer.run(known_since)
         look_s = self._settings.crawl.look_every_s
         if since is None:
@@ -135,13 +126,13 @@ class Discovery:
     # -- producers ---------------------------------------------------------------------------
 
     async def _want_ids(self, _: asyncio.Event) -> bool:
-        self.doing = "asking for the listings of the ids file"
+        self.doing = "requesting the listings of the ids file"
         assert self._scope.ids is not None
         await self._writer.run(listings.want_batch, self._scope.ids, int(self._clock.now()))
         return True
 
     async def _read_some(self, arrived: asyncio.Event) -> bool:
-        """`--limit`: the newest listings of the plan, so many in all."""
+        """`--limit`: the newest listings of the plan, up to that number."""
         assert self._scope.limit is not None
         assert self._within is not None
         self.doing = f"reading {self._scope.limit:,} listings"
@@ -165,11 +156,11 @@ class Discovery:
         return True
 
     async def _read_due(self, arrived: asyncio.Event) -> bool:
-        """The whole job: a pass where a cycle is due, else a look; then the shops still due."""
+        """The whole job: a pass if a cycle is due, else a look; then shops that are still due."""
         tree, plan = await self._plan()
         reader = self._reader(tree, plan)
         reader.arrived = arrived
-        looker = Looker(
+        looker = IncrementalReader(
             self._client, self._writer, self._clock, tree, [one.id for one in plan.taxonomies]
         )
         complete = await self._pass_is_due() or await self._look(looker)
@@ -178,33 +169,33 @@ class Discovery:
         swept = await looker.sweep_changed() != "failed"
         return await self._read_shops(reader, tree) and swept and complete
 
-    async def _look(self, looker: Looker) -> bool:
-        """Look for new listings if that is due; more than can be looked at make a pass due."""
+    async def _look(self, looker: IncrementalReader) -> bool:
+        """Read new listings if a look is due; if there are too many, a pass becomes due."""
         if await self.seconds_to_next() > 1.0:
             return True
         self.doing = "looking for new listings"
         outcome = await looker.look()
         if outcome == "beyond":
-            log.warning("more listings are new than can be looked at: all are read again")
+            log.warning("more listings are new than a look can read: all are read again")
             await self._writer.run(set_meta, RESET_AT, str(int(self._clock.now())))
         return outcome == "reached"
 
-    async def _keep_looking(self, looker: Looker) -> None:
-        """While a pass is read, which may take days: look for new listings as ever."""
+    async def _keep_looking(self, looker: IncrementalReader) -> None:
+        """Read new listings during a pass, which may take days."""
         while True:
             await asyncio.sleep(await self.seconds_to_next())
             if await looker.look() != "reached":
                 await asyncio.sleep(self._settings.crawl.look_every_s)
 
     async def plan_ahead(self) -> None:
-        """`furnisync plan`: make sure that each interval of the plan is in reach, no more.
+        """`furnisync plan`: only make sure that each interval of the plan is in reach.
 
-        A plan that was read whole in this cycle is so; a pass begun for it would be read to its
-        end by the next sync, a month's calls before their time.
+        A plan that was read completely in this cycle is. The next sync would read a pass that
+        began for it to its end, and spend a month's calls too early.
 
         Raises:
             UserError: the key was refused, or the plan is wrong.
-            Transient, Terminal: the taxonomy could not be had.
+            Transient, Terminal: the taxonomy could not be fetched.
         """
         tree, plan = await self._plan()
         if not await self._writer.run(self._planning_is_due, plan):
@@ -222,7 +213,7 @@ class Discovery:
         return ListReader(self._client, self._writer, self._clock, furniture, self._pages_at_once)
 
     async def _read_pass(
-        self, reader: ListReader, looker: Looker, tree: Tree, plan: CrawlPlan
+        self, reader: ListReader, looker: IncrementalReader, tree: Tree, plan: CrawlPlan
     ) -> bool:
         self.doing = "reading all of furniture"
         passes = PassReader(
@@ -233,7 +224,7 @@ class Discovery:
             self._plan_path,
             marks_shops=not self._scope.every_shop,
         )
-        await self._client.clock.trusted_now()  # the pass begins with a time
+        await self._client.clock.trusted_now()  # the pass has a start time
         looks = asyncio.create_task(self._keep_looking(looker))
         try:
             return bool((await passes.run(plan)).complete)
@@ -243,12 +234,12 @@ class Discovery:
 
     async def _read_shops(self, reader: ListReader, tree: Tree) -> bool:
         if not self._scope.every_shop and await self._pass_is_due():
-            return True  # the pass is not complete: it will see the shops when it is
+            return True  # the pass is not complete: it covers the shops when it is
         self.doing = "reading shops that are due"
         shops = ShopReader(reader, self._writer, self._clock)
         before = self._cycle_began()
         if self._scope.every_shop:
-            before = max(before, self._began)  # each once in a run, whatever a pass has seen
+            before = max(before, self._began)  # each once in a run, even if a pass has seen it
         await shops.read_due(before)
         await self._writer.run(self._count_reached, tree)
         return not shops.failed
@@ -265,7 +256,7 @@ class Discovery:
         return await self._writer.run(self._cycle_is_due)
 
     def _cycle_is_due(self, connection: sqlite3.Connection) -> bool:
-        """Never read whole, under way, too long ago, or `--reset-shops` asked for it since."""
+        """Never complete, in progress, too long ago, or requested by `--reset-shops` since then."""
         done = frontier.last_complete_pass(connection)
         if done is None or frontier.open_pass(connection) is not None:
             return True
@@ -278,30 +269,32 @@ class Discovery:
         return edited or self._cycle_is_due(connection)
 
     async def _tree(self) -> Tree:
-        """The taxonomy, asked for once a cycle; the one we know where Etsy does not answer.
+        """The taxonomy, fetched once a cycle; the stored one if Etsy does not answer.
 
         Raises:
-            ApiUnavailable, RateLimited, BadRequest: it was never had.
+            ApiUnavailable, RateLimited, BadRequest: there is no stored one.
         """
         nodes = await self._writer.run(taxonomy.load_nodes)
         known = Tree(Node(*row) for row in nodes)
         asked_at = await self._writer.run(get_meta, TAXONOMY_AT)
         if nodes and asked_at is not None and int(asked_at) > self._cycle_began():
             return known
-        self.doing = "asking for the taxonomy"
+        self.doing = "fetching the taxonomy"
         try:
             fresh = flatten(await self._client.taxonomy_nodes())
         except (Transient, Terminal) as error:
             if not nodes:
                 raise
-            log.warning("the taxonomy could not be asked for, going on with the last: %s", error)
+            log.warning(
+                "the taxonomy could not be fetched, continuing with the last one: %s", error
+            )
             return known
 
         await self._writer.run(self._save_tree, fresh)
         return Tree(fresh)
 
     def _save_tree(self, connection: sqlite3.Connection, nodes: Sequence[Node]) -> None:
-        """Keep the tree; tell what Etsy added to furniture or dropped from its taxonomy."""
+        """Store the tree; report nodes added to furniture or dropped from the taxonomy."""
         now = int(self._clock.now())
         rows = [(one.taxonomy_id, one.parent_id, one.name) for one in nodes]
         tree, before = Tree(nodes), Tree(Node(*row) for row in taxonomy.load_nodes(connection))

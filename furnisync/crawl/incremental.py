@@ -1,6 +1,6 @@
-"""Newest-first looks: what was created or changed since a time, read until known ground.
+"""Incremental looks: listings created or changed since a time, newest first, down to known ones.
 
-After each page it is noted how far the look has come, so that a killed one goes on there.
+The progress is stored after each page, so that a killed look continues there.
 """
 
 import logging
@@ -29,22 +29,22 @@ INDEX_LAG_S = 600
 LOOKED_AT = "looked_at"
 SWEEPS_MOST = 4
 
-Moment = Literal["created", "updated"]
-Outcome = Literal["reached", "beyond", "failed"]
-"""Known ground was reached; more is new than all queries show; a page could not be had."""
+SortField = Literal["created", "updated"]
+LookEnd = Literal["reached", "beyond", "failed"]
+"""Known listings were reached; more are new than all queries show; a page failed."""
 
 
 Place = tuple[int, int | None]
-"""The next offset in a node's list, -1 where it is done, and the oldest moment seen."""
+"""The next offset in a node's list, -1 if it is done, and the oldest time seen."""
 NOWHERE: Place = (0, None)
 
 
-class Walk(msgspec.Struct):
-    """How far a look has come.
+class Look(msgspec.Struct):
+    """The progress of a look.
 
     Attributes:
-        until: known ground, unix seconds.
-        began: when it began.
+        until: listings before this are known, unix seconds.
+        began: when it began, unix seconds.
         nodes: its place in the list of each taxonomy node.
     """
 
@@ -53,8 +53,8 @@ class Walk(msgspec.Struct):
     nodes: dict[int, Place] = msgspec.field(default_factory=dict)
 
 
-class Looker:
-    """Finds what is new without reading all of it."""
+class IncrementalReader:
+    """Finds new listings without reading all listings."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Looker:
         roots: Sequence[int],
         paging: Paging = ETSY_PAGING,
     ) -> None:
-        """Make a looker over the nodes `roots` of the taxonomy."""
+        """Make a reader of the nodes `roots` of the taxonomy."""
         self._client = client
         self._writer = writer
         self._clock = clock
@@ -73,10 +73,10 @@ class Looker:
         self._roots = roots
         self._paging = paging
 
-    async def look(self) -> Outcome:
-        """Read the newest listings of each root until those that the last look already knew.
+    async def look(self) -> LookEnd:
+        """Read the newest listings of each root down to those that the last look knew.
 
-        Where a page fails, the next look reaches back as far as this one would have.
+        If a page fails, the next look reads as far back as this one would have.
         """
         since = await self._writer.run(known_since)
         if since is None:
@@ -89,19 +89,19 @@ class Looker:
         log.info("%d new listings since the last look", found)
         return outcome
 
-    async def sweep_changed(self) -> Outcome:
+    async def sweep_changed(self) -> LookEnd:
         """After a pass over several intervals: read what changed while it ran.
 
-        A listing whose price moved from an interval that was still to be read into one that had
-        been read was in neither; it is among the changed. One that changes again between two pages
-        of the look jumps from the later to the earlier: therefore it is done twice, and again
-        while it finds what was not known.
+        A listing whose price moved from an unread interval into one that had been read was in
+        neither; it is among the changed ones. A listing that changes again between two pages
+        of the look moves from the later to the earlier page: so the look runs twice, and again
+        while it finds unknown listings.
         """
-        told = await self._writer.run(get_meta, SWEEP_SINCE)
-        if told is None:
+        stored = await self._writer.run(get_meta, SWEEP_SINCE)
+        if stored is None:
             return "reached"
-        since = int(told)
-        outcome: Outcome = "reached"
+        since = int(stored)
+        outcome: LookEnd = "reached"
         for again in range(SWEEPS_MOST):
             before = await self._writer.run(_count_listings)
             walk, outcome = await self._walk("updated", since)
@@ -111,19 +111,19 @@ class Looker:
             since = walk.began
         if outcome == "beyond":
             log.warning(
-                "more has changed during the pass than can be looked at; a listing that changed"
+                "more has changed during the pass than a look can read; a listing that changed"
                 " its price meanwhile may be missing until the next pass"
             )
         if outcome != "failed":
             await self._writer.run(set_meta, SWEEP_SINCE, None)
         return outcome
 
-    async def _walk(self, moment: Moment, since: int) -> tuple[Walk, Outcome]:
-        """Go on with the walk that a run before left, or begin one."""
+    async def _walk(self, moment: SortField, since: int) -> tuple[Look, LookEnd]:
+        """Continue the look of an earlier run, or begin one."""
         until, key = since - INDEX_LAG_S, f"walk_{moment}"
         saved = await self._writer.run(get_meta, key)
-        walk = Walk(until, int(self._clock.now()))
-        if saved is not None and (left := msgspec.json.decode(saved, type=Walk)).until == until:
+        walk = Look(until, int(self._clock.now()))
+        if saved is not None and (left := msgspec.json.decode(saved, type=Look)).until == until:
             walk = left
         outcomes = [await self._read_back(walk, moment, root) for root in self._roots]
         if "failed" in outcomes:
@@ -131,10 +131,10 @@ class Looker:
         await self._writer.run(set_meta, key, None)
         return walk, "beyond" if "beyond" in outcomes else "reached"
 
-    async def _read_back(self, walk: Walk, moment: Moment, node: int) -> Outcome:
-        """Read pages, newest first, to the first that reaches back to known ground.
+    async def _read_back(self, walk: Look, moment: SortField, node: int) -> LookEnd:
+        """Read pages, newest first, down to the first one with known listings.
 
-        Where the reach ends before that, the child nodes are read instead: each shows as many.
+        If the reach ends before that, the child nodes are read instead: each shows as many.
         """
         behind: Collection[int] = ()
         while 0 <= (start := walk.nodes.get(node, NOWHERE)[0]) <= self._paging.offset_cap:
@@ -153,24 +153,28 @@ class Looker:
             return "failed"
         return "reached" if outcomes and "beyond" not in outcomes else "beyond"
 
-    async def _fetch(self, moment: Moment, node: int, start: int) -> Page[Listing] | None:
-        """A page; one that is shorter than it says is asked for again."""
+    async def _fetch(self, moment: SortField, node: int, start: int) -> Page[Listing] | None:
+        """Fetch a page; one that is shorter than its count says is requested again."""
         for _ in range(BELIEVED_AFTER):
             try:
                 page = await self._client.listings_active(
                     taxonomy_id=node, sort_on=moment, sort_order="desc", offset=start
                 )
             except (Transient, Terminal) as error:
-                log.warning("a look at what is new broke off at listing %d: %s", start, error)
+                log.warning("a look for new listings stopped at listing %d: %s", start, error)
                 return None
             if self._is_whole(page, start):
                 break
         return page
 
     def _commit(
-        self, connection: sqlite3.Connection, page: Page[Listing], moment: Moment, walk: Walk
+        self,
+        connection: sqlite3.Connection,
+        page: Page[Listing],
+        moment: SortField,
+        walk: Look,
     ) -> None:
-        """One transaction: what the page brought, and that it came."""
+        """One transaction: the listings of a page and the progress."""
         now = int(self._clock.now())
         listings.add_listed(connection, [as_listed(one) for one in page.items], now)
         set_meta(connection, f"walk_{moment}", msgspec.json.encode(walk).decode())
@@ -182,15 +186,15 @@ class Looker:
     def _further(
         self,
         page: Page[Listing],
-        moment: Moment,
+        moment: SortField,
         until: int,
         place: Place,
         behind: Collection[int],
     ) -> Place:
-        """Where to go on after a page: behind it, or before it where it may have come too far.
+        """Where to continue after a page: behind it, or before it if it may have come too far.
 
-        That is so where listings before it have ended, and it neither shares one with the page
-        before (`behind`) nor holds one that is younger than the oldest seen.
+        That is possible if listings before it have ended, and it neither shares one with the page
+        before (`behind`) nor has one that is younger than the oldest seen.
         """
         start, oldest = place
         times = [at for one in page.items if (at := getattr(one, moment)) is not None]

@@ -1,4 +1,4 @@
-"""Read one list whole: asks for pages as `walk` says, commits each with what it brought."""
+"""Reads one list completely: fetches pages as `paging` says and commits each with its rows."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from furnisync.catalog import frontier, listings
 from furnisync.catalog.frontier import Interval, PageRow
 from furnisync.catalog.listings import Listed
 from furnisync.clock import Clock
-from furnisync.crawl.paging import next_of_order, next_reads, told_length
+from furnisync.crawl.paging import counted_length, next_of_order, next_reads
 from furnisync.errors import NotFound, Terminal, Transient
 from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.models import Listing, Page
@@ -24,12 +24,12 @@ Ended = Literal["complete", "over_reach", "failed"]
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """How the reading of a list ended.
+    """The result of reading a list.
 
     Attributes:
-        count: how many listings it holds, as Etsy says; the most that any page said, unless the
-            list was read whole.
-        prices: those seen, where it is over the reach.
+        count: number of its listings by Etsy; the maximum of all pages, unless the
+            list was read completely.
+        prices: of listings seen, if the list exceeds the reach.
     """
 
     ended: Ended
@@ -39,7 +39,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class ListReader:
-    """Reads price intervals and shop lists; a list that a run before began is gone on with."""
+    """Reads price intervals and shop lists; continues a list that an earlier run began."""
 
     def __init__(
         self,
@@ -55,14 +55,14 @@ class ListReader:
         self._furniture = furniture
         self._slots = asyncio.Semaphore(pages_at_once)
         self.arrived = asyncio.Event()
-        """Set whenever a page was committed, for whoever waits for new listings."""
+        """Set whenever a page was committed, for tasks that wait for new listings."""
 
     async def read(self, interval: Interval) -> Reading:
-        """Read a list until every page arrived, or until it is known why not.
+        """Read a list until every page arrived or failed finally.
 
         Raises:
             UserError: the key was refused.
-            NotFound: the shop exists no more.
+            NotFound: the shop no longer exists.
         """
         prices: list[float] = []
         ground = await self._writer.run(frontier.load_ground, interval)
@@ -75,7 +75,7 @@ class ListReader:
             )
             count = max((page.count for page in pages if page.count is not None), default=None)
             if decision.complete:
-                return Reading("complete", count=told_length(pages))
+                return Reading("complete", count=counted_length(pages))
             if decision.over_reach:
                 return Reading("over_reach", count=count, prices=tuple(prices))
             if decision.stuck:
@@ -90,7 +90,7 @@ class ListReader:
                 return Reading("failed", f"{len(reasons)} pages: {reasons[0]}", count)
 
     async def read_first(self, interval: Interval) -> Reading:
-        """Read a list's first page, unless it is here; tells whether the list is in reach.
+        """Read a list's first page unless it is stored; returns whether the list is in reach.
 
         Raises:
             UserError: the key was refused.
@@ -109,7 +109,7 @@ class ListReader:
     async def _read_page(
         self, interval: Interval, start: int, wave: int, prices: list[float]
     ) -> str | None:
-        """Fetch and commit one page; returns the reason where it could not be had."""
+        """Fetch and commit one page; returns the reason if it failed."""
         async with self._slots:
             try:
                 page = await self._fetch(interval, start)
@@ -135,8 +135,7 @@ class ListReader:
             )
         return await self._client.listings_active(
             taxonomy_id=interval.taxonomy_id,
-            min_price=interval.low,
-            max_price=interval.high,
+            prices=(interval.low, interval.high),
             sort_on=interval.sort_on,
             sort_order="desc" if interval.part == "newest" else "asc",
             offset=start,
@@ -150,7 +149,7 @@ class ListReader:
         wave: int,
         page: Page[Listing],
     ) -> None:
-        """One transaction: what the page brought, and that it came."""
+        """One transaction: the listings of a page and the progress."""
         now = int(self._clock.now())
         items = tuple((one.listing_id, one.created) for one in page.items)
         row = PageRow(start, page.sent, page.count, items, wave=wave)
@@ -162,7 +161,7 @@ class ListReader:
 
 
 def as_listed(listing: Listing) -> Listed:
-    """What the catalogue keeps of a listing in a list."""
+    """The fields of a listing in a list that the catalog stores."""
     return Listed(
         listing.listing_id,
         listing.shop_id,

@@ -1,9 +1,9 @@
-"""Giants: intervals at one price that hold more listings than a query shows.
+"""Oversize intervals: a single price with more listings than a query shows.
 
-    both ends of the sort order  (past both ends' reach: the child nodes before)
+    both ends of the sort order  (beyond the reach of both ends: the child nodes first)
       -> child nodes -> the ends of other orders, one after the other -> shops that sell there
 
-Each step is taken only where those before left listings out; the last is `ShopReader`'s.
+Each step runs only if the earlier ones left listings out; the last is `ShopReader`'s.
 """
 
 import logging
@@ -20,28 +20,30 @@ from furnisync.limits import ETSY_PAGING
 log = logging.getLogger("furnisync.discover")
 
 BOTH_ENDS: Final = 2 * ETSY_PAGING.reach - ETSY_PAGING.page_size
-"""So many listings do both ends show, and meet."""
+"""Maximum of listings that both ends show so that they meet."""
 OTHER_ENDS: Final[tuple[tuple[Order, Part], ...]] = (
     ("score", "newest"),
     ("score", "oldest"),
     ("updated", "newest"),
     ("updated", "oldest"),
 )
-"""Ends of orders in which other listings stand first, those least like `created` before."""
+"""Ends of other sort orders, those least similar to `created` first."""
 
 Step = Literal["ends", "children"] | tuple[Order, Part]
 
 
-def split_giant(connection: sqlite3.Connection, tree: Tree, interval: Interval, count: int) -> None:
-    """Read an interval that cannot be cut in parts: the first step."""
+def split_oversize(
+    connection: sqlite3.Connection, tree: Tree, interval: Interval, count: int
+) -> None:
+    """Split an interval that cannot be cut by price: the first step."""
     giant = Giant(interval, count)
     _take(connection, tree, giant, _next_step(giant, _children(tree, interval)) or "ends")
 
 
 def widen(connection: sqlite3.Connection, tree: Tree, pass_id: int) -> bool:
-    """Take the next step for each giant of which listings are missing, where there is one.
+    """Take the next step for each oversize interval with missing listings, if there is one.
 
-    To be called when all other intervals of the pass are read.
+    Call it when all other intervals of the pass are read.
 
     Returns:
         whether there is more to read now.
@@ -58,7 +60,7 @@ def widen(connection: sqlite3.Connection, tree: Tree, pass_id: int) -> bool:
 
 
 def make_shops_due(connection: sqlite3.Connection, tree: Tree, pass_id: int) -> None:
-    """What no query showed may stand in shops that are known to sell at that price."""
+    """Make shops due that sell at that price: they may have the listings that no query showed."""
     for giant in _lacking(connection, pass_id):
         shops = listings.make_shops_due(connection, *_where(tree, giant.interval))
         log.warning(
@@ -72,7 +74,7 @@ def make_shops_due(connection: sqlite3.Connection, tree: Tree, pass_id: int) -> 
 
 
 def count_reached(connection: sqlite3.Connection, tree: Tree, current: PassRow) -> None:
-    """After those shops were read: count what is here of each giant by now."""
+    """After those shops were read: count the known listings of each oversize interval."""
     for giant in _lacking(connection, current.pass_id):
         found = listings.take_into_pass(
             connection, current.pass_id, current.started_at, *_where(tree, giant.interval)
@@ -126,7 +128,7 @@ def _where(tree: Tree, interval: Interval) -> tuple[frozenset[int], float | None
 
 
 def named(interval: Interval) -> str:
-    """A price interval in words."""
+    """A price interval as text."""
     low = "0" if interval.low is None else f"{interval.low:g}"
     high = "" if interval.high is None else f"{interval.high:g}"
     return f"taxonomy {interval.taxonomy_id}, ${low} to ${high or 'any'}"

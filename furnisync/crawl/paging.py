@@ -1,29 +1,27 @@
-"""The paging rule: how a list that shifts while it is read is read whole. Pure.
+"""The paging rule: how to read a list completely while it shifts. Pure.
 
-Pages are asked for oldest first, each beginning at the last listings of the one before, so that two
-neighbours share some. New and renewed listings join at the end and are met there. A listing that
-ends moves all later ones down by one place, and some of them would slip through between two pages;
-then the pages before and behind share nothing, and the walk reads back from the later ones until
-they do.
+Pages are read oldest first, each starting at the last listings of the previous one, so that two
+neighbors share some. New and renewed listings join at the end and are read there. A listing that
+ends moves all later ones down by one place, and some of them could fall between two pages.
+Then these two pages share nothing, and the walk reads back from the later one until they do.
 
-Why sharing is proof: listings that neither end nor are renewed keep their order for ever, and a
-page is contiguous at its instant: it holds every such listing that stands between two of its own.
-Pages that share a listing thus have no such listing between them, and if the first page and one
-that was not full, where the list ended at that instant, hang together by shared listings, then
-whatever lasted through the walk is in one of the pages. It does not matter in which order or how
-far apart in time they were fetched. A shared listing counts only with an unchanged creation time:
-one that was renewed in between stands in two places. `count` is an estimate and proves no end.
+Why sharing is proof: listings that neither end nor are renewed keep their order, and a
+page is contiguous at its instant: it has every such listing that is between two of its own.
+So no such listing is between two pages that share one. If shared listings connect the first page
+with one that was not full, where the list ended at that instant, then every listing that lasted
+through the walk is in one of the pages. It does not matter in which order or how
+far apart in time they were read. A shared listing counts only with an unchanged creation time:
+one that was renewed in between has two places. `count` is an estimate and proves no end.
 
 A renewed listing could leave its old place before that is read and join the end after that is read.
-Therefore the page where listings join is asked for after all others have arrived: whoever was
-renewed before that instant is in it, or stands behind a listing that a page held afterwards.
+So the page where listings join is read after all others have arrived: a listing that was
+renewed before that instant is in it, or comes after a listing that a page had later.
 
-Listings that were created in the same second may stand in another order each time they are asked
-for. Where such a second lies over the border of two pages, one more page is read that holds it
-whole.
+Listings that were created in the same second may have another order in each answer. If the border
+of two pages is within such a second, one more page is read that has all of it.
 
-What no rule can see: a full page that holds, instead of a listing, another that its neighbour
-holds too.
+What no rule can see: a full page that has, instead of a listing, another one that its neighbor
+also has.
 """
 
 import statistics
@@ -36,25 +34,24 @@ from furnisync.catalog.frontier import PageRow, Part
 from furnisync.limits import BELIEVED_AFTER, ETSY_PAGING, Paging
 
 STRAYS = 2
-"""So few listings that two pages share, far from where they stood, are an odd answer."""
+"""If two pages share this few listings, far from their earlier places, the answer is wrong."""
 READS_MOST = 4
-"""So many times its pages may be read of a list, and `READS_MORE`; or it shifts too fast."""
+"""Maximum of reads: this many times the pages of a list, plus `READS_MORE`."""
 READS_MORE = 20
 
 Shared = Mapping[tuple[int, int], Sequence[int]]
-"""For pairs of pages, by their places in the sequence: by how much each listing that they share
-stood further on in the second."""
+"""For pairs of pages, by index: how much further on each shared listing was in the second page."""
 Ground = Collection[tuple[int, int | None]]
-"""(listing_id, created) of listings that were read before."""
+"""(listing_id, created) of listings that were read earlier."""
 Run = Mapping[int, int]
-"""Pages that hang together, by their places: where each would begin had all been read at once."""
+"""Connected pages, by index: where each would begin if all had been read at once."""
 
 
 class NextReads(msgspec.Struct, frozen=True):
     """What to do next with a list.
 
-    Exactly one of these holds: `starts` says which offsets to read; `over_reach`: the list is
-    longer than a query shows; `complete`: everything arrived; `stuck` says why it never will.
+    Exactly one of these is set: `starts` has the offsets to read; `over_reach`: the list is
+    longer than a query shows; `complete`: everything arrived; `stuck` is why it never will.
     """
 
     starts: tuple[int, ...] = ()
@@ -71,9 +68,9 @@ def next_reads(
 ) -> NextReads:
     """Decide from the pages that arrived (by offset, distinct) what to read next.
 
-    `oldest` and `newest` parts end at the reach, other lists must end before it. `ground` is what
-    the `oldest` part held, read whole before: a `newest` part that shares a listing with it has
-    met it, and needs no more.
+    `oldest` and `newest` parts end at the reach, other lists must end before it. `ground` has the
+    listings of the `oldest` part, which was read completely: a `newest` part that shares a listing
+    with it is complete.
     """
     if not pages or pages[0].start != 0:
         return NextReads(starts=(0,))
@@ -98,7 +95,7 @@ def next_reads(
 
 
 def next_of_order(pages: Sequence[PageRow], paging: Paging = ETSY_PAGING) -> NextReads:
-    """The same for orders in which listings do not stand still: each page once, no proof."""
+    """The same for orders in which listings change places: each page once, no proof."""
     count = max((page.count for page in pages if page.count is not None), default=paging.reach)
     present = {page.start for page in pages}
     grid = range(0, min(count, paging.reach) if pages else 1, paging.page_size)
@@ -106,20 +103,20 @@ def next_of_order(pages: Sequence[PageRow], paging: Paging = ETSY_PAGING) -> Nex
     return NextReads(starts=missing, complete=not missing)
 
 
-def told_length(pages: Sequence[PageRow]) -> int | None:
-    """How many listings a list that was read whole must have brought; None where no page says.
+def counted_length(pages: Sequence[PageRow]) -> int | None:
+    """How many listings a complete list must have; None if no page says.
 
-    The page that was read last speaks of all that was there at that instant, and whatever was is in
+    The count of the last page includes all listings at that instant, and each of them is in
     some page. An earlier page counts listings that ended before they were read. But a single page
-    may say anything, so that the last one is believed only as far as half of the others go.
+    may be wrong, so the last one is believed only down to half of the others.
     """
     counts = [page.count for page in sorted(pages, key=lambda page: page.wave)]
-    told = [count for count in counts if count is not None]
-    return min(told[-1], statistics.median_low(told)) if told else None
+    counted = [count for count in counts if count is not None]
+    return min(counted[-1], statistics.median_low(counted)) if counted else None
 
 
 def page_grid(count: int, paging: Paging = ETSY_PAGING) -> list[int]:
-    """Offsets that show `count` listings and the end, with neighbours sharing some."""
+    """Offsets that show `count` listings and the end, so that neighbors share some."""
     end = max(min(count, paging.reach) - paging.page_size + 1 + paging.stride, 1)
     return sorted({min(start, paging.offset_cap) for start in range(0, end, paging.stride)})
 
@@ -141,10 +138,10 @@ def _are_strays(moves: Sequence[int], paging: Paging) -> bool:
 
 
 def _odd_pages(pages: Sequence[PageRow], shared: Shared, paging: Paging) -> set[int]:
-    """Pages worth another look: shorter than their own count says, or repeating listings.
+    """Pages to read again: shorter than their own count says, or with repeated listings.
 
-    Etsy was seen sending duplicates in place of other listings. That neighbours share some is the
-    rule of this walk; what stands twice in one page, or alone far from where it stood, is odd.
+    Etsy was seen to send duplicates in place of other listings. Neighbors share some by the
+    rule above; a listing twice in one page, or alone far from its earlier place, is wrong.
     """
     odd = set()
     for place, page in enumerate(pages):
@@ -162,7 +159,7 @@ def _odd_pages(pages: Sequence[PageRow], shared: Shared, paging: Paging) -> set[
 
 
 def _before_gaps(pages: Sequence[PageRow], shared: Shared, paging: Paging) -> set[int]:
-    """Offsets to read so that all pages come to hang together with the first."""
+    """Offsets to read so that all pages become connected with the first."""
     present = {page.start for page in pages}
     wanted = set()
     for run in _runs(pages, shared, paging)[1:]:
@@ -176,7 +173,7 @@ def _before_gaps(pages: Sequence[PageRow], shared: Shared, paging: Paging) -> se
 
 
 def _torn_seconds(pages: Sequence[PageRow], paging: Paging) -> set[int]:
-    """Offsets from which a page holds a second whole that two pages hold parts of."""
+    """Offsets from which one page has all of a second that two pages have parts of."""
     holders: dict[int, list[PageRow]] = defaultdict(list)
     for page in pages:
         for second in {created for _, created in page.items if created is not None}:
@@ -199,7 +196,7 @@ def _holds_whole(page: PageRow, second: int, paging: Paging) -> bool:
 
 
 def _runs(pages: Sequence[PageRow], shared: Shared, paging: Paging) -> list[Run]:
-    """Pages that hold listings, grouped by whether they hang together; first that of page 0."""
+    """Pages with listings, grouped by connection; first the group of page 0."""
     links: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for (one, other), moves in shared.items():
         if not _are_strays(moves, paging):
@@ -223,7 +220,7 @@ def _runs(pages: Sequence[PageRow], shared: Shared, paging: Paging) -> list[Run]
 
 
 def _read_end(pages: Sequence[PageRow], part: Part, ground: Ground, paging: Paging) -> NextReads:
-    """All pages hang together: is the end among them, and was it read last?"""
+    """All pages are connected: is the end among them, and was it read last?"""
     shown = [page for page in pages if page.items]
     if not shown:
         return NextReads(complete=True)
@@ -246,7 +243,7 @@ def _read_end(pages: Sequence[PageRow], part: Part, ground: Ground, paging: Pagi
 
 
 def _beyond(last: PageRow, present: set[int], paging: Paging) -> int:
-    """The offset behind the last full page; nearer where the list proved shorter meanwhile."""
+    """The offset behind the last full page; smaller if the list has become shorter."""
     start = min(last.start + paging.stride, paging.offset_cap)
     while start in present and start > 0:
         start = max(start - paging.page_size // 2, 0)

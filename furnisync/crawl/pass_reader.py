@@ -1,8 +1,8 @@
-"""(C) A pass: every price interval of the plan is read, cut where it is over the reach.
+"""(C) A pass: every price interval of the plan is read, and cut if it exceeds the reach.
 
 plan file --> intervals --> ListReader --> complete | over the reach | failed
                   ^                              |
-                  +---- cut at its prices -------+--- one price: `giants`
+                  +---- cut at its prices -------+--- one price: `oversize`
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from furnisync.catalog.frontier import SWEEP_SINCE, Bounds, Interval, PassRow
 from furnisync.catalog.schema import set_meta
 from furnisync.clock import Clock
 from furnisync.crawl.list_reader import ListReader, Reading
-from furnisync.crawl.oversize import make_shops_due, named, split_giant, widen
+from furnisync.crawl.oversize import make_shops_due, named, split_oversize, widen
 from furnisync.crawl.plan_file import CrawlPlan, save_cuts, save_merged, without_covered
 from furnisync.crawl.price_split import HIGHEST, cut, merge
 from furnisync.errors import ApiUnavailable, ConfigError
@@ -30,14 +30,14 @@ log = logging.getLogger("furnisync.discover")
 
 INTERVALS_AT_ONCE = 4
 ROUNDS = 2
-"""So often are failed intervals tried within one run."""
+"""How often failed intervals are tried in one run."""
 SAMPLE = 20_000
 ENOUGH_KNOWN = 1_000
-"""With so many known prices they tell better where to cut than the page just read."""
+"""From this many known prices on, they are a better guide for cuts than the page just read."""
 
 
 class PassReader:
-    """Reads all intervals of the plan, or what a run before left of them."""
+    """Reads all intervals of the plan, or those that an earlier run left."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class PassReader:
         *,
         marks_shops: bool = True,
     ) -> None:
-        """Make a reader; `marks_shops`: a complete pass has done the shops' work too."""
+        """Make a reader; `marks_shops`: a complete pass counts as a sync of all shops."""
         self._reader = reader
         self._writer = writer
         self._clock = clock
@@ -61,7 +61,7 @@ class PassReader:
         """Read a pass to its end, or as far as Etsy answers.
 
         Returns:
-            the pass; its `complete` is 1 only if every interval was read whole.
+            the pass; its `complete` is 1 only if every interval was read completely.
         """
         current = await self._writer.run(self._open_or_begin, await self._merge(plan))
         for left in reversed(range(ROUNDS)):
@@ -75,12 +75,12 @@ class PassReader:
         return found
 
     async def plan_ahead(self, plan: CrawlPlan) -> PassRow:
-        """Begin a pass, or go on with it, only as far as to know that each interval is in reach.
+        """Begin or continue a pass, only until each interval is known to be in reach.
 
-        What it asks for are first pages, which the pass needs anyway.
+        This reads first pages, which the pass needs anyway.
 
         Raises:
-            ApiUnavailable: some did not come.
+            ApiUnavailable: some pages failed.
         """
         current = await self._writer.run(self._open_or_begin, await self._merge(plan))
         while True:
@@ -99,7 +99,7 @@ class PassReader:
                 await self._cut(interval, reading)
 
     async def _merge(self, plan: CrawlPlan) -> CrawlPlan:
-        """Before a new pass: merge neighbours that have shrunk since the last, and save that."""
+        """Before a new pass: merge neighbors that have shrunk since the last one, and save that."""
         done, counts = await self._writer.run(_last_counts)
         if not done:
             return plan
@@ -113,7 +113,7 @@ class PassReader:
         return CrawlPlan(tuple(taxonomies))
 
     def _open_or_begin(self, connection: sqlite3.Connection, plan: CrawlPlan) -> PassRow:
-        """Go on with the open pass if it reads the same plan, else begin one."""
+        """Continue the open pass if it has the same plan, else begin one."""
         current = frontier.open_pass(connection)
         if current is not None and current.plan == plan.fingerprint():
             frontier.retry_failed(connection, current.pass_id)
@@ -127,7 +127,7 @@ class PassReader:
         return current
 
     async def _read_pending(self, pass_id: int) -> None:
-        """Read until nothing is pending; cutting, and widening giants, adds to what is."""
+        """Read until nothing is pending; cuts and oversize steps add pending intervals."""
         while pending := await self._writer.run(self._pending, pass_id):
             slots = asyncio.Semaphore(INTERVALS_AT_ONCE)
 
@@ -156,17 +156,17 @@ class PassReader:
             await self._cut(interval, reading)
         else:
             reason = reading.reason or "unknown"
-            log.warning("%s could not be read whole: %s", named(interval), reason)
+            log.warning("%s could not be read completely: %s", named(interval), reason)
             await self._writer.run(frontier.mark_interval_failed, interval.interval_id, reason, now)
 
     async def _cut(self, interval: Interval, reading: Reading) -> None:
-        """Replace an interval that is over the reach by pieces within it."""
+        """Replace an interval that exceeds the reach by pieces within it."""
         assert interval.taxonomy_id is not None
         count = reading.count or 0
         prices = await self._prices(interval, reading)
         cuts = cut(interval.low, interval.high, count, prices)
         if not cuts:
-            await self._writer.run(split_giant, self._tree, interval, count)
+            await self._writer.run(split_oversize, self._tree, interval, count)
             return
         ends = [interval.low, *cuts, interval.high]
         bounds: list[Bounds] = [
@@ -183,11 +183,11 @@ class PassReader:
         taxonomy_id: int,
         breaks: Sequence[float],
     ) -> None:
-        """Mend the plan file; where it cannot be (a full disk, a user's typo) the pass goes on."""
+        """Update the plan file; on failure (a full disk, a user's typo) the pass continues."""
         try:
             await asyncio.to_thread(save, self._plan_path, taxonomy_id, breaks)
         except (OSError, ConfigError) as error:
-            log.warning("%s could not be mended: %s", self._plan_path, error)
+            log.warning("%s could not be updated: %s", self._plan_path, error)
 
     async def _prices(self, interval: Interval, reading: Reading) -> list[float]:
         assert interval.taxonomy_id is not None
@@ -198,7 +198,7 @@ class PassReader:
         return known if len(known) >= ENOUGH_KNOWN else [*known, *reading.prices]
 
     def _finish(self, connection: sqlite3.Connection, pass_id: int, plan: CrawlPlan) -> bool:
-        """End the pass if it is complete, with all that follows from having seen everything."""
+        """End the pass if it is complete, and apply what follows from a complete pass."""
         now = int(self._clock.now())
         if not frontier.finish_pass(connection, pass_id, now):
             return False
@@ -216,7 +216,7 @@ class PassReader:
 def _last_counts(
     connection: sqlite3.Connection,
 ) -> tuple[bool, dict[int, dict[tuple[float | None, float | None], int]]]:
-    """(whether a new pass is about to begin, what the last complete one counted)."""
+    """(whether a new pass is about to begin, the counts of the last complete one)."""
     done = frontier.last_complete_pass(connection)
     if done is None or frontier.open_pass(connection) is not None:
         return False, {}
@@ -224,7 +224,7 @@ def _last_counts(
 
 
 def _covers_all(plan: CrawlPlan) -> bool:
-    """Whether the plan's price ranges are open, so that no listing of a shop lies outside."""
+    """Whether the plan's price ranges are open, so that no listing of a shop is outside."""
     return all(
         one.price_breaks[0] <= 0 and one.price_breaks[-1] >= HIGHEST for one in plan.taxonomies
     )

@@ -1,4 +1,4 @@
-"""`furnisync plan`: what a pass would ask, and making the plan fit without reading it all."""
+"""`furnisync plan`: the cost of a pass, and fitting the plan without reading everything."""
 
 from contextlib import AsyncExitStack, closing
 
@@ -22,9 +22,9 @@ class PlannedInterval(msgspec.Struct, frozen=True):
     """An interval of the plan; prices in US dollars, None is an open end.
 
     Attributes:
-        count: listings as last counted, None where it never was.
-        pages: calls that reading it takes; 1 where nothing is known.
-        over_reach: it will be cut, or read from both ends where it is a single price.
+        count: listings as last counted, None if never.
+        pages: calls that reading it takes; 1 if nothing is known.
+        over_reach: it will be cut, or read from both ends if it is a single price.
     """
 
     taxonomy_id: int
@@ -37,12 +37,12 @@ class PlannedInterval(msgspec.Struct, frozen=True):
 
     @property
     def single_price(self) -> bool:
-        """It cannot be cut."""
+        """Whether it is a single price, which cannot be cut."""
         return self.low is not None and self.high is not None and self.high - self.low < 2 * CENT
 
 
 class PlanCost(msgspec.Struct, frozen=True):
-    """What a pass over the plan asks."""
+    """The cost of a pass over the plan."""
 
     intervals: tuple[PlannedInterval, ...]
 
@@ -53,7 +53,7 @@ class PlanCost(msgspec.Struct, frozen=True):
 
     @property
     def cuts(self) -> int:
-        """Calls more for intervals that must be cut: a first page for each piece too long."""
+        """Additional calls for intervals to cut: a first page for each piece that is too long."""
         return sum(
             -(-(one.count or 0) // TARGET)
             for one in self.intervals
@@ -62,16 +62,16 @@ class PlanCost(msgspec.Struct, frozen=True):
 
     @property
     def batches(self) -> int:
-        """Calls that bring the images, were all listings new."""
+        """Calls that fetch the images if all listings are new."""
         return -(-sum(one.count or 0 for one in self.intervals) // 100)
 
 
 def cost_of_plan(files: HomeFiles) -> PlanCost:
-    """What the plan would ask, by the counts of the newest pass; no calls.
+    """The cost of the plan by the counts of the newest pass; makes no calls.
 
     Raises:
         ConfigError: the plan is wrong.
-        DatabaseUnusable: the catalogue is not ours.
+        DatabaseUnusable: the catalog is not ours.
     """
     plan = load_plan(files.plan, None)
     counts = _newest_counts(files)
@@ -110,7 +110,7 @@ def _newest_counts(files: HomeFiles) -> dict[int, dict[tuple[float | None, float
 async def make_plan(
     environment: Environment, settings: Settings, clock: Clock, *, test: bool
 ) -> None:
-    """Cut and merge the plan's intervals until each is in reach; the next sync goes on from there.
+    """Cut and merge the plan's intervals until each is in reach; the next sync continues there.
 
     Raises:
         UserError: no key, a wrong plan, or image sync runs.
@@ -121,7 +121,7 @@ async def make_plan(
     load_plan(files.plan, None)
     with single_instance(files.lock("images"), "image sync"):
         async with AsyncExitStack() as stack:
-            writer = Writer(open_catalog(files.catalog), "catalogue")
+            writer = Writer(open_catalog(files.catalog), "catalog")
             stack.callback(writer.close)
             client = await stack.enter_async_context(
                 open_client("images", "fast", environment, files, settings, clock)
@@ -129,7 +129,6 @@ async def make_plan(
             discovery = Discovery(
                 client,
                 writer,
-                clock,
                 settings,
                 files.plan,
                 Scope(),

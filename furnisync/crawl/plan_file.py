@@ -1,4 +1,4 @@
-"""`furniture_taxonomy_config.json`: the crawl plan, which people may edit and the program mends."""
+"""`furniture_taxonomy_config.json`: the crawl plan, edited by people and the program."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ TEMPLATE = "furniture_taxonomy_config.json"
 
 
 class PlannedTaxonomy(msgspec.Struct, frozen=True):
-    """One entry of the plan: `price_breaks` ascend, two neighbours are an interval's ends."""
+    """One entry of the plan: `price_breaks` ascend, two neighbors are the ends of an interval."""
 
     id: int
     name: str
@@ -27,7 +27,7 @@ class PlannedTaxonomy(msgspec.Struct, frozen=True):
     def intervals(self) -> list[tuple[int, float | None, float | None]]:
         """(taxonomy_id, low, high) of each interval.
 
-        The plan's outermost ends are open, so that no price is too odd to be found: no filter is
+        The outermost ends are open, so that every price is found: no filter is
         sent for 0 and for 1,000,000.
         """
         return [(self.id, *open_ends(*ends)) for ends in itertools.pairwise(self.price_breaks)]
@@ -39,14 +39,14 @@ class CrawlPlan(msgspec.Struct, frozen=True):
     taxonomies: tuple[PlannedTaxonomy, ...]
 
     def fingerprint(self) -> str:
-        """What a pass reads; cuts do not change it."""
+        """Identifies what a pass reads; cuts do not change it."""
         return ",".join(
             f"{one.id}:{one.price_breaks[0]:g}-{one.price_breaks[-1]:g}" for one in self.taxonomies
         )
 
 
 def ship_plan(path: Path) -> None:
-    """Give a home that has no plan the one that ships, for people to edit.
+    """Write the shipped plan into a home without one, for people to edit.
 
     Raises:
         OSError: it cannot be written.
@@ -59,13 +59,13 @@ def _shipped() -> bytes:
 
 
 def load_plan(path: Path, tree: Tree | None, dropped: Collection[int] = frozenset()) -> CrawlPlan:
-    """Read and check the plan; where there is none, the one that ships.
+    """Read and check the plan, or the shipped one if there is none.
 
     Args:
         path: the file.
-        tree: the taxonomy for checking ids; None where it is not known yet.
-        dropped: ids that Etsy once had; entries of those are passed over, for the user named them
-            rightly at the time.
+        tree: the taxonomy for checking ids; None if it is not known yet.
+        dropped: ids that Etsy once had; their entries are skipped, because they were right
+            when the user named them.
 
     Raises:
         ConfigError: names the file, the entry and what is wrong; the file stays untouched.
@@ -81,9 +81,7 @@ def load_plan(path: Path, tree: Tree | None, dropped: Collection[int] = frozense
     ids = [one.id for one in taxonomies]
     for one in taxonomies:
         if ids.count(one.id) > 1:
-            raise ConfigError(
-                f"{path}: taxonomy {one.id} stands there twice: keep one entry of it."
-            )
+            raise ConfigError(f"{path}: taxonomy {one.id} is there twice: keep one entry of it.")
         if tree is not None and one.id not in tree:
             raise ConfigError(
                 f"{path}: taxonomy {one.id} ({one.name}) is not in Etsy's seller taxonomy:"
@@ -104,7 +102,7 @@ def _document(path: Path, content: bytes) -> dict[str, Any]:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{path} is not JSON ({error}): repair it, or delete it for the plan that ships."
+            f"{path} is not JSON ({error}): repair it, or delete it to use the shipped plan."
         ) from error
     if not isinstance(document, dict) or not isinstance(document.get("taxonomies"), list):
         raise ConfigError(f'{path}: it must be an object with a list named "taxonomies".')
@@ -131,7 +129,7 @@ def _entry(path: Path, place: int, entry: object) -> PlannedTaxonomy:
         raise ConfigError(f'{where}: "price_breaks" must be a list of at least two prices.')
     for price in breaks:
         if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < 1e12:
-            raise ConfigError(f"{where}: the price break {price!r} is no price in US dollars.")
+            raise ConfigError(f"{where}: the price break {price!r} is not a price in US dollars.")
     for low, high in itertools.pairwise(breaks):
         if low >= high:
             raise ConfigError(
@@ -142,9 +140,9 @@ def _entry(path: Path, place: int, entry: object) -> PlannedTaxonomy:
 
 
 def without_covered(plan: CrawlPlan, tree: Tree) -> CrawlPlan:
-    """Leave out entries that lie below another entry of the same price range.
+    """Leave out entries below another entry of the same price range.
 
-    A query for a node shows its whole subtree, so they would be read twice.
+    A query for a node shows its complete subtree, so they would be read twice.
     """
 
     def covered(one: PlannedTaxonomy) -> bool:
@@ -162,23 +160,23 @@ def without_covered(plan: CrawlPlan, tree: Tree) -> CrawlPlan:
 def save_cuts(path: Path, taxonomy_id: int, cuts: Sequence[float]) -> None:
     """Add price breaks to an entry, atomically; everything else in the file stays as it is.
 
-    An entry that the user took out meanwhile is left out.
+    An entry that the user has removed since then stays removed.
 
     Raises:
-        ConfigError: the user broke the file meanwhile.
+        ConfigError: a user's edit broke the file.
         OSError: it cannot be written; the old one stays.
     """
     _save(path, taxonomy_id, lambda breaks: {*breaks, *cuts})
 
 
 def save_merged(path: Path, taxonomy_id: int, dropped: Collection[float]) -> None:
-    """Take price breaks out of an entry, as `save_cuts` adds them."""
+    """Remove price breaks from an entry, like `save_cuts` adds them."""
     _save(path, taxonomy_id, lambda breaks: breaks - set(dropped))
 
 
 def _save(path: Path, taxonomy_id: int, change: Callable[[set[float]], Collection[float]]) -> None:
-    """Change what the file says at the moment of the rename: an edit meanwhile is read again."""
-    path = path.resolve()  # a link stays one
+    """Change the file as it is at the rename: after a concurrent edit it is read again."""
+    path = path.resolve()  # a symbolic link stays one
     unchanged = False
     while not unchanged:
         before = _read(path)

@@ -1,7 +1,7 @@
 """Where to cut a price interval that holds more listings than a query can show. Pure.
 
-Cuts lie half a cent beside prices that listings have, so that no listing stands on two sides, and
-neighbours share the cut: whether Etsy's filter is exact to the cent is not documented.
+Cuts are half a cent beside prices of listings, so that no listing is on both sides, and
+neighbors share the cut, because it is not documented whether Etsy's filter is exact to the cent.
 """
 
 import itertools
@@ -10,24 +10,24 @@ from collections.abc import Mapping, Sequence
 
 CENT = 0.01
 TARGET = 8_000
-"""Listings an interval is cut to hold: below the reach by what a sample may err and what joins."""
+"""Listings in a piece after a cut: below the reach by sampling errors and growth."""
 MERGE_BELOW = TARGET * 3 // 4
-"""Neighbours that hold fewer together are merged; less than the target, lest they be cut again."""
+"""Neighbors with fewer together are merged; below the target, so that no cut follows."""
 HIGHEST = 1_000_000.0
-"""The end of the last interval in the config's form; no price filter is sent there."""
+"""The end of the last interval in the plan file; no price filter is sent for it."""
 
 
 def cut(low: float | None, high: float | None, count: int, prices: Sequence[float]) -> list[float]:
     """Cuts strictly inside an interval, so that each piece holds about `TARGET` listings.
 
     Args:
-        low: lower end in US dollars, None where open.
-        high: upper end, None where open.
-        count: listings inside, as Etsy said it.
+        low: lower end in US dollars, None if open.
+        high: upper end, None if open.
+        count: listings inside, by Etsy's count.
         prices: a sample of their prices; may be empty.
 
     Returns:
-        ascending cuts; empty where the interval is a single price, which cannot be cut.
+        ascending cuts; empty if the interval is a single price, which cannot be cut.
     """
     bottom, top = low or 0.0, HIGHEST if high is None else high
     inside = sorted(price for price in prices if bottom <= price <= top)
@@ -39,7 +39,7 @@ def cut(low: float | None, high: float | None, count: int, prices: Sequence[floa
 
 
 def _quantile_cuts(inside: Sequence[float], pieces: int, bottom: float, top: float) -> set[float]:
-    """Cuts at the sample's quantiles; a price that spans several quantiles is set apart."""
+    """Cuts at the sample's quantiles; a price that spans several gets its own interval."""
     quantiles = [inside[len(inside) * n // pieces] for n in range(1, pieces)]
     cuts = {_beside(price) for price in quantiles}
     for price in set(quantiles):
@@ -49,7 +49,7 @@ def _quantile_cuts(inside: Sequence[float], pieces: int, bottom: float, top: flo
 
 
 def _around(prices: Sequence[float]) -> set[float]:
-    """Both sides of the price that most of the sample has."""
+    """Both sides of the most frequent price of the sample."""
     if not prices:
         return set()
     heavy = max(set(prices), key=prices.count)
@@ -62,9 +62,9 @@ def _beside(price: float) -> float:
 
 
 def _middle(bottom: float, top: float) -> float:
-    """The cut nearest to the middle; strictly inside whatever holds two prices.
+    """The cut nearest to the middle; strictly inside if the interval has two prices.
 
-    Prices spread over orders of magnitude: the geometric middle halves them better.
+    Prices spread over orders of magnitude, so the geometric mean halves them better.
     """
     low = max(bottom, 1.0)
     middle = math.sqrt(low * top) if top > 4 * low else (bottom + top) / 2
@@ -74,12 +74,12 @@ def _middle(bottom: float, top: float) -> float:
 def merge(
     breaks: Sequence[float], counts: Mapping[tuple[float | None, float | None], int]
 ) -> tuple[float, ...]:
-    """Leave out breaks between neighbours that have shrunk.
+    """Leave out breaks between neighbors that have shrunk.
 
     Args:
-        breaks: ascending price breaks of a taxonomy.
-        counts: listings of intervals as last counted, by their ends; what is missing in it was not
-            counted, and is not merged.
+        breaks: ascending price breaks of a taxonomy node.
+        counts: listings of intervals as last counted, by their ends; intervals without a count
+            are not merged.
     """
     kept = [breaks[0]]
     held: int | None = None
@@ -95,5 +95,5 @@ def merge(
 
 
 def open_ends(low: float, high: float) -> tuple[float | None, float | None]:
-    """An interval's ends as they are asked for: the plan's outermost are open."""
+    """An interval's ends for a query: the plan's outermost are open."""
     return (None if low <= 0 else low, None if high >= HIGHEST else high)

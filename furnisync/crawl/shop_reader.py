@@ -1,4 +1,4 @@
-"""(A), (B): known shops that are due, each with all its furniture listings."""
+"""(A), (B): reads all furniture listings of known shops that are due."""
 
 import asyncio
 import logging
@@ -18,14 +18,14 @@ WHOLE_LIST: list[Bounds] = [(None, None, None)]
 
 
 class ShopReader:
-    """Reads the lists of shops; one whose list has a page missing stays due, with the reason."""
+    """Reads the lists of shops; a shop with a missing page stays due, with the reason."""
 
     def __init__(self, reader: ListReader, writer: Writer, clock: Clock) -> None:
         self._reader = reader
         self._writer = writer
         self._clock = clock
         self.failed = 0
-        """Shops that could not be read whole in this run."""
+        """Shops that could not be read completely in this run."""
 
     async def read_due(self, before: float) -> None:
         """Read every shop that was last synced before that time (unix seconds), or never."""
@@ -50,11 +50,11 @@ class ShopReader:
             await self._writer.run(self._end, shop_id, began, None)
         else:
             self.failed += 1
-            log.warning("shop %d could not be read whole: %s", shop_id, reason)
+            log.warning("shop %d could not be read completely: %s", shop_id, reason)
             await self._writer.run(listings.mark_shop_synced, shop_id, None, reason)
 
     async def _read_lists(self, shop_id: int) -> str | None:
-        """Read the shop's list, over the reach in two parts; returns why it failed."""
+        """Read the shop's list, in two parts if it exceeds the reach; returns why it failed."""
         for interval in await self._writer.run(frontier.begin_shop, shop_id):
             reading = await self._reader.read(interval)
             if reading.ended == "over_reach":
@@ -72,7 +72,7 @@ class ShopReader:
     def _end(
         self, connection: sqlite3.Connection, shop_id: int, began: int, reason: str | None
     ) -> None:
-        """The shop was read whole, or is gone; listings of it that did not come are looked up."""
+        """The shop was read completely, or is gone; its missing listings are requested by batch."""
         frontier.end_shop(connection, shop_id)
         listings.mark_shop_synced(connection, shop_id, began, reason)
         listings.want_unlisted(connection, shop_id, began, int(self._clock.now()))

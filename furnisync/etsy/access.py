@@ -1,4 +1,4 @@
-"""One program's way to the API: the shared ledger and a client that asks it."""
+"""Access of one program to the API: the shared ledger and a client that uses it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -13,7 +13,7 @@ from furnisync.http.transport import CurlTransport
 from furnisync.quota.ledger import Ledger
 
 MAX_BODY_BYTES = 64_000_000
-"""Of one answer, unpacked."""
+"""Maximum size of one answer, unpacked."""
 
 
 @asynccontextmanager
@@ -25,13 +25,13 @@ async def open_client(
     settings: Settings,
     clock: Clock,
 ) -> AsyncIterator[EtsyClient]:
-    """Open the home's ledger for a program and a client over it.
+    """Open the home's ledger for a program, and a client that uses it.
 
     Args:
         program: "images" or "data", as the ledger shares calls.
         mode: how fast.
-        environment: key and address.
-        files: where the ledger lies.
+        environment: key and URL.
+        files: the home with the ledger.
         settings: `[quota]` and `[api]`.
         clock: the time.
 

@@ -1,7 +1,7 @@
-"""The one way to Etsy's Open API: every call granted by the ledger, tried again where that helps.
+"""The only access to Etsy's Open API: the ledger grants each call, transient faults are retried.
 
 A call passes `_get` (tries) -> `_within_quota` (grants, 429) -> `_send` (one request) -> the
-transport (`http/`), where a test may put its own. The key is in one header and nowhere else.
+transport (`http/`), which a test may replace. The key is in one header and nowhere else.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ from furnisync.http.headers import read_date
 from furnisync.http.transport import Request, Response, Transport
 from furnisync.limits import ETSY_PAGING
 from furnisync.quota.clock_check import ClockCheck, ClockState
-from furnisync.quota.ledger import Answer, read_answer
+from furnisync.quota.ledger import QuotaHeaders, read_headers
 
 log = logging.getLogger("furnisync.etsy")
 
@@ -49,10 +49,10 @@ PING = "openapi-ping"
 
 MAX_429_IN_A_ROW = 20
 REFUSED_FOR_GOOD = 3
-"""So many refusals of one call, while ping is answered, are meant."""
+"""This many refusals of one call, while ping succeeds, are intentional."""
 REFUSED_PAUSE_S = 1.0
 OUTAGE_AFTER = 5
-"""So many failures in a row, over all calls, mean that the service is away."""
+"""This many consecutive failures, over all calls, mean that the service is down."""
 OUTAGE_PAUSE_MAX_S = 300.0
 
 SortOn = Literal["created", "price", "updated", "score"]
@@ -66,15 +66,15 @@ class Quota(Protocol):
     async def acquire(self, purpose: str) -> None:
         """Return when one call may be sent now."""
 
-    def settle(self, purpose: str, answer: Answer | None) -> None:
-        """Tell what the call's answer said of the limits."""
+    def settle(self, purpose: str, answer: QuotaHeaders | None) -> None:
+        """Record what the call's answer said about the limits."""
 
     def note_clock(self, state: ClockState | None) -> None:
-        """Tell how our clock differs from the API's; None: it agrees."""
+        """Record how our clock differs from the API's; None: it agrees."""
 
 
 class _Reply(msgspec.Struct, frozen=True):
-    """A whole answer of status 200; `behind_s` as `_read_date` tells it."""
+    """A complete answer of status 200; `behind_s` is the result of `_read_clock`."""
 
     body: bytes
     behind_s: float | None
@@ -108,9 +108,9 @@ class EtsyClient:
         self._headers = {"x-api-key": key.header(), "accept": "application/json"}
         self._transport = transport
         self.clock_behind_s: float | None = None
-        """By how much our clock is behind the API's, as the newest ping's Date told it."""
+        """By how much our clock is behind the API's, from the newest ping's Date."""
         self.clock = ClockCheck(clock, self._ask_time, quota.note_clock)
-        """Etsy's time as far as it is known; what is written takes its times from here."""
+        """Etsy's time as far as it is known; the source of all stored times."""
         self._failures_in_a_row = 0
         self._answered = False
         self._count_meaning = CountMeaning()
@@ -131,9 +131,9 @@ class EtsyClient:
         await self._transport.close()
 
     async def drain(self, timeout_s: float) -> None:
-        """Begin no further call; return once those in flight ended, or after `timeout_s`.
+        """Start no further call; return once those in flight ended, or after `timeout_s`.
 
-        Callers of calls that never begin wait until they are cancelled.
+        Callers of calls that do not start wait until they are cancelled.
         """
         self._draining = True
         try:
@@ -148,14 +148,13 @@ class EtsyClient:
         self,
         *,
         taxonomy_id: int | None = None,
-        min_price: float | None = None,
-        max_price: float | None = None,
+        prices: tuple[float | None, float | None] = (None, None),
         sort_on: SortOn = "created",
         sort_order: SortOrder = "desc",
         limit: int = ETSY_PAGING.page_size,
         offset: int = 0,
     ) -> Page[Listing]:
-        """`findAllListingsActive`: prices in US dollars, both ends inclusive."""
+        """`findAllListingsActive`; `prices` in US dollars, both ends inclusive, None is open."""
         query: dict[str, str | int | float] = {
             "limit": limit,
             "offset": offset,
@@ -165,10 +164,11 @@ class EtsyClient:
         }
         if taxonomy_id is not None:
             query["taxonomy_id"] = taxonomy_id
-        if min_price is not None:
-            query["min_price"] = min_price
-        if max_price is not None:
-            query["max_price"] = max_price
+        query |= {
+            name: price
+            for name, price in zip(("min_price", "max_price"), prices, strict=True)
+            if price is not None
+        }
         return await self._get("listings/active", query, "discovery", _listings)
 
     async def shop_listings_active(
@@ -179,7 +179,7 @@ class EtsyClient:
         limit: int = ETSY_PAGING.page_size,
         offset: int = 0,
     ) -> Page[Listing]:
-        """`findAllActiveListingsByShop`, by creation, oldest first unless told otherwise."""
+        """`findAllActiveListingsByShop`, by creation, oldest first by default."""
         query: dict[str, str | int | float] = {
             "limit": limit,
             "offset": offset,
@@ -195,7 +195,7 @@ class EtsyClient:
         includes: Sequence[str] = ("Images",),
         purpose: str = "batch",
     ) -> Page[Listing]:
-        """`getListingsByListingIds`, at most 100 ids; what Etsy does not know is not in it."""
+        """`getListingsByListingIds`, at most 100 ids; unknown ids are left out."""
         if not 1 <= len(listing_ids) <= ETSY_PAGING.page_size:
             raise ValueError(
                 f"batch takes 1 to {ETSY_PAGING.page_size} ids, not {len(listing_ids)}"
@@ -208,7 +208,7 @@ class EtsyClient:
         return await self._get("listings/batch", query, purpose, answers.decode)
 
     async def whole_listings(self, listing_ids: Sequence[int]) -> WholePage:
-        """`getListingsByListingIds` with all fields and the shops riding along."""
+        """`getListingsByListingIds` with all fields, including the shops."""
         query = {"listing_ids": ",".join(map(str, listing_ids)), "includes": "Shop"}
         answers = BatchAnswers(len(listing_ids), self._count_meaning)
         return await self._get("listings/batch", query, "batch", answers.decode_whole)
@@ -235,18 +235,18 @@ class EtsyClient:
         return await self._get(f"shops/{shop_id}/reviews", query, "reviews", decode_whole_page)
 
     async def taxonomy_nodes(self) -> list[TaxonomyNode]:
-        """`getSellerTaxonomyNodes`: the roots with all that lies below them."""
+        """`getSellerTaxonomyNodes`: the roots with all nodes below them."""
         return (await self._get("seller-taxonomy/nodes", {}, "probe", _taxonomy)).items
 
     async def ping(self) -> None:
-        """`ping`: the cheapest way to see whether the key works and what is left."""
+        """`ping`: the cheapest check of the key and of the calls left."""
         await self._get(PING, {}, "probe", bytes)
 
     async def _get(self, path: str, query: Query, purpose: str, decode: Callable[[bytes], T]) -> T:
-        """Fetch and decode; a body that `decode` finds malformed is asked for again.
+        """Fetch and decode; a body that `decode` finds malformed is requested again.
 
         Raises:
-            KeyRefused, NotFound, BadRequest: at once, since another try would end the same.
+            KeyRefused, NotFound, BadRequest: at once, because another try would not help.
             ApiUnavailable, RateLimited: after the last try.
         """
         async for attempt in stamina.retry_context(
@@ -262,7 +262,7 @@ class EtsyClient:
         raise AssertionError("unreachable: the retry context returns or raises")
 
     async def _under_right_clock(self, path: str, query: Query, purpose: str) -> bytes:
-        """What comes while our clock is hours off is not passed on, but asked for again later."""
+        """Drop answers that arrive while our clock is hours off, and request them again later."""
         while True:
             reply = await self._within_quota(path, query, purpose)
             if path == PING or await self.clock.admits(reply.behind_s):
@@ -273,7 +273,7 @@ class EtsyClient:
         return self.clock_behind_s
 
     async def _within_quota(self, path: str, query: Query, purpose: str) -> _Reply:
-        """Send as soon as the ledger allows; a 429 waits there, unlike a fault, for its time."""
+        """Send as soon as the ledger allows; after a 429 the ledger waits, unlike after a fault."""
         refused = 0
         for _ in range(MAX_429_IN_A_ROW):
             try:
@@ -297,7 +297,7 @@ class EtsyClient:
         raise limited
 
     async def _key_works(self) -> bool:
-        """Ask, twice at most: an odd refusal, or a shop's own, must not end a run of months."""
+        """Ping at most twice: a single refusal, or one shop's, must not end a run of months."""
         for pause_s in (REFUSED_PAUSE_S, None):
             try:
                 await self._send(PING, {}, "probe")
@@ -322,22 +322,22 @@ class EtsyClient:
         await asyncio.sleep(pause_s)
 
     async def _send(self, path: str, query: Query, purpose: str) -> _Reply:
-        """One request, whatever it ends in; the ledger learns of every end."""
+        """Send one request; the ledger learns every result."""
         if self._draining:
             await asyncio.Event().wait()
         await self._quota.acquire(purpose)
         if self._draining:
             self._quota.settle(purpose, None)
             await asyncio.Event().wait()
-        answer: Answer | None = None
+        answer: QuotaHeaders | None = None
         self._in_flight += 1
         try:
             response = await self._transport.fetch(self._request(path, query))
             now = self._clock.now()
-            answer = read_answer(response.status, response.headers, now)
+            answer = read_headers(response.status, response.headers, now)
         except NoResponse as error:
             if error.status:
-                answer = read_answer(error.status, error.headers, self._clock.now())
+                answer = read_headers(error.status, error.headers, self._clock.now())
             self._failures_in_a_row += 1
             raise ApiUnavailable(f"{path}: no answer ({self._without_key(str(error))})") from error
         finally:
@@ -356,7 +356,7 @@ class EtsyClient:
         url = f"{self._api_url}/{path}"
         return Request(f"{url}?{urlencode(query)}" if query else url, self._headers)
 
-    def _raise_for_status(self, path: str, answer: Answer, body: bytes) -> None:
+    def _raise_for_status(self, path: str, answer: QuotaHeaders, body: bytes) -> None:
         status = answer.status
         if status == 200:
             return
@@ -377,12 +377,12 @@ class EtsyClient:
         raise BadRequest(f"{path}: {status} {said}".rstrip())
 
     def _words(self, body: bytes) -> str:
-        """Etsy's own words in an error body, without our key should they repeat it."""
+        """The message of an error body, without our key if it contains that."""
         try:
-            told = msgspec.json.decode(body, type=_ErrorBody)
+            error = msgspec.json.decode(body, type=_ErrorBody)
         except (ValueError, RecursionError):
             return ""
-        return self._without_key(told.error_description or told.error)
+        return self._without_key(error.error_description or error.error)
 
     def _without_key(self, words: str) -> str:
         for secret in (self._key.shared_secret, self._key.keystring):
@@ -402,10 +402,10 @@ def _taxonomy(body: bytes) -> Page[TaxonomyNode]:
 
 
 def _read_clock(response: Response, now: float) -> float | None:
-    """By how many seconds `now` is behind the Date of an answer of the API's own and of now.
+    """By how many seconds `now` is behind the Date of an answer that the API just sent.
 
-    None where it tells nothing. A page of a proxy is no JSON, and what comes out of a cache bears
-    an Age.
+    None if it says nothing. The page of a proxy is not JSON, and an answer from a cache has an
+    Age.
     """
     if response.headers.get("age", "0") != "0" or response.body.lstrip()[:1] not in (b"{", b"["):
         return None

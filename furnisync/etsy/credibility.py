@@ -1,28 +1,28 @@
-"""Which answers can be believed, and how often the others are asked for again: the one policy.
+"""Which answers are credible, and how often the others are requested again: the only policy.
 
-An answer can be well formed and still false: a batch that leaves out what is there, a page with a
-review in place of another, objects without their fields. What is stored of it would stay, so a
-doubtful answer is asked for again. Etsy may really be so, and asking for ever would burn the quota:
-after `BELIEVED_AFTER` answers (3) with the same fault it is believed, or what it lacks waits.
+An answer can be well formed and still false: a batch that leaves out existing listings, a page with
+a duplicate in place of another review, objects without their fields. False data would stay, so a
+doubtful answer is requested again. But it may be true, and endless requests would waste the quota:
+after `BELIEVED_AFTER` answers (3) with the same fault it is believed, or the missing part waits.
 
-| what is doubtful                       | and comes so again and again                            |
+| what is doubtful                       | what happens if it repeats                              |
 | -------------------------------------- | ------------------------------------------------------- |
-| no JSON, no `results`, an error with   | the call fails                                          |
+| not JSON, no `results`, an error with  | the call fails                                          |
 | status 200                             |                                                         |
 | a batch with fewer listings than its   | the same listings three times are all that there are,   |
 | own `count`                            | unless `count` was seen to leave out what is gone       |
-| objects without their fields           | they are taken as they are                              |
-| a batch without any listing, or with   | what did not come is gone                               |
-| less than was asked and no `count`     |                                                         |
-| a batch with doubles or broken objects | only what came is taken, the rest waits                 |
-| no review where one was seen before    | there is none any more                                  |
-| fewer reviews than counted, doubles,   | what came is kept, the review walk waits; the third     |
-| broken ones, none of a shop that tells | time it is believed (of broken ones nothing is kept     |
-| of some                                | before)                                                 |
+| objects without their fields           | they are stored as they are                             |
+| a batch without any listing, or with   | the missing listings are gone                           |
+| fewer than requested and no `count`    |                                                         |
+| a batch with duplicates or broken      | only valid listings are stored, the rest waits          |
+| objects                                |                                                         |
+| no review where one was seen before    | it was deleted                                          |
+| fewer reviews than counted, duplicates,| what arrived is kept, the review walk waits; the third  |
+| broken ones, none of a shop with some  | time it is believed (broken pages are not kept before)  |
 | a list page that is short of its count | it is read `BELIEVED_AFTER` times (`crawl/paging.py`)   |
 | or repeats listings                    |                                                         |
-| a listing of an active list that batch | asked for `ABSENT_BELIEVED_AFTER` times (2), then gone  |
-| leaves out                             | and looked at again in a week (`catalog/listings.py`)   |
+| a listing of an active list that batch | requested `ABSENT_BELIEVED_AFTER` times (2), then gone  |
+| leaves out                             | and requested again in a week (`catalog/listings.py`)   |
 
 The retry ladder, from the inside out, and its worst case in calls for one answer:
 
@@ -35,8 +35,8 @@ The retry ladder, from the inside out, and its worst case in calls for one answe
 | a doubtful answer          | `ask_until_believed`     | `BELIEVED_AFTER` (3)                     |
 | a failed batch, shop, page | the caller               | once an hour                             |
 
-A faulty answer thus costs at most 5 x 3 = 15 calls an hour; a doubtful list page, which the crawl
-reads again by its own rule, 5 x 3 too.
+So a faulty answer costs at most 5 x 3 = 15 calls an hour. A doubtful list page, which the crawl
+reads again by its own rule, also costs 5 x 3.
 """
 
 from collections import Counter
@@ -52,32 +52,32 @@ from furnisync.limits import BELIEVED_AFTER
 T = TypeVar("T")
 
 LISTING_ALWAYS = ("title", "url", "quantity", "price")
-"""A listing without any of these came without its fields."""
+"""A listing with none of these has no fields."""
 SHOP_ALWAYS = ("shop_name", "url", "create_date", "update_date")
 REVIEW_ALWAYS = ("rating", "review", "language", "buyer_user_id")
 
 
 class ReviewQuery(Protocol):
-    """What was asked of getReviewsByShop; see `history.review_paging.ReviewAsk`."""
+    """A query of getReviewsByShop; see `history.review_paging.ReviewAsk`."""
 
     @property
     def min_created(self) -> int | None: ...  # noqa: D102 -- unix seconds
     @property
     def max_created(self) -> int | None: ...  # noqa: D102 -- unix seconds
     @property
-    def offset(self) -> int: ...  # noqa: D102 -- reviews passed over
+    def offset(self) -> int: ...  # noqa: D102 -- reviews to skip
     @property
     def limit(self) -> int: ...  # noqa: D102 -- reviews of a page
 
 
 class Doubt(msgspec.Struct, frozen=True):
-    """Why an answer is asked for again.
+    """Why an answer is requested again.
 
     Attributes:
         reason: in words.
-        usable: what came may be taken where asking again brings nothing better.
-        sound: what came is right, though it is not all.
-        missing: so many results did not come that the answer counts.
+        usable: the answer may be stored if a repeat is no better.
+        sound: the results are right, but incomplete.
+        missing: number of results that the answer counts and does not contain.
     """
 
     reason: str
@@ -89,10 +89,10 @@ class Doubt(msgspec.Struct, frozen=True):
 async def ask_until_believed(
     ask: Callable[[], Awaitable[T]], doubt_of: Callable[[T], Doubt | None]
 ) -> tuple[T, Doubt | None]:
-    """Ask until an answer leaves no doubt, some times at most.
+    """Request until an answer is not doubtful, `BELIEVED_AFTER` times at most.
 
     Returns:
-        The last answer and its doubt, which is only `usable` where every answer was so.
+        The last answer and its doubt, which is only `usable` if every answer was.
     """
     doubts = []
     for _ in range(BELIEVED_AFTER):
@@ -106,7 +106,7 @@ async def ask_until_believed(
 
 
 def doubt_listings(page: WholePage, asked: int) -> Doubt | None:
-    """What is wrong with an answer of batch to which so many ids were given."""
+    """What is wrong with an answer of batch to `asked` ids."""
     ids = [_as_id(one.get("listing_id")) for one in page.results]
     shops = [shop for one in page.results if isinstance(shop := one.get("shop"), dict)]
     return _first(
@@ -120,7 +120,7 @@ def doubt_listings(page: WholePage, asked: int) -> Doubt | None:
         ),
         (
             not ids or (page.count is None and len(ids) < asked),
-            Doubt("fewer listings came than were asked for", usable=True),
+            Doubt("fewer listings came than were requested", usable=True),
         ),
         (
             _any_bare(page.results, LISTING_ALWAYS),
@@ -134,7 +134,7 @@ def doubt_listings(page: WholePage, asked: int) -> Doubt | None:
 
 
 def doubt_shop(shop: dict[str, Any], shop_id: int) -> Doubt | None:
-    """What is wrong with an answer of getShop for a shop."""
+    """What is wrong with an answer of getShop."""
     return _first(
         (
             _as_id(shop.get("shop_id")) != shop_id,
@@ -154,9 +154,9 @@ def doubt_reviews(
 
     Args:
         page: the answer.
-        ask: what was asked.
-        unsent: so many of the shop's reviews are known to be counted and never sent.
-        some: the shop's own `review_count` says that there are some.
+        ask: the query.
+        unsent: number of the shop's reviews that Etsy counts and never sends.
+        some: whether the shop's own `review_count` is above 0.
     """
     ids = Counter(one.get("transaction_id") for one in page.results)
     del ids[None]
@@ -176,13 +176,13 @@ def doubt_reviews(
             Doubt("fewer reviews came than the answer counts", sound=True, missing=missing),
         ),
         (
-            # Both bounds are seconds of reviews that were seen, and inclusive.
+            # Both bounds are inclusive and are seconds of known reviews.
             bounded and not page.results and not ask.offset,
             Doubt("a review that was seen did not come again", usable=True),
         ),
         (
             some and not page.results and not bounded and not ask.offset,
-            Doubt("no review came of a shop that tells of some"),
+            Doubt("no review came of a shop that has some"),
         ),
         (
             _any_bare(page.results, REVIEW_ALWAYS),
@@ -196,7 +196,7 @@ def _first(*checks: tuple[bool, Doubt]) -> Doubt | None:
 
 
 def _any_bare(objects: Iterable[dict[str, Any]], names: tuple[str, ...]) -> bool:
-    """Whether an object has none of these."""
+    """Whether any object has none of these fields."""
     return any(all(one.get(name) is None for name in names) for one in objects)
 
 
@@ -212,19 +212,19 @@ def _as_id(sent: object) -> int | None:
 
 
 class CountMeaning:
-    """Whether batch's `count` was seen to count what came, which is not documented."""
+    """Whether batch's `count` was seen to count only what was sent, which is not documented."""
 
     def __init__(self) -> None:
         self.counts_what_came = False
 
 
 class BatchAnswers:
-    """The answers to one batch; one that lacks or repeats listings is asked for again.
+    """The answers to one batch; one that lacks or repeats listings is requested again.
 
-    Absence means 'gone', so half an answer must not be taken for a whole one. But if `count`
-    counts what was asked, one listing that is gone makes every answer look like half of one. So
-    where the same listings come again and again they are all that there are, unless an answer
-    has shown before that `count` leaves out what is gone.
+    Absence means 'gone', so an incomplete answer must not count as complete. But if `count`
+    counts the requested ids, one listing that is gone makes every answer look incomplete. So
+    if the same listings are sent repeatedly, they are all that exist, unless an answer
+    has shown before that `count` leaves out listings that are gone.
     """
 
     def __init__(self, asked: int, meaning: CountMeaning) -> None:
@@ -233,7 +233,7 @@ class BatchAnswers:
         self._lacking: Counter[frozenset[object]] = Counter()
 
     def decode(self, body: bytes) -> Page[Listing]:
-        """What discovery needs."""
+        """Decode the fields that discovery needs."""
         page = decode_page(body, Listing)
         ids = [one.listing_id for one in page.items]
         self._doubt(page.count, page.sent, ids)
@@ -242,7 +242,7 @@ class BatchAnswers:
         return page
 
     def decode_whole(self, body: bytes) -> WholePage:
-        """All fields."""
+        """Decode all fields."""
         page = decode_whole_page(body)
         ids = [str(one.get("listing_id")) for one in page.results]
         self._doubt(page.count, len(page.results) + page.broken, ids)

@@ -1,8 +1,8 @@
-"""Typed objects of the API, decoded so that nothing which Etsy adds, drops or breaks stops us.
+"""Typed objects of the API. Fields that Etsy adds, removes or breaks do not stop the program.
 
-Fields that we do not work with are not decoded here; `WholePage` is for who keeps them all. What is
-decoded fits where it goes: a number too large for a database is no number of Etsy's, so the field
-is None or, where it is the id, the object broken.
+Only the fields that we need are decoded here; `WholePage` keeps all of them. Decoded values fit
+into the database: a number that is too large becomes None or, if it is the id, makes the object
+broken.
 """
 
 import json
@@ -28,7 +28,7 @@ class Money(msgspec.Struct, frozen=True):
     currency_code: str | None = None
 
     def value(self) -> float | None:
-        """The price in its currency, None where a part is missing."""
+        """The price in its currency, None if a part is missing."""
         if self.amount is None or not self.divisor:
             return None
         return self.amount / self.divisor
@@ -48,7 +48,7 @@ class Image(msgspec.Struct, frozen=True):
 class Listing(msgspec.Struct, frozen=True):
     """What discovery needs of a listing, `ShopListing` of the reference.
 
-    `images` comes with batch only; None means that the answer had none to tell of.
+    Only batch sends `images`; None means that the answer had no such field.
     """
 
     listing_id: Id
@@ -70,12 +70,12 @@ class Listing(msgspec.Struct, frozen=True):
 
     @property
     def updated(self) -> int | None:
-        """Unix seconds of the last change that Etsy counts as one."""
+        """Unix seconds of the last change, by Etsy's rules."""
         return self.last_modified_timestamp or self.updated_timestamp
 
     @property
     def price_usd(self) -> float | None:
-        """The price in US dollars, where the answer tells it."""
+        """The price in US dollars, if the answer has it."""
         for money in (self.converted_price, self.price):
             if money is not None and money.currency_code == "USD":
                 return money.value()
@@ -83,7 +83,7 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 class TaxonomyNode(msgspec.Struct, frozen=True):
-    """A node of the seller taxonomy; `children`, still to be decoded, lie right below it."""
+    """A node of the seller taxonomy; `children` are not decoded yet."""
 
     id: Id
     name: str | None = None
@@ -95,10 +95,10 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
     """One answer of a list call.
 
     Attributes:
-        count: how many there are in all, as Etsy estimates it; None where it told nothing.
+        count: Etsy's estimate of the total; None if it is missing.
         items: decoded results, in the answer's order.
         broken: the reason of each result that could not be decoded.
-        sent: how many results the answer held, decoded or not.
+        sent: number of results in the answer, decoded or not.
     """
 
     count: int | None
@@ -108,12 +108,12 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 
 class WholePage(msgspec.Struct, frozen=True):
-    """One answer of a list call with all fields of its results, for who keeps them all.
+    """One answer of a list call with all fields of its results.
 
     Attributes:
-        count: how many there are in all, as Etsy estimates it; None where it told nothing.
-        results: the objects as they came.
-        broken: how many results were no objects.
+        count: Etsy's estimate of the total; None if it is missing.
+        results: the objects as sent.
+        broken: number of results that were not objects.
     """
 
     count: int | None
@@ -132,10 +132,10 @@ _count = msgspec.json.Decoder(Whole | None, strict=False)
 
 
 def decode_page(body: bytes, kind: type[T]) -> Page[T]:
-    """Decode `{"count", "results"}`; a result that is broken costs only itself.
+    """Decode `{"count", "results"}`; a broken result does not affect the others.
 
     Raises:
-        ApiUnavailable: the body is no such answer at all.
+        ApiUnavailable: the body is not such an answer.
     """
     try:
         envelope = _decode_envelope(body)
@@ -156,30 +156,30 @@ def _decode_envelope(body: bytes) -> _Envelope:
     try:
         return _envelope.decode(body)
     except msgspec.DecodeError:
-        # Half a surrogate pair is JSON, and msgspec refuses it. NaN is none, and some send it.
+        # msgspec refuses half a surrogate pair, which is JSON, and NaN, which is not but occurs.
         text = json.dumps(json.loads(body, parse_constant=lambda _: None), ensure_ascii=False)
         return _envelope.decode(text.encode("utf-8", "replace"))
 
 
 def _told(count: msgspec.Raw) -> int | None:
     try:
-        told: int | None = _count.decode(count)
+        counted: int | None = _count.decode(count)
     except ValueError:
         return None
-    return told
+    return counted
 
 
 def decode_whole(body: bytes) -> dict[str, Any]:
     """Decode one object with all its fields.
 
     Raises:
-        ApiUnavailable: the body is no JSON object.
+        ApiUnavailable: the body is not a JSON object.
     """
     try:
         try:
             decoded = msgspec.json.decode(body)
         except msgspec.DecodeError:
-            decoded = json.loads(body)  # half a surrogate pair is JSON, and msgspec refuses it
+            decoded = json.loads(body)  # msgspec refuses half a surrogate pair, which is JSON
     except (ValueError, RecursionError) as error:
         raise ApiUnavailable(f"malformed answer ({error})") from error
     if not isinstance(decoded, dict):
@@ -188,9 +188,9 @@ def decode_whole(body: bytes) -> dict[str, Any]:
     return decoded
 
 
-def _refuse_error(told: object) -> None:
-    """No object has such a field: what comes with it, an empty list perhaps, says nothing."""
-    if told:
+def _refuse_error(error: object) -> None:
+    """No object has a field `error`: content beside it, such as an empty list, means nothing."""
+    if error:
         raise ApiUnavailable("an error came as an answer")
 
 
@@ -198,15 +198,15 @@ def decode_whole_page(body: bytes) -> WholePage:
     """Decode `{"count", "results"}` with all fields of the results.
 
     Raises:
-        ApiUnavailable: the body is no such answer.
+        ApiUnavailable: the body is not such an answer.
     """
     decoded = decode_whole(body)
     results, count = decoded.get("results"), decoded.get("count")
     if not isinstance(results, list):
         raise ApiUnavailable("malformed answer (no results)")
     objects = [one for one in results if isinstance(one, dict)]
-    told = count if type(count) is int and 0 <= count < 2**63 else None
-    return WholePage(told, objects, len(results) - len(objects))
+    counted = count if type(count) is int and 0 <= count < 2**63 else None
+    return WholePage(counted, objects, len(results) - len(objects))
 
 
 def decode_object(raw: msgspec.Raw | bytes, kind: type[T]) -> T:

@@ -1,4 +1,4 @@
-"""The seller taxonomy as a tree: who lies below whom."""
+"""The seller taxonomy as a tree."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,8 +21,8 @@ class Node(msgspec.Struct, frozen=True):
 def flatten(roots: Iterable[TaxonomyNode]) -> list[Node]:
     """All nodes of the answer of getSellerTaxonomyNodes, each once.
 
-    The place in the tree is taken from `children`, since `parent_id` may be null. A node that is
-    broken is left out with all below it.
+    The tree follows `children`, because `parent_id` may be null. A broken node is left out
+    with all nodes below it.
     """
     nodes: dict[int, Node] = {}
     waiting = [(root, root.parent_id) for root in roots]
@@ -42,7 +42,7 @@ def _children(node: TaxonomyNode) -> Iterator[TaxonomyNode]:
 
 
 class Tree:
-    """Questions to the flattened tree."""
+    """Queries of the flattened tree."""
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         self._nodes: Mapping[int, Node] = {node.taxonomy_id: node for node in nodes}
@@ -62,11 +62,11 @@ class Tree:
         return None if node is None else node.name
 
     def children(self, taxonomy_id: int) -> list[int]:
-        """The nodes right below."""
+        """The nodes directly below."""
         return sorted(self._children.get(taxonomy_id, ()))
 
     def subtree(self, taxonomy_id: int) -> frozenset[int]:
-        """The node and all that lies below it."""
+        """The node and all nodes below it."""
         found = {taxonomy_id}
         waiting = [taxonomy_id]
         while waiting:

@@ -1,4 +1,4 @@
-"""What an answer brought of staged shops: listings as rows to be, shops, and what is gone."""
+"""What an answer contains for staged shops: listings as future rows, shops, and what is gone."""
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from furnisync.history.claims import Claim
+from furnisync.history.claims import BatchClaim
 from furnisync.history.fields import Object, Oddity, Value, as_id, as_json
 from furnisync.history.purge import purged_ids
 from furnisync.history.selection import Selection
@@ -14,15 +14,15 @@ from furnisync.history.staging import GONE, HERE, ShopSync, add_open, shop_sync
 
 
 class StagedPage(msgspec.Struct, array_like=True):
-    """Listings of one shop that one answer brought, as the rows that they will be.
+    """Listings of one shop from one answer, as future rows.
 
     Attributes:
-        static_columns: of `static` behind the fixed ones, as selected at that time.
-        dynamic_columns: the same of `dynamic`.
-        static: rows for `listings`, of those whose static row is not recent.
-        dynamic: rows for `listings_dynamic`, of all.
-        ended: states of those that are not active any more, by listing.
-        oddities: what did not fit, by listing.
+        static_columns: of `static` after the fixed ones, as selected at that time.
+        dynamic_columns: the same for `dynamic`.
+        static: rows for `listings`, for listings without a recent static row.
+        dynamic: rows for `listings_dynamic`, for all.
+        ended: states of listings that are no longer active.
+        oddities: values that did not fit, by listing.
     """
 
     static_columns: tuple[str, ...]
@@ -45,14 +45,14 @@ class StagedShop(msgspec.Struct, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What an answer of batch brought for one sync.
+    """What an answer of batch contains for one sync.
 
     Attributes:
-        here: ids that came.
-        gone: ids that were asked for and are not in the answer.
-        page: what came as rows to be; None where nothing came.
-        shop: the shop object, where it rode along and the sync has none yet.
-        completes: with it the sync has all that it waits for.
+        here: ids in the answer.
+        gone: requested ids that are not in the answer.
+        page: the listings as future rows; None if there are none.
+        shop: the shop object, if the answer has it and the sync does not.
+        completes: whether the sync then has everything.
     """
 
     sync_id: int
@@ -67,15 +67,15 @@ class Arrival:
 def sort_batch(
     connection: sqlite3.Connection,
     selection: Selection,
-    claim: Claim,
+    claim: BatchClaim,
     listings: Iterable[Object],
     *,
     now_s: float,
 ) -> list[Arrival]:
-    """Sort an answer of batch by the syncs that wait for it; nothing is staged yet.
+    """Sort an answer of batch by the syncs that wait for it; this stages nothing.
 
-    Listings that nobody waits for (any more) are passed over, and so is what was purged. What has
-    no id at all is kept among the oddities.
+    Listings that no sync waits for (any more) and purged ones are skipped. Objects without an id
+    are stored as oddities.
     """
     answers: dict[int, Object] = {}
     purged = purged_ids(connection, "listing")
@@ -94,7 +94,7 @@ def sort_batch(
 def stage_arrival(
     connection: sqlite3.Connection, selection: Selection, arrival: Arrival
 ) -> ShopSync:
-    """Stage what came, until the rest of the sync is here too."""
+    """Stage an arrival until the rest of the sync is complete."""
     for status, ids in ((HERE, arrival.here), (GONE, arrival.gone)):
         if ids:
             connection.execute(
@@ -126,7 +126,7 @@ class _Target:
     has_shop: bool
 
 
-def _waiting(connection: sqlite3.Connection, claim: Claim) -> dict[_Target, list[int]]:
+def _waiting(connection: sqlite3.Connection, claim: BatchClaim) -> dict[_Target, list[int]]:
     by_sync: dict[int, list[int]] = {}
     for sync_id, listing_id in claim.staged:
         by_sync.setdefault(sync_id, []).append(listing_id)
@@ -137,7 +137,7 @@ def _waiting(connection: sqlite3.Connection, claim: Claim) -> dict[_Target, list
             " open_ids, shop IS NOT NULL FROM work_shops WHERE sync_id = ?",
             (sync_id,),
         ).fetchone()
-        if row is None:  # the shop has gone meanwhile
+        if row is None:  # the shop is gone since then
             continue
         still = connection.execute(
             "SELECT listing_id FROM work_ids WHERE sync_id = ? AND status = 0"
@@ -222,7 +222,7 @@ def _riding_shop(target: _Target, listings: Iterable[Object]) -> Object | None:
 def stage_shop(
     connection: sqlite3.Connection, selection: Selection, shop_id: int, shop: Object
 ) -> ShopSync:
-    """Stage the shop object, from getShop or as it rode along with a listing."""
+    """Stage the shop object, from getShop or from a listing."""
     oddities: list[Oddity] = []
     staged = StagedShop(
         selection.shop_static.columns,
@@ -244,9 +244,9 @@ def stage_shop(
 
 
 def review_signals(shop: Object) -> str | None:
-    """What moves when a shop gets a review, as one comparable text; None where nothing is told."""
-    told = [shop.get(n) for n in ("review_count", "review_average", "transaction_sold_count")]
-    return None if told == [None, None, None] else as_json(told)
+    """The values that change when a shop gets a review, as one text; None if all are missing."""
+    signals = [shop.get(n) for n in ("review_count", "review_average", "transaction_sold_count")]
+    return None if signals == [None, None, None] else as_json(signals)
 
 
 def _keep_unkeyed(connection: sqlite3.Connection, listing: Object, now_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Which staged listings are being asked for, so that no two calls ask for the same."""
+"""Which staged listings are in flight, so that no two calls request the same."""
 
 import sqlite3
 from collections.abc import Container
@@ -6,37 +6,38 @@ from dataclasses import dataclass
 from typing import Final
 
 from furnisync.history.fields import as_json
+from furnisync.limits import ETSY_PAGING
 
-BATCH_SIZE: Final = 100
+BATCH_SIZE: Final = ETSY_PAGING.page_size
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """Listings to ask batch for in one call.
+class BatchClaim:
+    """Listings to request in one batch call.
 
     Attributes:
-        ids: for the call, none twice.
-        staged: where they belong: (sync_id, listing_id).
+        ids: for the call, without duplicates.
+        staged: their syncs: (sync_id, listing_id).
     """
 
     ids: tuple[int, ...]
     staged: tuple[tuple[int, int], ...]
 
-    def split(self, ids: Container[int | None]) -> "tuple[Claim, Claim]":
-        """The part that is about these ids, and the rest."""
+    def split(self, ids: Container[int | None]) -> "tuple[BatchClaim, BatchClaim]":
+        """The part with these ids, and the rest."""
         here = tuple(pair for pair in self.staged if pair[1] in ids)
         rest = tuple(pair for pair in self.staged if pair[1] not in ids)
         return _claim(here), _claim(rest)
 
 
-def _claim(staged: tuple[tuple[int, int], ...]) -> Claim:
-    return Claim(tuple(dict.fromkeys(listing_id for _, listing_id in staged)), staged)
+def _claim(staged: tuple[tuple[int, int], ...]) -> BatchClaim:
+    return BatchClaim(tuple(dict.fromkeys(listing_id for _, listing_id in staged)), staged)
 
 
 class Claims:
-    """Which staged ids are being asked for; a killed process forgets it, and they are free again.
+    """Which staged ids are in flight; after a kill all are free again.
 
-    `take` runs where the writer runs. A claim is given back after its answer was committed, and
+    `take` runs in the writer's thread. A claim is given back after its answer was committed, and
     after its call failed.
     """
 
@@ -45,8 +46,8 @@ class Claims:
 
     def take(
         self, connection: sqlite3.Connection, limit: int = BATCH_SIZE, *, full_only: bool = False
-    ) -> Claim | None:
-        """Take up to `limit` staged ids, of any shops, oldest sync first; None where none wait.
+    ) -> BatchClaim | None:
+        """Take up to `limit` staged ids, of any shops, oldest sync first; None if none wait.
 
         With `full_only` also None while fewer than `limit` wait: more may come to fill the call.
         """
@@ -61,12 +62,12 @@ class Claims:
         self._taken.update(free)
         return _claim(tuple(free))
 
-    def give_back(self, claim: Claim) -> None:
-        """The claim's answer is committed, or its call failed."""
+    def give_back(self, claim: BatchClaim) -> None:
+        """Release a claim whose answer is committed or whose call failed."""
         self._taken.difference_update(claim.staged)
 
 
-def shops_of(connection: sqlite3.Connection, claim: Claim) -> list[int]:
+def shops_of(connection: sqlite3.Connection, claim: BatchClaim) -> list[int]:
     """The shops whose syncs wait for a claim."""
     rows = connection.execute(
         "SELECT shop_id FROM work_shops WHERE sync_id IN (SELECT value FROM json_each(?))",

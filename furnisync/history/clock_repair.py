@@ -1,8 +1,8 @@
 """Rows and times that a wrong clock wrote: marked, left out of views and frames, never deleted.
 
-A time further ahead of now than `WRONG_S` was never now. Its rows keep their values and get
-`wrong_clock = 1`; what `sync_state` says of the shop becomes what its other rows say, so that it is
-due again. To be called with a time that is known to be right, else right rows would be marked.
+A time further in the future than `WRONG_S` is wrong. Its rows keep their values and get
+`wrong_clock = 1`. `sync_state` of the shop is derived from its other rows again, so that it is
+due. Call this only with a time that is known to be right, or right rows would be marked.
 """
 
 import sqlite3
@@ -40,13 +40,13 @@ UNION SELECT shop_id FROM shops_dynamic WHERE snapshot_timestamp > :ahead AND wr
 def shops_ahead(
     connection: sqlite3.Connection, now_s: float, *, wait_s: float, rows: bool = False
 ) -> list[int]:
-    """Shops with a time ahead of now: of a clock that was wrong, or ours is behind now.
+    """Shops with a time in the future: an earlier clock was ahead, or ours is behind now.
 
     Args:
         connection: any connection to the history.
         now_s: unix time.
-        wait_s: so long reviews may wait by the settings.
-        rows: look through the shops' rows too, about half a second for two million.
+        wait_s: the longest wait of reviews by the settings.
+        rows: also check the shops' rows, about half a second for two million.
     """
     sql = _SHOPS_AHEAD + (_WITH_ROWS_AHEAD if rows else "")
     found = connection.execute(sql, {"ahead": int(now_s + WRONG_S), "wait_s": int(wait_s)})
@@ -54,7 +54,7 @@ def shops_ahead(
 
 
 def repair_shop(connection: sqlite3.Connection, shop_id: int, now_s: float) -> int:
-    """Mark a shop's rows that bear a time ahead of now, and make it due; inside a transaction.
+    """Mark a shop's rows with a time in the future, and make it due; inside a transaction.
 
     Args:
         connection: the writer's.

@@ -1,17 +1,16 @@
-"""Every field that Etsy's API has for shops, listings and reviews, and how its values become rows.
+"""Every field of Etsy's API for shops, listings and reviews, and how its values become rows.
 
 | kind    | SQL     | from JSON                                                                |
 | ------- | ------- | ------------------------------------------------------------------------ |
-| `int`   | INTEGER | a whole number; also `3.0` and `"3"`, which say the same                 |
+| `int`   | INTEGER | a whole number; also `3.0` and `"3"`, which mean the same                |
 | `bool`  | INTEGER | `true` 1, `false` 0; also `0`, `1`, `"true"`, `"false"`                  |
 | `float` | REAL    | a finite number, also as text                                            |
-| `text`  | TEXT    | a string, word for word, NUL characters too                              |
-| `json`  | TEXT    | whatever was sent, as compact JSON                                       |
+| `text`  | TEXT    | a string, unchanged, including NUL characters                            |
+| `json`  | TEXT    | any value, as compact JSON                                               |
 | `money` | three   | `{amount, divisor, currency_code}` as `price_amount`, `price_divisor`... |
 
-null and an absent field are NULL. A value that does not fit its kind neither stops a run nor gets
-lost: the column takes the nearest honest value (often NULL) and the value itself goes word for word
-into the table `oddities`.
+null and an absent field are NULL. A value of another type does not stop a run and is not lost:
+the column gets the nearest correct value (often NULL), and the table `oddities` the original.
 """
 
 import json
@@ -23,12 +22,12 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-Kind = Literal["int", "bool", "float", "text", "json", "money"]
+ColumnType = Literal["int", "bool", "float", "text", "json", "money"]
 Value = int | float | str | None
 Object = Mapping[str, Any]
 """A JSON object as the API sent it."""
 
-SQL_TYPES: Final[Mapping[Kind, str]] = {
+SQL_TYPES: Final[Mapping[ColumnType, str]] = {
     "int": "INTEGER",
     "bool": "INTEGER",
     "float": "REAL",
@@ -44,16 +43,16 @@ class Field:
     """One field of an API object.
 
     Attributes:
-        name: as the API and the settings call it.
-        kind: what it holds.
-        selected: stored when the settings say nothing.
-        dynamic: changes from sync to sync, so it stands in the `_dynamic` table.
+        name: in the API and in the settings.
+        kind: the type of its values.
+        selected: stored by default.
+        dynamic: changes from sync to sync, so it is in the `_dynamic` table.
         twin: another name under which the API sends the same value.
-        always: stored whatever the settings say, since a rule needs it.
+        always: stored whatever the settings say, because a rule needs it.
     """
 
     name: str
-    kind: Kind
+    kind: ColumnType
     selected: bool = False
     dynamic: bool = False
     twin: str | None = None
@@ -71,7 +70,7 @@ class Field:
         return ((self.name, SQL_TYPES[self.kind]),)
 
 
-_KINDS: Final[Mapping[str, Kind]] = {
+_KINDS: Final[Mapping[str, ColumnType]] = {
     "i": "int", "b": "bool", "f": "float", "t": "text", "j": "json", "m": "money",
 }  # fmt: skip
 
@@ -240,14 +239,14 @@ updated_timestamp i""",
 
 @dataclass(frozen=True, slots=True)
 class Oddity:
-    """A value that did not fit its column: the field's name and the value as ASCII JSON."""
+    """A value that did not fit its column: the name of the field and the value as ASCII JSON."""
 
     field: str
     value: str
 
 
 class _Odd(Exception):
-    """A value does not fit; `nearest` is what the column takes instead."""
+    """A value does not fit; `nearest` is what the column gets instead."""
 
     def __init__(self, nearest: Value = None) -> None:
         self.nearest = nearest
@@ -265,7 +264,7 @@ class Converter:
         ]
 
     def values(self, sent: Object, oddities: list[Oddity]) -> list[Value]:
-        """The columns' values; what does not fit is added to `oddities`."""
+        """The values of the columns; values that do not fit are added to `oddities`."""
         row: list[Value] = []
         for name, twin, convert, whole in self._plan:
             value = sent.get(name)
@@ -301,7 +300,7 @@ def as_json(value: Any) -> str:
 
 
 def as_id(value: Any) -> int | None:
-    """An id as the API sent it, or None where there is none that can key a row."""
+    """An id as the API sent it, or None if it cannot be the key of a row."""
     try:
         return None if value is None else _int(value)
     except _Odd:
@@ -351,7 +350,9 @@ def _text(value: Any) -> str:
     if not value.isascii():
         try:
             value.encode()
-        except UnicodeEncodeError:  # half a surrogate pair is no character: SQLite takes none
+        except (
+            UnicodeEncodeError
+        ):  # half a surrogate pair is not a character, and SQLite refuses it
             raise _Odd(_printable(value)) from None
     return value
 
@@ -363,7 +364,7 @@ def _json(value: Any) -> str:
 
 
 def _json_or_ascii(value: Any) -> str:
-    """JSON with its letters as they are; escaped where they cannot be stored as they are."""
+    """JSON with its characters unescaped, or escaped if they cannot be stored."""
     try:
         return msgspec.json.encode(value).decode()
     except (UnicodeError, OverflowError, TypeError, ValueError, msgspec.MsgspecError):
@@ -385,7 +386,7 @@ _CONVERT: Final[Mapping[str, Callable[[Any], Value]]] = {
 
 
 def _money(name: str, value: Any, oddities: list[Oddity]) -> tuple[Value, Value, Value]:
-    """Amount, divisor and currency; any other form of a price keeps its value as a fraction."""
+    """Amount, divisor and currency; a price in another form becomes a fraction."""
     if value is None:
         return None, None, None
     if type(value) is dict:
@@ -407,7 +408,7 @@ def _money(name: str, value: Any, oddities: list[Oddity]) -> tuple[Value, Value,
 
 
 def _fraction(amount: Any, divisor: int | None) -> tuple[int | None, int | None]:
-    """12.5 over 100 is 125 over 1000: whole numbers that say exactly the same."""
+    """The same fraction in whole numbers: 12.5 / 100 is 125 / 1000."""
     number = _decimal(amount)
     if number is None or divisor is None:
         return as_id(amount), divisor
@@ -419,7 +420,7 @@ def _fraction(amount: Any, divisor: int | None) -> tuple[int | None, int | None]
 
 
 def _decimal(value: Any) -> Decimal | None:
-    """The number that was sent as a number or as text; None where it is none, or not finite."""
+    """The number, sent as a number or as text; None if it is not a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float | str) or len(str(value)) > 40:
         return None
     try:

@@ -1,8 +1,8 @@
-"""Taking rows out of the history, for good: by age, listing, shop or buyer.
+"""Deletes rows from the history: by age, listing, shop or buyer.
 
-What was purged by an id is listed in `purged` (a buyer by a keyed hash) and triggers keep it out.
-Rows go by age when they were written, not by what they tell of; a static row stays as long as a
-younger dynamic row draws on it.
+`purged` lists the purged ids (of a buyer: a keyed hash), and triggers keep them out.
+The age of a row is the time when it was written. A static row stays as long as a
+younger dynamic row uses it.
 """
 
 import sqlite3
@@ -39,11 +39,11 @@ By = Literal["listing", "shop", "buyer", "age"]
 
 
 class Reach(msgspec.Struct, frozen=True):
-    """Which rows are meant.
+    """Which rows to delete.
 
     Attributes:
-        by: what `values` are.
-        values: ids (of a buyer: all its forms), or one time: what is older goes (unix seconds).
+        by: the type of `values`.
+        values: ids (of a buyer: all its forms), or one time: older rows are deleted (unix seconds).
     """
 
     by: By
@@ -51,7 +51,7 @@ class Reach(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Rows of one table; `key` is what it is paged by."""
+    """Rows of one table; `key` is the column that pages it."""
 
     table: str
     key: str
@@ -63,7 +63,7 @@ _BEFORE: Final = "snapshot_timestamp < (SELECT min(value) FROM json_each(:values
 
 
 def parts_of(reach: Reach) -> tuple[Part, ...]:
-    """What goes, in the order in which it must."""
+    """The rows to delete, in the necessary order."""
     if reach.by == "age":
         return _BY_AGE
     reviews = f"{'buyer_user' if reach.by == 'buyer' else reach.by}_id IN {_MEANT}"
@@ -92,7 +92,7 @@ def parts_of(reach: Reach) -> tuple[Part, ...]:
 
 
 def _drawn_on(table: str, key: str) -> str:
-    """A static row that goes: old, and no younger dynamic row draws on it."""
+    """The condition of a static row to delete: old, and no younger dynamic row uses it."""
     before = "(SELECT min(value) FROM json_each(:values))"
     return (
         f"{_BEFORE} AND NOT (EXISTS (SELECT 1 FROM {table}_dynamic AS young"
@@ -127,7 +127,7 @@ def _within(part: Part) -> str:
 
 
 def count_rows(connection: sqlite3.Connection, reach: Reach, part: Part) -> int:
-    """How many rows of a part are there, counted in short reads."""
+    """Number of rows of a part, counted in short reads."""
     return sum(
         connection.execute(f"SELECT count(*) FROM {_within(part)}", bounds).fetchone()[0]
         for bounds in _pages(connection, reach, part)
@@ -146,16 +146,16 @@ def _pages(
 def delete_page(
     connection: sqlite3.Connection, reach: Reach, part: Part, after: int
 ) -> tuple[int, int | None]:
-    """Delete what goes of the next page of a table, inside a transaction.
+    """Delete rows in the next page of a table, inside a transaction.
 
     Args:
         connection: the writer's.
-        reach: what goes.
-        part: from where.
-        after: the end of the page before; the smallest integer at first.
+        reach: the rows to delete.
+        part: their table.
+        after: the end of the previous page; the smallest integer at first.
 
     Returns:
-        how many rows went, and the end of this page; None where that was the last.
+        number of deleted rows, and the end of this page; None if that was the last.
     """
     end = _page_end(connection, part, after)
     if end is None:
@@ -168,7 +168,7 @@ def delete_page(
 def remember_purged(
     connection: sqlite3.Connection, kind: Literal["listing", "shop", "buyer"], key: int, now: int
 ) -> None:
-    """Keep out from now on whatever has this id (of a buyer: this hash)."""
+    """Keep out rows with this id (of a buyer: this hash) from now on."""
     connection.execute(
         "INSERT INTO purged VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (kind, key, now)
     )
@@ -177,13 +177,13 @@ def remember_purged(
 def purged_ids(
     connection: sqlite3.Connection, kind: Literal["listing", "shop", "buyer"]
 ) -> frozenset[int]:
-    """What was purged by its id; few, as a person named each."""
+    """The purged ids; few, because a person named each."""
     rows = connection.execute("SELECT id FROM purged WHERE kind = ?", (kind,))
     return frozenset(row[0] for row in rows)
 
 
 def open_syncs_of(connection: sqlite3.Connection, reach: Reach) -> list[int]:
-    """`sync_id` of syncs under way that hold something of it."""
+    """`sync_id` of open syncs that contain rows of it."""
     sql = {
         "shop": f"SELECT sync_id FROM work_shops WHERE shop_id IN {_MEANT}",
         "listing": f"SELECT DISTINCT sync_id FROM work_ids WHERE listing_id IN {_MEANT}",
@@ -194,7 +194,7 @@ def open_syncs_of(connection: sqlite3.Connection, reach: Reach) -> list[int]:
 
 
 def count_staged(connection: sqlite3.Connection, sync_ids: list[int]) -> int:
-    """How many rows are staged for these syncs, and go with them."""
+    """Number of rows that are staged for these syncs, and deleted with them."""
     ids = {"values": as_json(sync_ids)}
     return sum(
         connection.execute(

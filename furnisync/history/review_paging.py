@@ -1,18 +1,18 @@
-"""The walk over a shop's reviews, newest first, as pure functions.
+"""The review walk of a shop, newest first, as pure functions.
 
-Etsy lists reviews by `create_timestamp`, newest first, and takes `max_created` (inclusive). Paging
-by offset would skip a review whenever one above it is deleted between two pages, and ends at offset
-12,000. So the walk asks each page from the oldest second that it has seen:
+Etsy lists reviews by `create_timestamp`, newest first, and accepts `max_created` (inclusive).
+Paging by offset would skip a review whenever an earlier one is deleted between two pages, and ends
+at offset 12,000. So the walk requests each page from the oldest second that it has seen:
 
     max_created=None  offset=0      the newest 100
-    max_created=t     offset=0      t being the oldest second of the page before
-    max_created=t     offset=100..  where a whole page bears second t
-    max_created=t-1   offset=0      where more than 12,100 bear second t (the rest is out of reach)
+    max_created=t     offset=0      t is the oldest second of the previous page
+    max_created=t     offset=100..  if a whole page has second t
+    max_created=t-1   offset=0      if more than 12,100 have second t (the rest is out of reach)
 
-What is read twice are the reviews of the second at which a page was cut, no more: about one a page.
-The walk is complete where a review older than the watermark, or the end of the list, is seen. An
-interrupted walk goes on at the page it would have asked next; what came in above it meanwhile is
-newer than the watermark it leaves, and the next walk finds it there.
+Only the reviews of the second at which a page ends are read twice: about one a page.
+The walk is complete when it reaches a review older than the watermark, or the end of the list. An
+interrupted walk continues at its next page. Reviews that were added since it began are
+newer than the watermark that it sets, and the next walk finds them.
 """
 
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ class ReviewAsk:
     """Parameters of the next call of getReviewsByShop; None: leave the parameter out.
 
     Attributes:
-        min_created: the watermark; all of its own second are looked at again.
+        min_created: the watermark; all reviews of this second are read again.
         max_created: the oldest second seen in this walk.
-        offset: within what the two leave.
-        limit: always 100: a call costs the same.
+        offset: within these two bounds.
+        limit: always 100, because a call costs the same.
     """
 
     min_created: int | None = None
@@ -40,11 +40,11 @@ class ReviewAsk:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a page means for the walk.
+    """The next step of a walk.
 
     Attributes:
         next_ask: None: the walk is complete.
-        out_of_reach: the page was the last one that Etsy serves of its second, and not the end.
+        out_of_reach: the page was the last that Etsy serves of its second, and not the end.
     """
 
     next_ask: ReviewAsk | None
@@ -54,20 +54,20 @@ class Step:
 def plan_next(
     ask: ReviewAsk,
     created: Sequence[int | None],
-    told: int | None,
+    counted: int | None,
     paging: Paging = ETSY_PAGING,
 ) -> Step:
-    """What to ask after a page.
+    """What to request after a page.
 
     Args:
-        ask: what was asked.
-        created: `create_timestamp` of what came, in order; None where there is none.
-        told: the answer's `count`.
+        ask: the query of the page.
+        created: `create_timestamp` of its reviews, in order; None where it is missing.
+        counted: the answer's `count`.
         paging: limits of the API.
     """
     times = [time for time in created if time is not None]
     oldest = min(times, default=None)
-    if _is_end(ask, len(created), oldest, told, paging):
+    if _is_end(ask, len(created), oldest, counted, paging):
         return Step(None)
     if oldest is not None and (ask.max_created is None or oldest < ask.max_created):
         return Step(ReviewAsk(ask.min_created, oldest))
@@ -79,16 +79,18 @@ def plan_next(
     return Step(ReviewAsk(ask.min_created, below), out_of_reach=True)
 
 
-def _is_end(ask: ReviewAsk, got: int, oldest: int | None, told: int | None, paging: Paging) -> bool:
-    """Nothing wanted lies behind this page.
+def _is_end(
+    ask: ReviewAsk, got: int, oldest: int | None, counted: int | None, paging: Paging
+) -> bool:
+    """Whether no wanted review comes after this page.
 
-    A short page alone is no end while `count` says that there is more; a `count` below what came
-    says nothing.
+    A short page alone is not the end while `count` is higher; a `count` below the number of
+    results is ignored.
     """
     if got == 0:
         return True
     if ask.min_created is not None and oldest is not None and oldest < ask.min_created:
         return True
-    if told is None or told < ask.offset + got:
+    if counted is None or counted < ask.offset + got:
         return got < paging.page_size
-    return told <= ask.offset + paging.page_size
+    return counted <= ask.offset + paging.page_size

@@ -1,6 +1,6 @@
-"""Reviews: appended page by page, none twice, and a watermark that moves only over whole ground.
+"""Reviews: appended page by page, none twice. The watermark moves only after a complete walk.
 
-The watermark of a shop says: every review up to that second was seen. It moves when a walk is
+The watermark of a shop means: every review up to that second is stored. It moves when a walk is
 complete, to the newest second that the walk began with; the page, the walk's next step and the
 watermark are one transaction. Edits are ignored: the first form of a review stays.
 """
@@ -14,7 +14,7 @@ from furnisync.history.fields import Object, Oddity, as_id
 from furnisync.history.pseudonyms import FIELD as BUYER
 from furnisync.history.pseudonyms import Buyers
 from furnisync.history.purge import purged_ids
-from furnisync.history.review_paging import ReviewAsk, plan_next
+from furnisync.history.review_paging import ReviewAsk, Step, plan_next
 from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_oddities, insert_rows
 
@@ -24,25 +24,25 @@ class ReviewPage:
     """An answer of getReviewsByShop.
 
     Attributes:
-        ask: what was asked, as `next_review_ask` or `append_review_page` gave it.
+        ask: the query, from `next_review_ask` or `append_review_page`.
         results: the reviews, in the answer's order.
-        told: the answer's `count`.
+        counted: the answer's `count`.
     """
 
     ask: ReviewAsk
     results: Sequence[Object]
-    told: int | None
+    counted: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewTrouble:
-    """How the last tries of a shop's reviews went.
+    """The faults in the last tries of a shop's reviews.
 
     Attributes:
-        failures: in a row, without a page between them.
+        failures: consecutive ones, without a page between them.
         reason: of the last one.
-        unsent: so many reviews are missing where the answers count them and never send them.
-        has_some: the shop's own `review_count`, of the last year, is not 0.
+        unsent: number of reviews that the answers count and never send.
+        has_some: whether the shop's own `review_count`, of the last year, is above 0.
     """
 
     failures: int
@@ -53,11 +53,11 @@ class ReviewTrouble:
 
 @dataclass(frozen=True, slots=True)
 class AppendedReviews:
-    """What a page has brought.
+    """The result of a page.
 
     Attributes:
-        new: reviews that were not known.
-        next_ask: what to ask next; None: the walk is complete.
+        new: number of reviews that were not known.
+        next_ask: the next query; None: the walk is complete.
     """
 
     new: int
@@ -65,7 +65,7 @@ class AppendedReviews:
 
 
 def next_review_ask(connection: sqlite3.Connection, shop_id: int, now_s: float) -> ReviewAsk:
-    """Begin a walk over a shop's reviews, or go on with the one that was interrupted."""
+    """Begin the review walk of a shop, or continue the interrupted one."""
     connection.execute(
         "INSERT INTO sync_state (shop_id) VALUES (?) ON CONFLICT DO NOTHING", (shop_id,)
     )
@@ -90,7 +90,7 @@ def _present_ask(connection: sqlite3.Connection, shop_id: int) -> ReviewAsk:
 
 
 def review_trouble(connection: sqlite3.Connection, shop_id: int) -> ReviewTrouble:
-    """What has gone wrong with a shop whose reviews are being walked over."""
+    """The faults in the current walk of a shop."""
     row = connection.execute(
         "SELECT reviews_failures, reviews_reason, reviews_unsent,"
         " ifnull(json_extract(signals, '$[0]') > 0, 0) FROM sync_state WHERE shop_id = ?",
@@ -107,13 +107,13 @@ def keep_doubtful_page(
     *,
     now_s: float,
 ) -> int:
-    """Append what came of a page that is not believed whole; the walk stays where it is.
+    """Append the reviews of a doubtful page; the walk does not advance.
 
     Returns:
-        how many reviews were not known.
+        number of reviews that were not known.
 
     Raises:
-        LookupError: no walk is under way.
+        LookupError: there is no open walk.
     """
     _present_ask(connection, shop_id)
     began = _walk_began(connection, shop_id)
@@ -136,19 +136,20 @@ def append_review_page(
     now_s: float,
     unsent: int = 0,
 ) -> AppendedReviews:
-    """Append what is new of a page and take the walk one step on.
+    """Append the new reviews of a page and advance the walk by one step.
 
     Args:
         connection: inside a transaction.
         selection: the stored fields.
-        shop_id: the shop that was asked.
-        page: what came.
+        shop_id: the shop of the reviews.
+        page: the answer.
         now_s: unix time, the rows' `snapshot_timestamp`.
-        unsent: so many reviews of this page Etsy counts and, believed at last, does not send.
+        unsent: number of reviews of this page that Etsy counts and, as is finally believed, never
+            sends.
 
     Raises:
-        LookupError: no walk is under way.
-        ValueError: `page.ask` is not what the walk asks now; nothing is appended.
+        LookupError: there is no open walk.
+        ValueError: `page.ask` is not the next query of the walk; nothing is appended.
     """
     if page.ask != _present_ask(connection, shop_id):
         raise ValueError(f"{page.ask} is not the present step of the walk over shop {shop_id}")
@@ -157,8 +158,17 @@ def append_review_page(
         connection, selection, shop_id, page.results, now_s=now_s, twins_before_s=began
     )
     created = [as_id(_created(review)) for review in page.results]
-    step = plan_next(page.ask, created, page.told)
+    step = plan_next(page.ask, created, page.counted)
     newest = max((time for time in created if time is not None), default=None)
+    _step_walk(connection, shop_id, step, newest, unsent)
+    if step.next_ask is None:
+        _complete_walk(connection, shop_id)
+    return AppendedReviews(new, step.next_ask)
+
+
+def _step_walk(
+    connection: sqlite3.Connection, shop_id: int, step: Step, newest: int | None, unsent: int
+) -> None:
     connection.execute(
         """UPDATE sync_state SET
             walk_newest = nullif(max(ifnull(walk_newest, -1), ifnull(:newest, -1)), -1),
@@ -176,9 +186,6 @@ def append_review_page(
             "offset": step.next_ask.offset if step.next_ask else None,
         },
     )
-    if step.next_ask is None:
-        _complete_walk(connection, shop_id)
-    return AppendedReviews(new, step.next_ask)
 
 
 def _complete_walk(connection: sqlite3.Connection, shop_id: int) -> None:
@@ -204,9 +211,9 @@ def append_reviews(
     now_s: float,
     twins_before_s: float = math.inf,
 ) -> int:
-    """Append the reviews that are not known yet, without any walk; returns how many.
+    """Append the reviews that are not known yet, without a walk; returns how many.
 
-    What was stored at `twins_before_s` or later is no twin: one walk shows no review twice.
+    Reviews stored at `twins_before_s` or later are not twins: one walk shows no review twice.
     """
     at = int(now_s)
     dated = ((at, {"shop_id": shop_id, **review}) for review in results)
@@ -219,9 +226,9 @@ def append_dated(
     reviews: Iterable[tuple[int, Object]],
     twins_before_s: float = math.inf,
 ) -> int:
-    """Append reviews, each with its snapshot time, that are not known; returns how many.
+    """Append unknown reviews, each with its snapshot time; returns how many.
 
-    Buyers' ids become here what the settings want; reviews of a purged buyer are passed over.
+    This applies the setting for buyers' ids. Reviews of a purged buyer are skipped.
     """
     converter, buyers = selection.review, selection.buyers
     purged = purged_ids(connection, "buyer")
@@ -244,11 +251,11 @@ def append_dated(
 def has_twin(
     connection: sqlite3.Connection, review: Object, buyers: Buyers, before_s: float = math.inf
 ) -> bool:
-    """Whether a review was stored before some time under the other kind of identity.
+    """Whether a review was stored before a time under the other kind of identity.
 
-    An older tool did not keep transaction ids. What it kept and what Etsy sends are the same review
-    where shop, listing, buyer and second agree; the text may have been edited since, and the
-    buyer's id be stored in another form.
+    An older tool did not keep transaction ids. Its review and that of Etsy are the same
+    if shop, listing, buyer and second agree. The text may have been edited since then, and the
+    buyer's id may be stored in another form.
     """
     buyer, stored = as_id(review.get(BUYER)), as_id(buyers.apply(review).get(BUYER))
     forms = (stored,) if buyer is None else (stored, *buyers.forms(buyer))
@@ -276,7 +283,7 @@ def _created(review: Object) -> object:
 def mark_reviews_failed(
     connection: sqlite3.Connection, shop_id: int, reason: str, now_s: float, *, retry_s: float
 ) -> None:
-    """Leave a walk where it stands, with the reason; it is asked again after `retry_s` seconds."""
+    """Interrupt a walk with a reason; it continues after `retry_s` seconds."""
     connection.execute(
         """UPDATE sync_state SET reviews_failures = reviews_failures + 1, reviews_reason = ?,
             reviews_not_before = ? WHERE shop_id = ?""",
@@ -285,7 +292,7 @@ def mark_reviews_failed(
 
 
 def postpone_reviews(connection: sqlite3.Connection, shop_id: int, until_s: float) -> None:
-    """Ask for no reviews of a shop before a time, without any failure."""
+    """Postpone the reviews of a shop without counting a failure."""
     connection.execute(
         "UPDATE sync_state SET reviews_not_before = ? WHERE shop_id = ?", (int(until_s), shop_id)
     )

@@ -4,12 +4,12 @@
 | ----- | ----------------------------------- | -------------------------------------------------- |
 | 1     | never synced, most listings first   | walk interrupted                                   |
 | 2     | last sync too old, oldest first     | never walked, most listings first                  |
-| 3     | gone, where its long wait is over   | signals moved since the last walk, oldest first    |
-| 4     |                                     | signals as they were: after `reviews_quiet_days`   |
+| 3     | gone, after its long wait           | signals changed since the last walk, oldest first  |
+| 4     |                                     | signals unchanged: after `reviews_quiet_days`      |
 
-A time ahead of now is no time: `wrong_clock.py` makes its shop due before a round asks here.
-A shop whose sync is under way is not due: `open_syncs` has it. Only shops that were synced once
-have reviews due. Every order is an index, so the first answer does not wait for the size.
+A time in the future is invalid: `history/clock_repair.py` makes its shop due before a round starts.
+A shop with an open sync is not due: `open_syncs` has it. Only shops that were synced once
+have reviews due. Every order is an index, so the first result is fast at any size.
 """
 
 import sqlite3
@@ -22,7 +22,7 @@ from furnisync.clock import DAY_S, WRONG_S
 
 @dataclass(frozen=True, slots=True)
 class Cadence:
-    """How often what is asked, in days."""
+    """The cadences, in days."""
 
     sync_days: float = 14.0
     static_days: float = 182.0
@@ -33,10 +33,10 @@ class Cadence:
 
 @dataclass(frozen=True, slots=True)
 class DueShop:
-    """A shop to ask for now.
+    """A shop that is due.
 
     Attributes:
-        overdue_s: seconds since it became due; None where it was never asked.
+        overdue_s: seconds since it became due; None if it was never requested.
     """
 
     shop_id: int
@@ -45,7 +45,7 @@ class DueShop:
 
 
 def register_shops(connection: sqlite3.Connection, shops: Iterable[tuple[int, int]]) -> None:
-    """Take over shops and their numbers of furniture listings from image sync."""
+    """Store shops and their numbers of furniture listings, as image sync knows them."""
     connection.executemany(
         """INSERT INTO sync_state (shop_id, furniture_listings) VALUES (?, ?)
         ON CONFLICT DO UPDATE SET furniture_listings = excluded.furniture_listings
@@ -83,14 +83,14 @@ def due_shops(
     limit: int = 500,
     top: int | None = None,
 ) -> list[DueShop]:
-    """The shops to sync next, first ones first; ask again once these are begun.
+    """The shops to sync next, in order; call again once these have begun.
 
     Args:
         connection: any connection to the history, a reader too.
         now_s: unix time.
         cadence: how often a shop is synced.
-        limit: at most so many.
-        top: only among the so many shops with most furniture listings.
+        limit: maximum number of shops.
+        top: only among this many shops, those with most furniture listings.
     """
     parameters = {
         "now": int(now_s),
@@ -101,7 +101,7 @@ def due_shops(
 
 
 def forget_waits(connection: sqlite3.Connection) -> None:
-    """Let what failed be tried again at once: a person has started the program anew."""
+    """Retry failed shops at once: a person has restarted the program."""
     connection.execute("UPDATE sync_state SET not_before = NULL WHERE failures > 0")
     connection.execute("UPDATE sync_state SET reviews_not_before = NULL WHERE reviews_failures > 0")
 
@@ -113,7 +113,7 @@ SELECT EXISTS (
 
 
 def is_failing(connection: sqlite3.Connection, top: int | None = None) -> bool:
-    """Whether the last try of any shop, or of its reviews, has failed."""
+    """Whether the last try of any shop, or of its reviews, failed."""
     sql = _FAILING.format(top="" if top is None else _AMONG_TOP)
     return bool(connection.execute(sql, {} if top is None else {"top": top}).fetchone()[0])
 
@@ -148,7 +148,7 @@ def due_reviews(
     limit: int = 500,
     top: int | None = None,
 ) -> list[DueShop]:
-    """The shops whose reviews to walk over next, first ones first; arguments as in `due_shops`."""
+    """The shops whose reviews to read next, in order; arguments as in `due_shops`."""
     parameters = {
         "now": int(now_s),
         "walked_before": int(now_s - cadence.reviews_days * DAY_S),
@@ -181,16 +181,16 @@ class Lag:
     Attributes:
         shops: known shops.
         never_synced: shops without any snapshot.
-        due: shops whose last sync is older than the cadence, or bears a time ahead of now.
-        under_way: shops of which a part is here.
-        gone: shops that Etsy knows no more.
+        due: shops whose last sync is older than the cadence, or has a time in the future.
+        under_way: shops that are partly stored.
+        gone: shops that Etsy no longer knows.
         failing: shops whose last try failed.
-        most_overdue_s: seconds by which the most overdue shop is late; 0 where none is.
+        most_overdue_s: seconds by which the most overdue shop is late; 0 if none is.
         reviews_never_walked: synced shops without a complete walk, interrupted ones included.
-        reviews_due: shops whose signals moved and whose last walk is older than the cadence.
-        reviews_quiet: shops whose signals did not move, so that their reviews wait longest.
-        ahead: of the due ones those whose last sync bears a time ahead of now.
-        calls_per_day: what quota would keep the cadence, reviews included, an estimate.
+        reviews_due: shops whose signals changed and whose last walk is older than the cadence.
+        reviews_quiet: shops whose signals did not change, so that their reviews wait longest.
+        ahead: due shops whose last sync has a time in the future.
+        calls_per_day: estimate of the quota that would keep the cadence, including reviews.
     """
 
     shops: int
@@ -227,7 +227,7 @@ FROM sync_state"""
 
 
 def measure_lag(connection: sqlite3.Connection, now_s: float, cadence: Cadence) -> Lag:
-    """Count what is behind; some 50 ms at 100,000 shops."""
+    """Count what is behind; about 50 ms at 100,000 shops."""
     row = connection.execute(
         _LAG,
         {

@@ -2,20 +2,20 @@
 
 | table              | a row is                                  | key                            |
 | ------------------ | ----------------------------------------- | ------------------------------ |
-| `shops`            | what seldom changes of a shop             | shop_id, snapshot_timestamp    |
-| `shops_dynamic`    | what changes of a shop, one row a sync    | shop_id, snapshot_timestamp    |
-| `listings`         | what seldom changes of a listing          | listing_id, snapshot_timestamp |
-| `listings_dynamic` | what changes of a listing, one row a sync | listing_id, snapshot_timestamp |
+| `shops`            | static fields of a shop                   | shop_id, snapshot_timestamp    |
+| `shops_dynamic`    | dynamic fields of a shop, one row a sync  | shop_id, snapshot_timestamp    |
+| `listings`         | static fields of a listing                | listing_id, snapshot_timestamp |
+| `listings_dynamic` | dynamic fields of a listing, one a sync   | listing_id, snapshot_timestamp |
 | `reviews`          | a review as first seen                    | transaction_id                 |
-| `sync_state`       | where the sync of a shop stands           | shop_id                        |
-| `oddities`         | what did not fit its column, as JSON      |                                |
-| `stored_columns`   | a column that the settings brought        | table_name, column_name        |
-| `purged`           | what was purged by its id and stays out   | kind, id                       |
-| `work_*`           | what was fetched and waits for the rest   |                                |
+| `sync_state`       | the sync state of a shop                  | shop_id                        |
+| `oddities`         | a value that did not fit, as JSON         |                                |
+| `stored_columns`   | a column that the settings added          | table_name, column_name        |
+| `purged`           | a purged id that stays out                | kind, id                       |
+| `work_*`           | fetched parts of incomplete syncs         |                                |
 
-A row with `wrong_clock` 1 was written under a clock that was hours ahead; views leave it out.
-All times are unix seconds, UTC. Rows of the first five are only ever added by a sync. The dynamic
-tables are kept in the order of their key (WITHOUT ROWID), so that the course of one listing, its
+A row with `wrong_clock` 1 was written while the clock was hours ahead; views leave it out.
+All times are unix seconds, UTC. A sync only adds rows to the first five. The dynamic
+tables are in the order of their key (WITHOUT ROWID), so that the history of one listing, its
 latest row and a panel over all are read without a second index and without a sort.
 """
 
@@ -31,7 +31,7 @@ from furnisync.sqlite import Migration, open_database, open_reader, transaction
 
 APPLICATION_ID: Final = 0x46524E48  # "FRNH"
 WAL_PAGES: Final = 8000
-"""32 MB: what is staged and soon deleted is mostly overwritten before it reaches the main file."""
+"""32 MB: staged rows are mostly deleted and overwritten before they reach the main file."""
 
 _SNAPSHOTS: Final = """
 CREATE TABLE shops (
@@ -178,7 +178,7 @@ CREATE TABLE api_fields (
 CREATE TABLE drift (at INTEGER NOT NULL, message TEXT NOT NULL) STRICT;
 """
 
-# Most reviews that a page of the shop lacked for good, though the answer counted them.
+# Most reviews that a page of the shop lacked permanently, although the answer counted them.
 _UNSENT: Final = "ALTER TABLE sync_state ADD COLUMN reviews_unsent INTEGER NOT NULL DEFAULT 0"
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (
@@ -196,11 +196,11 @@ FIXED_COLUMNS: Final = {
     "listings_dynamic": ("listing_id", "snapshot_timestamp"),
     "reviews": ("snapshot_timestamp",),
 }
-"""Columns that a table has whatever is selected; all of them INTEGER."""
+"""Columns that a table always has; all of them INTEGER."""
 
 
 def open_history(path: Path, selection: Selection) -> sqlite3.Connection:
-    """Open the history for writing, create it where there is none, add newly selected columns.
+    """Open or create the history for writing, and add newly selected columns.
 
     A newly selected field gets its column, NULL in older rows; a deselected one keeps its column.
 
@@ -236,7 +236,7 @@ def open_history_reader(path: Path) -> sqlite3.Connection:
 
 
 def stored_columns(connection: sqlite3.Connection, table: str) -> dict[str, str]:
-    """The columns of a snapshot table that hold values, and their SQL types, keys first."""
+    """The columns of a snapshot table and their SQL types, keys first."""
     columns = dict.fromkeys(FIXED_COLUMNS[table], "INTEGER")
     rows = connection.execute("SELECT name, type FROM pragma_table_info(?) ORDER BY cid", (table,))
     found = {name: sql_type for name, sql_type in rows if name not in {*columns, COLUMN}}
@@ -277,7 +277,7 @@ def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
 def _changed(path: Path, what: str) -> DatabaseUnusable:
     return DatabaseUnusable(
         f"{path} was changed by hand ({what}): undo that, restore a backup, or move the file away"
-        " to begin anew."
+        " to start with a new one."
     )
 
 
@@ -312,7 +312,7 @@ def _add_columns(connection: sqlite3.Connection, selection: Selection) -> None:
 
 
 def _define_views(connection: sqlite3.Connection) -> None:
-    """Make the views anew where the columns have changed, and only there."""
+    """Create the views again if the columns have changed."""
     for kind, key, extra in (("shops", "shop_id", _LAST_REVIEW), ("listings", "listing_id", "")):
         view = f"{kind}_latest"
         sql = _latest(connection, kind, key, extra)

@@ -1,7 +1,7 @@
-"""Drift watch: once a week, what the API sends is compared with what it used to and what we keep.
+"""Schema drift: once a week, the fields of answers are compared with earlier ones and with ours.
 
-`FieldWatch` looks at a few objects of each answer; `record_drift` compares, remembers and tells
-each change once.
+`FieldWatch` samples a few objects of each answer. `record_drift` compares and stores them, and
+reports each change once.
 """
 
 import sqlite3
@@ -12,11 +12,11 @@ from furnisync.clock import WEEK_S
 from furnisync.history.fields import Object
 from furnisync.history.selection import Selection
 
-Kind = Literal["shops", "listings", "reviews"]
+ObjectKind = Literal["shops", "listings", "reviews"]
 
 LOOKED_AT_OF_AN_ANSWER: Final = 20
 ENOUGH: Final = 100
-"""With fewer objects seen, a field's absence says nothing: many may be absent now and then."""
+"""With fewer objects, an absent field means nothing: many are absent now and then."""
 
 _JSON_TYPES: Final = {
     bool: "boolean",
@@ -29,17 +29,17 @@ _JSON_TYPES: Final = {
 
 
 class FieldWatch:
-    """Which fields the objects of a run bore, and of which JSON types; null says no type.
+    """The fields of a run's objects and their JSON types; null has no type.
 
-    It gathers until there is enough to compare.
+    It collects until there is enough to compare.
     """
 
     def __init__(self) -> None:
-        self.number: dict[Kind, int] = {}
-        self.types: dict[Kind, dict[str, set[str]]] = {}
+        self.number: dict[ObjectKind, int] = {}
+        self.types: dict[ObjectKind, dict[str, set[str]]] = {}
 
-    def look(self, kind: Kind, objects: Iterable[Object]) -> None:
-        """Look at the first few objects of an answer."""
+    def look(self, kind: ObjectKind, objects: Iterable[Object]) -> None:
+        """Sample the first few objects of an answer."""
         fields = self.types.setdefault(kind, {})
         for _, one in zip(range(LOOKED_AT_OF_AN_ANSWER), objects, strict=False):
             self.number[kind] = self.number.get(kind, 0) + 1
@@ -48,8 +48,8 @@ class FieldWatch:
                 if value is not None:
                     types.add(_JSON_TYPES.get(type(value), type(value).__name__))
 
-    def take(self) -> dict[Kind, dict[str, set[str]]]:
-        """The kinds of which enough was seen; they are gathered anew from here on."""
+    def take(self) -> dict[ObjectKind, dict[str, set[str]]]:
+        """The kinds with enough samples; their collection starts again."""
         kinds = [kind for kind, number in self.number.items() if number >= ENOUGH]
         for kind in kinds:
             del self.number[kind]
@@ -59,12 +59,12 @@ class FieldWatch:
 def record_drift(
     connection: sqlite3.Connection, watch: FieldWatch, selection: Selection, now_s: float
 ) -> list[str]:
-    """Compare what was seen with what is remembered, where the last comparison is a week old.
+    """Compare the samples with the stored fields if the last comparison is a week old.
 
     Returns:
-        what has changed, in words; each change is told once.
+        a message for each change; each is reported once.
     """
-    told: list[str] = []
+    changes: list[str] = []
     for kind, fields in watch.take().items():
         last = connection.execute(
             "SELECT max(compared) FROM api_fields WHERE kind = ?", (kind,)
@@ -72,20 +72,22 @@ def record_drift(
         if last is not None and now_s - last < WEEK_S:
             continue
         known = _load(connection, kind)
-        told += _new_and_changed(kind, fields, known)
-        told += _gone(kind, fields, known, _selected(selection, kind))
+        changes += _new_and_changed(kind, fields, known)
+        changes += _gone(kind, fields, known, _selected(selection, kind))
         _save(connection, kind, fields, known, int(now_s))
-    connection.executemany("INSERT INTO drift VALUES (?, ?)", [(int(now_s), one) for one in told])
-    return told
+    connection.executemany(
+        "INSERT INTO drift VALUES (?, ?)", [(int(now_s), one) for one in changes]
+    )
+    return changes
 
 
-def _load(connection: sqlite3.Connection, kind: Kind) -> dict[str, set[str]]:
+def _load(connection: sqlite3.Connection, kind: ObjectKind) -> dict[str, set[str]]:
     rows = connection.execute("SELECT field, types FROM api_fields WHERE kind = ?", (kind,))
     return {name: set(types.split()) for name, types in rows}
 
 
 def _new_and_changed(
-    kind: Kind, fields: dict[str, set[str]], known: dict[str, set[str]]
+    kind: ObjectKind, fields: dict[str, set[str]], known: dict[str, set[str]]
 ) -> Iterable[str]:
     for name, types in sorted(fields.items()):
         if known and name not in known:
@@ -97,27 +99,27 @@ def _new_and_changed(
 
 
 def _gone(
-    kind: Kind, fields: dict[str, set[str]], known: dict[str, set[str]], selected: set[str]
+    kind: ObjectKind, fields: dict[str, set[str]], known: dict[str, set[str]], selected: set[str]
 ) -> Iterable[str]:
     for name in sorted(selected - fields.keys()):
         if not known or name in known:
-            yield f"Etsy sends the field {name} of {kind} no longer, which is kept here"
+            yield f"Etsy no longer sends the field {name} of {kind}, which is stored here"
 
 
-def _selected(selection: Selection, kind: Kind) -> set[str]:
-    """Names that the API should send; a field with a twin may come under the other name."""
+def _selected(selection: Selection, kind: ObjectKind) -> set[str]:
+    """Names that the API should send; a field with a twin may have the other name."""
     fields = {"shops": selection.shops, "listings": selection.listings}.get(kind, selection.reviews)
     return {field.name for field in fields if field.twin is None}
 
 
 def _save(
     connection: sqlite3.Connection,
-    kind: Kind,
+    kind: ObjectKind,
     fields: dict[str, set[str]],
     known: dict[str, set[str]],
     now: int,
 ) -> None:
-    """Remember what came; a field that came no more is forgotten, so that its return is new."""
+    """Store the samples; an absent field is removed, so that its return is reported."""
     connection.execute("DELETE FROM api_fields WHERE kind = ?", (kind,))
     connection.executemany(
         "INSERT INTO api_fields VALUES (?, ?, ?, ?)",
@@ -129,6 +131,6 @@ def _save(
 
 
 def read_drift(connection: sqlite3.Connection, limit: int = 10) -> list[tuple[int, str]]:
-    """The newest changes: (unix seconds, words)."""
+    """The newest changes: (unix seconds, message)."""
     rows = connection.execute("SELECT at, message FROM drift ORDER BY at DESC LIMIT ?", (limit,))
     return [tuple(row) for row in rows]

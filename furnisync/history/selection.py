@@ -1,4 +1,4 @@
-"""Which of the available fields are stored, and where each stands."""
+"""Which of the available fields are stored, and in which table."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from furnisync.history.fields import (
 from furnisync.history.pseudonyms import KEEP, Buyers
 
 KEYS: Final = {"shops": ("shop_id",), "listings": ("listing_id", "shop_id"), "reviews": ()}
-"""Columns that the tables have by themselves."""
+"""Columns that the tables always have."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The stored fields of the three kinds of objects; what a rule needs is always among them.
+    """The stored fields of the three kinds of objects, always including those that a rule needs.
 
     Attributes:
-        buyers: what becomes of buyers' ids before a review is stored.
+        buyers: the rule for buyers' ids in stored reviews.
     """
 
     shops: tuple[Field, ...]
@@ -40,10 +40,10 @@ class Selection:
         reviews: Iterable[str] | None = None,
         buyers: Buyers = KEEP,
     ) -> "Selection":
-        """Select by the API's names; None takes the fields that the user asked for.
+        """Select by the API's names; None takes the fields that the first user selected.
 
         Raises:
-            ConfigError: a name that the API has not.
+            ConfigError: a name that the API does not have.
         """
         return cls(
             _select("shops", SHOP_FIELDS, shops),
@@ -54,22 +54,22 @@ class Selection:
 
     @cached_property
     def shop_static(self) -> Converter:
-        """Fields of `shops` beside its keys."""
+        """Fields of `shops` without its keys."""
         return _part("shops", self.shops, dynamic=False)
 
     @cached_property
     def shop_dynamic(self) -> Converter:
-        """Fields of `shops_dynamic` beside its keys."""
+        """Fields of `shops_dynamic` without its keys."""
         return _part("shops", self.shops, dynamic=True)
 
     @cached_property
     def listing_static(self) -> Converter:
-        """Fields of `listings` beside its keys."""
+        """Fields of `listings` without its keys."""
         return _part("listings", self.listings, dynamic=False)
 
     @cached_property
     def listing_dynamic(self) -> Converter:
-        """Fields of `listings_dynamic` beside its keys."""
+        """Fields of `listings_dynamic` without its keys."""
         return _part("listings", self.listings, dynamic=True)
 
     @cached_property
@@ -78,7 +78,7 @@ class Selection:
         return Converter(self.reviews)
 
     def by_table(self) -> dict[str, tuple[Field, ...]]:
-        """The fields that each table must have a column for."""
+        """The fields for which each table needs a column."""
         return {
             "shops": self.shop_static.fields,
             "shops_dynamic": self.shop_dynamic.fields,

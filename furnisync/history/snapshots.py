@@ -1,16 +1,16 @@
-"""The rules by which a shop's sync becomes rows, all of them or none, in one transaction.
+"""How a shop's sync becomes rows, all of them or none, in one transaction.
 
 | what                       | rows                                                                |
 | -------------------------- | ------------------------------------------------------------------- |
 | a shop or listing, new     | static and dynamic                                                  |
-| known                      | dynamic; static again where none is younger than `static_days`      |
+| known                      | dynamic; static again if none is younger than `static_days`         |
 | known, now ended           | a dynamic row with its state, once                                  |
-| known, batch has it no more| a dynamic row with state `gone` and nothing else, once              |
+| known, not in batch        | a dynamic row with state `gone` and nothing else, once              |
 | ended and back             | dynamic rows again                                                  |
 | never recorded and gone    | none                                                                |
 
-Within a row NULL says that Etsy sent null, or nothing, at that time. It is a value like any other:
-nothing is left out because it has not changed, and nothing fills it from an older row.
+In a row NULL means that Etsy sent null, or nothing, at that time. It is a value like any other:
+unchanged values are repeated, and no older row fills it.
 """
 
 import sqlite3
@@ -31,7 +31,7 @@ from furnisync.history.arrivals import (
     stage_arrival,
     stage_shop,
 )
-from furnisync.history.claims import Claim
+from furnisync.history.claims import BatchClaim
 from furnisync.history.fields import Object, Oddity, Value
 from furnisync.history.selection import Selection
 from furnisync.history.staging import GONE, LIVE_LISTINGS, ShopSync, drop_sync, shop_sync
@@ -43,14 +43,14 @@ _LONGEST_GONE_WAIT: Final = 8
 
 @dataclass
 class Appended:
-    """How many rows a shop's sync has brought.
+    """Numbers of rows of a shop's sync.
 
     Attributes:
-        told: active listings, as the shop's list counted them.
+        counted: active listings, by the `count` of the shop's list.
         vanished: listings that were in the list, never recorded, and unknown to batch.
     """
 
-    told: int = 0
+    counted: int = 0
     shop_static: int = 0
     listing_static: int = 0
     listing_dynamic: int = 0
@@ -65,15 +65,15 @@ _PAGE: Final = msgspec.msgpack.Decoder(StagedPage)
 
 
 class SyncIncomplete(ValueError):
-    """A sync is to be appended though a part of it has not arrived: a fault of the caller."""
+    """An incomplete sync cannot be appended: a bug of the caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of an answer of batch.
+    """The result of an answer of batch.
 
     Attributes:
-        appended: shops whose sync is over, with the rows that it brought.
+        appended: shops whose sync is complete, with their numbers of rows.
         wants_shop: shops of which only the shop object is missing.
     """
 
@@ -84,14 +84,14 @@ class Taken:
 def take_batch(
     connection: sqlite3.Connection,
     selection: Selection,
-    claim: Claim,
+    claim: BatchClaim,
     listings: Iterable[Object],
     *,
     now_s: float,
 ) -> Taken:
-    """Append the shops that an answer of batch completes, stage what came of the others.
+    """Append the shops that an answer of batch completes, stage the rest.
 
-    To be called inside one transaction. Ids that were asked for and did not come are gone.
+    Call it inside one transaction. Requested ids that are not in the answer are gone.
     """
     taken = Taken({}, [])
     for arrival in sort_batch(connection, selection, claim, listings, now_s=now_s):
@@ -104,12 +104,12 @@ def take_batch(
 
 
 def append_shop_sync(connection: sqlite3.Connection, shop_id: int) -> Appended:
-    """Append the staged shop and listings, move `sync_state`, empty the staging.
+    """Append the staged shop and listings, update `sync_state`, empty the staging.
 
-    To be called inside one transaction. Listings stream from the staging a page at a time.
+    Call it inside one transaction. Listings stream from the staging a page at a time.
 
     Raises:
-        LookupError: no sync of this shop is under way.
+        LookupError: this shop has no open sync.
         SyncIncomplete: list pages, batch answers or the shop itself are missing.
     """
     sync = shop_sync(connection, shop_id)
@@ -121,7 +121,7 @@ def append_shop_sync(connection: sqlite3.Connection, shop_id: int) -> Appended:
 def _append_with(
     connection: sqlite3.Connection, selection: Selection, arrival: Arrival
 ) -> Appended:
-    """Append a shop with the last answer that it waited for, which needs no staging then."""
+    """Append a shop with its last answer, which then needs no staging."""
     if arrival.shop is not None:
         stage_shop(connection, selection, arrival.shop_id, arrival.shop)
     pages = () if arrival.page is None else (arrival.page,)
@@ -134,7 +134,7 @@ def _append(
     last_pages: Iterable[StagedPage],
     last_gone: Iterable[int],
 ) -> Appended:
-    appended = Appended(told=sync.told or 0)
+    appended = Appended(counted=sync.counted or 0)
     sync_id, static_after, shop = connection.execute(
         "SELECT sync_id, static_after, shop FROM work_shops WHERE shop_id = ?", (sync.shop_id,)
     ).fetchone()
@@ -195,7 +195,7 @@ def _append_page(
 
 
 def _still_ended(connection: sqlite3.Connection, ended: Mapping[int, str]) -> set[int]:
-    """What ended before and is still in that state: its last row says it all."""
+    """Listings that ended earlier and are still in that state: their last row is enough."""
     return {
         listing_id
         for listing_id, state in ended.items()
@@ -207,7 +207,7 @@ _NEVER: Final = object()
 
 
 def _last_state(connection: sqlite3.Connection, listing_id: int) -> object:
-    """The state in the newest row of a listing; `_NEVER` where it has none."""
+    """The state in the newest row of a listing; `_NEVER` if it has none."""
     row = connection.execute(
         "SELECT state FROM listings_dynamic WHERE listing_id = ? AND wrong_clock IS NULL"
         " ORDER BY snapshot_timestamp DESC LIMIT 1",
@@ -226,7 +226,7 @@ def _staged_gone(connection: sqlite3.Connection, sync_id: int) -> Iterator[int]:
 def _append_gone(
     connection: sqlite3.Connection, ids: Iterable[int], snapshot: int, appended: Appended
 ) -> None:
-    """A last row for what batch has no more; none for what was never recorded."""
+    """Append a last row for recorded listings that batch no longer sends."""
     for listing_id in ids:
         state = _last_state(connection, listing_id)
         if state is _NEVER:
@@ -243,9 +243,9 @@ def insert_rows(
     columns: Sequence[str],
     rows: Sequence[Sequence[Value]],
 ) -> int:
-    """Add rows of a snapshot table, given behind its fixed columns; returns how many were new.
+    """Add rows of a snapshot table, values after its fixed columns; returns how many were new.
 
-    A row that is there already (same id, same snapshot) stays as it is: history is append-only.
+    An existing row (same id, same snapshot) stays as it is: history is append-only.
     """
     if not rows:
         return 0
@@ -272,7 +272,7 @@ def append_oddities(
     snapshot: int,
     found: Iterable[tuple[int | None, Sequence[Oddity]]],
 ) -> None:
-    """Keep word for word what did not fit its column."""
+    """Store the original values that did not fit their columns."""
     connection.executemany(
         "INSERT INTO oddities VALUES (?, ?, ?, ?, ?)",
         (
@@ -304,13 +304,13 @@ def _mark_synced(connection: sqlite3.Connection, sync: ShopSync, appended: Appen
 def mark_shop_gone(
     connection: sqlite3.Connection, shop_id: int, now_s: float, *, gone_days: float = 90.0
 ) -> int:
-    """Note that Etsy knows the shop no more (404), and with it its listings.
+    """Record that Etsy no longer knows the shop (404), and with it its listings.
 
-    Its live listings get a row with state `gone`; what batch brought of it before is kept. It is
-    asked again after `gone_days`, then after twice and four times that, at last eight times.
+    Its active listings get a row with state `gone`; earlier batch results are kept. It is
+    requested again after `gone_days`, then after twice, four times and finally eight times that.
 
     Returns:
-        How many listings got their last row.
+        Number of listings that got their last row.
     """
     snapshot = _keep_staged(connection, shop_id, int(now_s))
     ended = connection.execute(
@@ -335,7 +335,7 @@ def mark_shop_gone(
 
 
 def _keep_staged(connection: sqlite3.Connection, shop_id: int, now_s: int) -> int:
-    """Append what batch still brought of a shop that is gone; returns the time of its end."""
+    """Append earlier batch results of a shop that is gone; returns the time of its end."""
     row = connection.execute(
         "SELECT sync_id, snapshot_timestamp FROM work_shops WHERE shop_id = ?", (shop_id,)
     ).fetchone()
@@ -353,7 +353,7 @@ def _keep_staged(connection: sqlite3.Connection, shop_id: int, now_s: int) -> in
 def mark_sync_failed(
     connection: sqlite3.Connection, shop_id: int, reason: str, now_s: float, *, retry_s: float
 ) -> None:
-    """Leave a shop's sync pending with its reason; what is staged stays, `retry_s` seconds long."""
+    """Leave a shop's sync pending for `retry_s` seconds, with its reason; staged rows stay."""
     connection.execute(
         """UPDATE sync_state SET failures = failures + 1, reason = ?, last_asked = ?,
             not_before = ? WHERE shop_id = ?""",

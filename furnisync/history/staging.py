@@ -1,11 +1,11 @@
-"""What was fetched of a shop and waits for the rest, in the `work_` tables of the same file.
+"""The fetched parts of incomplete shops, in the `work_` tables of the same file.
 
     begin_shop_sync ──> stage_list_page ... ──> Claims.take ──> take_batch ... ──> rows
           │              (ids of the list)      (100 ids         (listings, shops, the gone: staged,
           └─ ids known: no list pages            of any shops)    or appended once all is here)
 
-All functions run inside the caller's transaction. A call's answer is staged in the same transaction
-that moves the progress, so a killed run asks again only for what was in flight.
+All functions run in the caller's transaction. An answer is staged in the same transaction
+as the progress, so after a kill only the calls in flight are repeated.
 """
 
 import sqlite3
@@ -17,36 +17,36 @@ from furnisync.clock import DAY_S
 from furnisync.history.fields import as_json
 
 WANTED, HERE, GONE = range(3)
-"""`work_ids.status`: what became of a staged listing."""
+"""`work_ids.status`: the state of a staged listing."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShopSync:
-    """A sync under way.
+    """An open sync.
 
     Attributes:
         snapshot_timestamp: of all its rows, unix seconds.
-        list_offset: of the list page to ask next; None where the list is read (or not wanted).
-        told: `count` as the list said it last.
-        open_ids: staged ids whose batch answer is not here yet.
-        has_shop: the shop object is here.
+        list_offset: of the next list page; None if the list is complete (or not needed).
+        counted: the last `count` of the list.
+        open_ids: number of staged ids without a batch answer.
+        has_shop: the shop object is staged.
     """
 
     shop_id: int
     snapshot_timestamp: int
     list_offset: int | None
-    told: int | None
+    counted: int | None
     open_ids: int
     has_shop: bool
 
     @property
     def complete(self) -> bool:
-        """Everything is here: `append_shop_sync` may run."""
+        """Everything is staged: `append_shop_sync` may run."""
         return self.list_offset is None and self.open_ids == 0 and self.has_shop
 
     @property
     def wants_shop(self) -> bool:
-        """Only the shop object is missing: no listing carried it, so getShop must be asked."""
+        """Only the shop object is missing: no listing had it, so getShop is needed."""
         return self.list_offset is None and self.open_ids == 0 and not self.has_shop
 
 
@@ -58,14 +58,14 @@ def begin_shop_sync(
     static_days: float = 182.0,
     ids: Iterable[int] | None = None,
 ) -> ShopSync:
-    """Begin a shop's sync, or take up the one that is under way (`ids` are then added to it).
+    """Begin a shop's sync, or continue the open one (`ids` are then added to it).
 
     Args:
         connection: inside a transaction.
-        shop_id: any shop; one that `sync_state` does not know is added to it.
+        shop_id: any shop; an unknown one is added to `sync_state`.
         now_s: unix time; it becomes the snapshot's, later than that of the shop's last sync.
         static_days: age beyond which a static row is written again.
-        ids: the listings to take where no list is to be read (furniture only).
+        ids: the listings, if no list is read (furniture only).
     """
     connection.execute(
         "INSERT INTO sync_state (shop_id) VALUES (?) ON CONFLICT DO NOTHING", (shop_id,)
@@ -86,7 +86,7 @@ def begin_shop_sync(
 
 
 def shop_sync(connection: sqlite3.Connection, shop_id: int) -> ShopSync:
-    """The sync under way of a shop.
+    """The open sync of a shop.
 
     Raises:
         LookupError: there is none.
@@ -98,15 +98,15 @@ def shop_sync(connection: sqlite3.Connection, shop_id: int) -> ShopSync:
 
 
 def open_syncs(connection: sqlite3.Connection) -> list[ShopSync]:
-    """Syncs under way, oldest first: a run takes these up before it begins others."""
+    """Open syncs, oldest first: a run continues these before it begins others."""
     return [_as_sync(row) for row in connection.execute(f"{_SYNCS} ORDER BY sync_id")]
 
 
 def drop_stale_syncs(connection: sqlite3.Connection, before_s: float) -> int:
-    """Forget syncs begun before a time, so that no row bears a time long before its values.
+    """Drop syncs that began before a time, so that no row has a time long before its values.
 
-    Their shops are due as if never begun; to go on would cost the rest of the old sync besides a
-    whole new one.
+    Their shops are due as if never begun. To continue would cost the rest of the old sync and then
+    a complete new one.
     """
     rows = connection.execute(
         "SELECT sync_id FROM work_shops WHERE snapshot_timestamp < ?", (int(before_s),)
@@ -126,7 +126,7 @@ def oldest_wanted(connection: sqlite3.Connection) -> int | None:
 
 
 def finished_syncs(connection: sqlite3.Connection, limit: int = 1000) -> list[ShopSync]:
-    """Syncs whose listings are all here, oldest first: `complete`, or `wants_shop`."""
+    """Syncs whose listings are all staged, oldest first: `complete`, or `wants_shop`."""
     rows = connection.execute(
         f"{_SYNCS} WHERE list_offset IS NULL AND open_ids = 0 ORDER BY sync_id LIMIT ?", (limit,)
     )
@@ -144,10 +144,10 @@ def _as_sync(row: Sequence[Any]) -> ShopSync:
 
 
 def sync_id_of(connection: sqlite3.Connection, shop_id: int) -> int:
-    """The key under which a shop's staging stands.
+    """The key of a shop's staged rows.
 
     Raises:
-        LookupError: no sync of the shop is under way.
+        LookupError: the shop has no open sync.
     """
     row = connection.execute(
         "SELECT sync_id FROM work_shops WHERE shop_id = ?", (shop_id,)
@@ -162,24 +162,24 @@ def stage_list_page(
     shop_id: int,
     ids: Iterable[int],
     *,
-    told: int | None,
+    counted: int | None,
     next_offset: int | None,
 ) -> ShopSync:
-    """Stage the ids of a page of the shop's list; ids that are there already do no harm.
+    """Stage the ids of a page of the shop's list; duplicates are ignored.
 
     Args:
         connection: inside a transaction.
-        shop_id: a shop whose sync is under way.
+        shop_id: a shop with an open sync.
         ids: listing ids of the page.
-        told: the answer's `count`.
-        next_offset: of the page to ask next; None ends the list, and listings that were active
-            in the last sync but are not in the list now are then staged too.
+        counted: the answer's `count`.
+        next_offset: of the next page; None ends the list, and then listings that were active
+            in the last sync but are not in the list are staged too.
     """
     stage_ids(connection, shop_id, ids)
     connection.execute(
         "UPDATE work_shops SET list_offset = ?, listings_told = ifnull(?, listings_told)"
         " WHERE shop_id = ?",
-        (next_offset, told, shop_id),
+        (next_offset, counted, shop_id),
     )
     if next_offset is None:
         _stage_missing(connection, shop_id)
@@ -187,7 +187,7 @@ def stage_list_page(
 
 
 def stage_ids(connection: sqlite3.Connection, shop_id: int, ids: Iterable[int]) -> None:
-    """Add listings that batch is to be asked for, wherever they are known from."""
+    """Add listings to request by batch, from any source."""
     sync_id = sync_id_of(connection, shop_id)
     before = connection.total_changes
     connection.executemany(
@@ -206,7 +206,7 @@ def count_staged(connection: sqlite3.Connection, shop_id: int) -> int:
 
 
 def stage_ended(connection: sqlite3.Connection, shop_id: int, ids: Sequence[int]) -> ShopSync:
-    """Of listings that ended as somebody else knows, stage those that are live to our knowledge."""
+    """Stage those of the listings that ended for image sync and are active in the history."""
     sync_id = sync_id_of(connection, shop_id)
     added = connection.execute(
         f"""INSERT INTO work_ids (sync_id, listing_id)
@@ -219,7 +219,7 @@ def stage_ended(connection: sqlite3.Connection, shop_id: int, ids: Sequence[int]
 
 
 def _stage_missing(connection: sqlite3.Connection, shop_id: int) -> None:
-    """Stage the listings that are live as far as we know, and that the list did not show."""
+    """Stage the listings that are active in the history and were not in the list."""
     sync_id = sync_id_of(connection, shop_id)
     added = connection.execute(
         f"""INSERT INTO work_ids (sync_id, listing_id)
@@ -236,18 +236,18 @@ LIVE_LISTINGS: Final = """
         SELECT d.state FROM listings_dynamic d WHERE d.listing_id = k.listing_id
             AND d.wrong_clock IS NULL
         ORDER BY d.snapshot_timestamp DESC LIMIT 1), 'active') = 'active'"""
-"""Listings of a shop whose last known state is active, or was not told."""
+"""Listings of a shop whose last known state is active or unknown."""
 
 
 def add_open(connection: sqlite3.Connection, sync_id: int, change: int) -> None:
-    """So many more (or fewer) staged listings wait for batch."""
+    """Change the number of staged listings that wait for batch."""
     connection.execute(
         "UPDATE work_shops SET open_ids = open_ids + ? WHERE sync_id = ?", (change, sync_id)
     )
 
 
 def drop_sync(connection: sqlite3.Connection, sync_id: int) -> None:
-    """Forget what is staged of a shop's sync."""
+    """Delete the staged rows of a shop's sync."""
     connection.execute("DELETE FROM work_pages WHERE sync_id = ?", (sync_id,))
     connection.execute("DELETE FROM work_ids WHERE sync_id = ?", (sync_id,))
     connection.execute("DELETE FROM work_shops WHERE sync_id = ?", (sync_id,))

@@ -198,7 +198,6 @@ class ImageSync:
         return Discovery(
             client,
             writer,
-            client.clock,
             self._settings,
             self._files.plan,
             self._run.scope,

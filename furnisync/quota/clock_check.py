@@ -1,15 +1,15 @@
-"""Does our clock agree with Etsy's? Decided by the Date of answers, before anything is written.
+"""Does our clock agree with Etsy's? The Date of answers decides, before anything is written.
 
 | difference            | what happens                                                            |
 | --------------------- | ----------------------------------------------------------------------- |
 | under a minute        | nothing                                                                 |
 | minutes, 3 in a row   | a warning, until it ends                                                |
 | an hour and more      | ping is asked at once: one odd Date (a cache, a proxy) stops nothing    |
-| ... and 3 pings agree | all calls wait and no time is written until a ping says that it is right |
-| no Date at all        | unknown: everything goes on, but nothing is purged by age               |
+| ... and 3 pings agree | all calls wait and no time is written until a ping says it is right     |
+| no Date at all        | unknown: everything continues, but nothing is purged by age             |
 
-Between two answers the monotonic clock tells whether ours was set: then ping is asked before the
-next time is written.
+Between two answers the monotonic clock shows whether ours was set. If so, a ping precedes the
+next time that is written.
 """
 
 import logging
@@ -27,24 +27,24 @@ from furnisync.errors import ClockWrong, Terminal, Transient, UserError
 log = logging.getLogger("furnisync.etsy")
 
 OFF_S: Final = 60.0
-"""From here on the clock is off, and a person should know."""
+"""From this difference on the clock is off, and a person is warned."""
 NEEDED: Final = 3
-"""So many readings that agree decide."""
+"""This many readings that agree decide."""
 AGREE_WITHIN_S: Final = 60.0
 PROBE_EVERY_S: Final = 300.0
-"""So often a wrong clock is compared again; at once where it is seen to be set."""
+"""Interval of comparisons while the clock is wrong; sooner if it was set."""
 LOOK_EVERY_S: Final = 1.0
 DOUBT_FIRST_S: Final = 60.0
 DOUBT_MOST_S: Final = 3600.0
-"""After a ping has refuted an odd Date, others like it are believed odd for so long."""
+"""After a ping has refuted an odd Date, similar Dates are ignored for this long."""
 
 
 class ClockState(msgspec.Struct, frozen=True):
-    """How a clock that does not agree differs from Etsy's.
+    """How our clock differs from Etsy's.
 
     Attributes:
         behind_s: seconds by which ours is behind; negative where it is ahead.
-        since: when this was first seen, by Etsy's clock (unix seconds).
+        since: when this was first noticed, by Etsy's clock (unix seconds).
     """
 
     behind_s: float
@@ -52,7 +52,7 @@ class ClockState(msgspec.Struct, frozen=True):
 
     @property
     def wrong(self) -> bool:
-        """Whether it is hours off, so that nothing is written under it."""
+        """Whether it is hours off, so that nothing is written with it."""
         return abs(self.behind_s) >= WRONG_S
 
     def __str__(self) -> str:
@@ -71,8 +71,8 @@ class _Anchor:
     """An instant on both of our clocks at which the wall clock was compared.
 
     Attributes:
-        known: it was not hours off; else nothing could be told.
-        asked: a ping would tell no more.
+        known: it was not hours off; otherwise nothing was known.
+        asked: another ping would add nothing.
     """
 
     mono: float
@@ -82,11 +82,11 @@ class _Anchor:
 
 
 class ClockCheck:
-    """Holds calls and times back while our clock is hours off; a `Clock` that tells Etsy's time.
+    """Blocks calls and times while our clock is hours off; a `Clock` that returns Etsy's time.
 
     Attributes:
-        state: how the clock is off; None where it agrees or nothing is known.
-        patience_s: so long a wrong clock is waited for; for ever unless set.
+        state: how the clock is off; None if it agrees or nothing is known.
+        patience_s: how long to wait for a wrong clock; without limit by default.
     """
 
     def __init__(
@@ -95,12 +95,12 @@ class ClockCheck:
         ping: Callable[[], Awaitable[float | None]],
         tell: Callable[[ClockState | None], None],
     ) -> None:
-        """Make a check that has seen nothing.
+        """Make a check that has compared nothing yet.
 
         Args:
             clock: ours.
-            ping: asks Etsy by how many seconds our clock is behind; None: the answer does not tell.
-            tell: told of each change of `state`, and of the first comparison.
+            ping: asks Etsy by how many seconds our clock is behind; None: the answer does not say.
+            tell: receives each change of `state`, and the first comparison.
         """
         self.state: ClockState | None = None
         self.patience_s = math.inf
@@ -125,20 +125,20 @@ class ClockCheck:
 
     @property
     def is_known_right(self) -> bool:
-        """Whether an answer has shown that it is not hours off, and it was not set since."""
+        """Whether an answer showed that it is not hours off, and it was not set since then."""
         return self._stands() and self._anchor is not None and self._anchor.known
 
     def now(self) -> float:
-        """Unix time: ours, or Etsy's where ours is known to be hours off."""
+        """Unix time: ours, or Etsy's if ours is known to be hours off."""
         wrong = self.state if self.is_wrong else None
         return self._clock.now() + (0.0 if wrong is None else wrong.behind_s)
 
     def monotonic(self) -> float:
-        """As our clock's."""
+        """The monotonic time of our clock."""
         return self._clock.monotonic()
 
     async def look(self) -> None:
-        """Compare now: one ping, and more only where it says hours off.
+        """Compare now: one ping, and more only if it shows hours.
 
         Raises:
             Transient, Terminal, UserError: Etsy does not answer.
@@ -147,9 +147,9 @@ class ClockCheck:
             await self._ask()
 
     async def trusted_now(self) -> float:
-        """Our unix time, waited for while it is hours off.
+        """Our unix time; waits while it is hours off.
 
-        Costs a ping where no answer was compared yet, or the clock was set since.
+        Costs a ping if no answer was compared yet, or the clock was set since then.
 
         Raises:
             ClockWrong: it stayed hours off for longer than the patience.
@@ -162,10 +162,10 @@ class ClockCheck:
         return self._clock.now()
 
     async def admits(self, behind_s: float | None) -> bool:
-        """Compare an answer's Date (None: it has none that counts); waits while hours off.
+        """Compare an answer's Date (None: it has no usable one); waits while hours off.
 
         Returns:
-            False where it had to wait: the answer is old by then and is to be asked for again.
+            False if it had to wait: the answer is old by then and must be requested again.
 
         Raises:
             As `trusted_now`.
@@ -183,7 +183,7 @@ class ClockCheck:
         return self._waits == waits
 
     def _must_settle(self, behind_s: float | None) -> bool:
-        """Whether the clock is wrong, or a Date wants a ping: not soon after one refuted it."""
+        """Whether the clock is wrong, or a Date needs a ping (not soon after one refuted it)."""
         if self.is_wrong or behind_s is None or abs(behind_s) < WRONG_S:
             return self.is_wrong
         rests = self._clock.monotonic() - self._refuted_mono < self._doubt_s
@@ -218,7 +218,7 @@ class ClockCheck:
             self._change(None)
 
     def _change(self, behind_s: float | None) -> None:
-        """Note, log and tell that the clock is off, or (None) that it agrees."""
+        """Record, log and report that the clock is off, or (None) that it agrees."""
         before = self.state
         if behind_s is None:
             self.state = None
@@ -241,7 +241,7 @@ class ClockCheck:
             await self._wait()
 
     async def _ask(self) -> None:
-        """Ask ping, so often as it takes to be sure that the clock is wrong."""
+        """Ping until it is certain whether the clock is wrong."""
         readings: list[float] = []
         while len(readings) < NEEDED:
             behind_s = await self._ping()
@@ -265,7 +265,7 @@ class ClockCheck:
         self._refuted_mono = now
 
     async def _wait(self) -> None:
-        """Until a ping says that the clock is right."""
+        """Wait until a ping shows that the clock is right."""
         while self.is_wrong:
             await self._pause()
             if self._clock.monotonic() - self._wrong_mono >= self.patience_s:
@@ -282,13 +282,13 @@ class ClockCheck:
                 self._hear(behind_s)
 
     async def _pause(self) -> None:
-        """Until it is worth comparing again, or patience ends."""
+        """Wait until the next comparison is due, or patience ends."""
         import asyncio  # noqa: PLC0415 -- as above
 
         here = self._here(known=False, asked=False)
         end = min(here.mono + PROBE_EVERY_S, self._wrong_mono + self.patience_s)
         while (left := end - self._clock.monotonic()) > 0 and not self._was_set(here):  # noqa: ASYNC110
-            await asyncio.sleep(min(left, LOOK_EVERY_S))  # nothing tells when a clock is set
+            await asyncio.sleep(min(left, LOOK_EVERY_S))  # no event reports that a clock was set
 
 
 def _agree(readings: Sequence[float]) -> bool:
@@ -296,7 +296,7 @@ def _agree(readings: Sequence[float]) -> bool:
 
 
 def wrong_words(state: ClockState) -> str:
-    """What a person is told of a clock that is hours off."""
+    """The message about a clock that is hours off."""
     return (
         f"the clock is {state}: nothing is written until it agrees; let the computer set it by the"
         " network"

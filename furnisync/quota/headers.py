@@ -1,7 +1,7 @@
-"""What an answer of the API tells about the quota, and what the ledger makes of it.
+"""What an answer's headers say about the quota, and how they change the ledger.
 
-The headers are the truth. They arrive in any order, so calls bear numbers: an answer that
-contradicts what is known is believed if its call went out after that was told.
+The headers are the truth. They arrive in any order, so calls have numbers: an answer that
+contradicts the ledger is believed if its call went out after the ledger learned the old value.
 """
 
 import logging
@@ -12,21 +12,21 @@ import msgspec
 
 from furnisync.http.headers import read_retry_after
 from furnisync.quota.rules import factor
-from furnisync.quota.state import Hold, Key, Moment, Notice, local_time
+from furnisync.quota.state import Hold, Instant, Key, Notice, local_time
 
 RETRY_AFTER_MOST_S = 26 * 3600.0
 """The day's window is 24 h in buckets of about 2 h: nothing can take longer."""
 SECOND_LIMIT_S = 60.0
-"""A retry-after up to here is about the limit per second, beyond about the day's."""
+"""A retry-after up to here concerns the limit per second, a longer one that of the day."""
 BACK_OFF_MOST_S = 60.0
 FACTOR_LEAST = 0.2
 FOREIGN_HOLD_S = 0.5
 EXPLAINED = 0.75
-"""Our own part of a full second from which on we need not suspect anybody else."""
+"""If our calls are at least this part of a full second, no other user of the key is suspected."""
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What one HTTP answer told; None means that the header was absent, so unknown, never 0."""
+class QuotaHeaders(msgspec.Struct, frozen=True):
+    """The quota headers of one answer; None means absent, so unknown, never 0."""
 
     status: int
     limit_per_second: float | None = None
@@ -36,30 +36,30 @@ class Answer(msgspec.Struct, frozen=True):
     retry_after_s: float | None = None
 
 
-class Sent(msgspec.Struct, frozen=True):
+class SentCall(msgspec.Struct, frozen=True):
     """The call that an answer belongs to."""
 
     number: int
-    """As granted; 0 where unknown, which is older than everything."""
+    """As granted; 0 if unknown, which is older than everything."""
     own_calls: int | None = None
-    """Our calls in the second around it; None where it is too long ago to say."""
+    """Our calls in the second around it; None if it is too long ago to know."""
 
 
-def read_answer(status: int, headers: Mapping[str, str], now: float) -> Answer:
-    """Read the quota headers of an answer; whatever makes no sense counts as absent.
+def read_headers(status: int, headers: Mapping[str, str], now: float) -> QuotaHeaders:
+    """Read the quota headers of an answer; an invalid value counts as absent.
 
     Args:
         status: the HTTP status.
         headers: names in any case.
         now: our unix time in seconds, for a `retry-after` that is a date and no `date` beside it.
     """
-    told = {name.lower(): value.strip() for name, value in headers.items()}
-    wait_s = read_retry_after(told, now)
-    day, today = _number(told.get("x-limit-per-day")), _number(told.get("x-remaining-today"))
-    return Answer(
+    lower = {name.lower(): value.strip() for name, value in headers.items()}
+    wait_s = read_retry_after(lower, now)
+    day, today = _number(lower.get("x-limit-per-day")), _number(lower.get("x-remaining-today"))
+    return QuotaHeaders(
         status=status,
-        limit_per_second=_number(told.get("x-limit-per-second")) or None,
-        remaining_this_second=_number(told.get("x-remaining-this-second")),
+        limit_per_second=_number(lower.get("x-limit-per-second")) or None,
+        remaining_this_second=_number(lower.get("x-remaining-this-second")),
         limit_per_day=None if not day else int(day),
         remaining_today=None if today is None else int(today),
         retry_after_s=None if wait_s is None else min(wait_s, RETRY_AFTER_MOST_S),
@@ -73,8 +73,8 @@ def _number(text: str | None) -> float | None:
     return value if value < 1e12 else None
 
 
-def absorb(key: Key, answer: Answer | None, sent: Sent, now: Moment) -> list[Notice]:
-    """Take an answer (None: none came, but the call counts) into what is known of the key."""
+def absorb(key: Key, answer: QuotaHeaders | None, sent: SentCall, now: Instant) -> list[Notice]:
+    """Update the key from an answer (None: none came, but the call counts)."""
     if key.alone_number == sent.number:
         key.alone = None
     if answer is None:
@@ -95,7 +95,7 @@ def _count_untold(key: Key) -> None:
         key.remaining = max(0, key.remaining - 1)
 
 
-def _absorb_limits(key: Key, answer: Answer, sent: Sent, now: Moment) -> list[Notice]:
+def _absorb_limits(key: Key, answer: QuotaHeaders, sent: SentCall, now: Instant) -> list[Notice]:
     notices = []
     if answer.limit_per_second is not None:
         key.heard = now
@@ -124,17 +124,17 @@ def _limit_notice(which: str, old: float | None, new: float) -> list[Notice]:
     return [Notice("limit-rose", message, logging.INFO)]
 
 
-def _absorb_remaining(key: Key, answer: Answer, sent: Sent) -> None:
-    told = answer.remaining_today
-    if told is None:
+def _absorb_remaining(key: Key, answer: QuotaHeaders, sent: SentCall) -> None:
+    remaining = answer.remaining_today
+    if remaining is None:
         _count_untold(key)
-    elif key.remaining is None or told <= key.remaining or sent.number > key.remaining_mark:
+    elif key.remaining is None or remaining <= key.remaining or sent.number > key.remaining_mark:
         # A lower number is always news. A higher one is news only if its call went out after the
-        # lower one was known, otherwise it is older and just arrived late.
-        key.remaining, key.remaining_mark = told, key.grants
+        # lower one was known, otherwise it is older and arrived late.
+        key.remaining, key.remaining_mark = remaining, key.grants
 
 
-def _absorb_second(key: Key, answer: Answer, sent: Sent, now: Moment) -> None:
+def _absorb_second(key: Key, answer: QuotaHeaders, sent: SentCall, now: Instant) -> None:
     left, limit = answer.remaining_this_second, answer.limit_per_second or key.limit_per_second
     key.remaining_this_second = left
     if left is None or left >= 1 or limit is None or sent.own_calls is None:
@@ -143,18 +143,18 @@ def _absorb_second(key: Key, answer: Answer, sent: Sent, now: Moment) -> None:
         _extend_hold(key, Hold(now, FOREIGN_HOLD_S, "something else uses the key just now"), now)
 
 
-def _extend_hold(key: Key, hold: Hold, now: Moment) -> None:
+def _extend_hold(key: Key, hold: Hold, now: Instant) -> None:
     if key.hold is None or hold.rest_s(now) > key.hold.rest_s(now):
         key.hold = hold
 
 
-def _absorb_refusal(key: Key, answer: Answer, sent: Sent, now: Moment) -> list[Notice]:
+def _absorb_refusal(key: Key, answer: QuotaHeaders, sent: SentCall, now: Instant) -> list[Notice]:
     fresh = sent.number > key.strike_mark  # not one of many that were out together
     if fresh:
         key.strikes, key.strike_mark = key.strikes + 1, key.grants
     told_s = answer.retry_after_s
     if not told_s and key.remaining == 0:
-        return []  # the day is spent and nothing is told: the day's own rules hold
+        return []  # the day is spent and there is no retry-after: the rules of the day apply
     wait_s = told_s or min(2.0 ** min(key.strikes - 1, 10), BACK_OFF_MOST_S)
     key.trial = True
     about_day = wait_s > SECOND_LIMIT_S or key.remaining == 0
@@ -165,6 +165,6 @@ def _absorb_refusal(key: Key, answer: Answer, sent: Sent, now: Moment) -> list[N
         key, Hold(now, min(wait_s, RETRY_AFTER_MOST_S), f"Etsy said 429: wait until {until}"), now
     )
     if not fresh or wait_s <= SECOND_LIMIT_S or (key.remaining == 0 and key.spent is None):
-        return []  # short, told already, or about to be told as a spent day
+        return []  # short, reported already, or about to be reported as a spent day
     message = f"Etsy answered 429 and asks to wait until {until}"
     return [Notice("refused", message, logging.WARNING)]

@@ -1,13 +1,13 @@
-"""The quota ledger: every process that uses an API key asks here before each call.
+"""The quota ledger: every process that uses an API key requests each call here.
 
 A caller does, for every attempt:
 
     await ledger.acquire("batch")     # returns when the call may be sent, now
     ...                               # send it
-    ledger.settle("batch", read_answer(status, headers, clock.now()))   # or None: no answer came
+    ledger.settle("batch", read_headers(status, headers, clock.now()))   # or None: no answer came
 
-Both belong into the same task, so that an answer is matched with its call. The rules stand in
-`pacing.py` and `quota_answers.py`, the file in `quota_file.py`.
+Both must run in the same task, so that an answer is matched with its call. The rules are in
+`quota/rules.py` and `quota/headers.py`, the file in `quota/store.py`.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from furnisync.config import Mode, QuotaSettings
 from furnisync.errors import DatabaseUnusable
 from furnisync.quota import store as file
 from furnisync.quota.clock_check import ClockState
-from furnisync.quota.headers import Answer, Sent, absorb, read_answer
+from furnisync.quota.headers import QuotaHeaders, SentCall, absorb, read_headers
 from furnisync.quota.report import (
     Event,
     ProgramState,
@@ -46,33 +46,33 @@ from furnisync.quota.rules import (
     note_spent,
     spent_message,
 )
-from furnisync.quota.state import Facts, Key, Moment, Notice, Program, elapsed_s
+from furnisync.quota.state import Facts, Instant, Key, Notice, Program, elapsed_s
 from furnisync.sqlite import transaction
 
 __all__ = [
-    "Answer",
     "Event",
     "Ledger",
     "ProgramState",
     "Purpose",
+    "QuotaHeaders",
     "QuotaState",
     "Usage",
-    "read_answer",
+    "read_headers",
     "read_state",
 ]
 
 Purpose = Literal["discovery", "batch", "shops", "reviews", "probe"]
 
 POLL_S = 1.0
-"""How long a waiter sleeps at most: what other processes learn is seen by then."""
+"""How long a waiter sleeps at most, so that it sees what other processes learn."""
 BUSY_S = 0.001
-"""Another process writes, for about a tenth of this."""
+"""Wait while another process writes, which takes about a tenth of this."""
 UNWRITABLE_S = 1.0
 WARN_EVERY_S = 60.0
 WANT_EVERY_S = 0.5
 CHECK_FILE_EVERY_S = 1.0
 MATCH_WITHIN_S = 1.0
-"""An answer slower than this says nothing about the second that it was sent in."""
+"""An answer slower than this says nothing about the second of its call."""
 
 T = TypeVar("T")
 log = logging.getLogger("furnisync.quota")
@@ -95,7 +95,7 @@ class Ledger:
         settings: QuotaSettings,
         clock: Clock,
     ) -> None:
-        """Open the ledger, make it where there is none.
+        """Open the ledger, or create it.
 
         Args:
             path: `quota.db`.
@@ -111,13 +111,13 @@ class Ledger:
         self._path, self._key_id, self._program = path, key_id, program
         self._mode, self._settings, self._clock = mode, settings, clock
         self._owner = f"{os.getpid()}.{next(_owners)}"
-        self._turn = asyncio.Lock()  # first come, first served: its holder alone asks the file
+        self._turn = asyncio.Lock()  # first come, first served: only its holder queries the file
         self._waiting = 0
         self._woken: asyncio.Event | None = None
         self._flights: dict[int, tuple[str, asyncio.Task[object] | None]] = {}
-        self._unsettled: list[tuple[int, Answer | None]] = []
+        self._unsettled: list[tuple[int, QuotaHeaders | None]] = []
         self._notices: list[Notice] = []
-        self._spent_told: Moment | None = None
+        self._spent_told: Instant | None = None
         self._unwritable_mono: float | None = None
         self._mended_mono: float | None = None
         self._open()
@@ -127,17 +127,17 @@ class Ledger:
         self._connection = file.open_ledger(self._path)
         self._inode = file.inode_of(self._path)
         self._checked_mono = self._clock.monotonic()
-        # Another file numbers its calls anew: those of the old one are older than all of its own.
+        # A new file numbers its calls from 1: those of the old one are older than all of them.
         self._flights.clear()
         self._unsettled = [(0, answer) for _, answer in self._unsettled]
 
     async def acquire(self, purpose: str) -> None:
-        """Wait until this program may send one call, now; callers are served in order.
+        """Wait until this program may send one call; callers are served in order.
 
-        Cancelled while it waits, it has taken nothing.
+        If it is cancelled while it waits, no call is spent.
 
         Raises:
-            DatabaseUnusable: the file became one of a newer version while we ran.
+            DatabaseUnusable: a newer version migrated the file while we ran.
         """
         self._waiting += 1
         try:
@@ -148,15 +148,15 @@ class Ledger:
             self._waiting -= 1
         self._flights[verdict] = (purpose, asyncio.current_task())
 
-    def settle(self, purpose: str, answer: Answer | None) -> None:
-        """Take what an answer told; None where no answer came (the call still counts)."""
+    def settle(self, purpose: str, answer: QuotaHeaders | None) -> None:
+        """Record what an answer said; None if no answer came (the call still counts)."""
         self._unsettled.append((self._take_flight(purpose), answer))
         self._flush()
 
     def note_clock(self, state: ClockState | None) -> None:
-        """Note how our clock differs from Etsy's, for `status` and notices; None: it agrees."""
+        """Record how our clock differs from Etsy's, for `status` and notices; None: it agrees."""
 
-        def note(key: Key, _: Facts, __: Moment) -> None:
+        def note(key: Key, _: Facts, __: Instant) -> None:
             before, key.clock = key.clock, state
             if before is not None and state is not None and before.wrong == state.wrong:
                 since = min(before.since, state.since)
@@ -165,30 +165,30 @@ class Ledger:
         self._insist(note)
 
     def state(self) -> QuotaState:
-        """The quota as it stands."""
+        """The present quota."""
         try:
             key = file.load_key(self._connection, self._key_id)
             return read_quota(self._connection, self._key_id, key, self._now())
         except (sqlite3.DatabaseError, file.Damaged):
-            return QuotaState()  # the next call mends the file or tells what is wrong
+            return QuotaState()  # the next call repairs the file or says what is wrong
 
     def close(self) -> None:
-        """Give up what is in flight, then close the file."""
+        """Release the calls in flight, then close the file."""
         self._unsettled += [(number, None) for number in self._flights]
         self._flights.clear()
         self._insist(self._leave)
         self._unsettled.clear()
         self._connection.close()
 
-    def _insist(self, work: Callable[[Key, Facts, Moment], None]) -> None:
-        """Write at the beginning and the end, when a wait of some milliseconds hurts nobody."""
+    def _insist(self, work: Callable[[Key, Facts, Instant], None]) -> None:
+        """Write at the start and at the end, when a wait of some milliseconds does not matter."""
         for _ in range(500):
             if not isinstance(self._write(work), Pause):
                 return
             time.sleep(BUSY_S)
 
-    def _now(self) -> Moment:
-        return Moment(self._clock.monotonic(), self._clock.now())
+    def _now(self) -> Instant:
+        return Instant(self._clock.monotonic(), self._clock.now())
 
     async def _sleep(self, pause: Pause) -> None:
         """Sleep until the pause is over, or something was settled that may end it."""
@@ -205,7 +205,7 @@ class Ledger:
             self._woken = None
 
     def _take_flight(self, purpose: str) -> int:
-        """Number of the call that is settled: the task's last, else the oldest of this purpose."""
+        """The number of the call to settle: the task's last, else the oldest with this purpose."""
         task = _current_task()
         flights = self._flights.items()
         own = (number for number, (_, sender) in reversed(flights) if task and sender is task)
@@ -215,12 +215,12 @@ class Ledger:
         return number
 
     def _flush(self) -> None:
-        """Write down what was settled; when the file is busy, a little later."""
+        """Write the settled calls; later if the file is busy."""
         if not self._unsettled:
             return
         written = self._write(lambda *_: None)
         if isinstance(written, Pause):
-            with contextlib.suppress(RuntimeError):  # no loop: the next transaction takes it along
+            with contextlib.suppress(RuntimeError):  # no loop: the next transaction writes it
                 asyncio.get_running_loop().call_later(written.seconds, self._flush)
         elif self._woken is not None:
             self._woken.set()
@@ -230,16 +230,16 @@ class Ledger:
     def _try_grant(self, purpose: str) -> int | Pause:
         return self._write(lambda key, facts, now: self._grant(key, purpose, facts, now))
 
-    def _write(self, work: Callable[[Key, Facts, Moment], T]) -> T | Pause:
-        """Run `work` on the key in one transaction, after what waits to be settled.
+    def _write(self, work: Callable[[Key, Facts, Instant], T]) -> T | Pause:
+        """Run `work` on the key in one transaction, after the calls that wait to be settled.
 
-        A file that is busy or full gives a pause, a damaged one is begun anew.
+        A busy or full file results in a pause, a damaged one is created again.
         """
         self._follow_file()
         settled = len(self._unsettled)
         try:
             with transaction(self._connection):
-                now = self._now()  # inside, since the lock may have taken its time
+                now = self._now()  # inside, because waiting for the lock may have taken time
                 key = file.load_key(self._connection, self._key_id)
                 before = file.encode_key(key)
                 facts = self._catch_up(key, now)
@@ -266,14 +266,14 @@ class Ledger:
             self._connection.close()
             file.move_aside(self._path, self._inode, str(error))
             self._open()
-            return Pause(BUSY_S, "the ledger was begun anew", in_line=True)
+            return Pause(BUSY_S, "the ledger was created again", in_line=True)
         if self._unwritable_mono is None or now - self._unwritable_mono > WARN_EVERY_S:
             self._unwritable_mono = now
             log.warning("%s cannot be written (%s): no calls until it can", self._path, error)
         return Pause(UNWRITABLE_S, "the ledger cannot be written", in_line=True)
 
     def _follow_file(self) -> None:
-        """Go over to the new file when another process has moved the old one aside."""
+        """Switch to the new file after another process moved the old one aside."""
         now = self._clock.monotonic()
         if 0 <= now - self._checked_mono < CHECK_FILE_EVERY_S:
             return
@@ -282,13 +282,13 @@ class Ledger:
             self._connection.close()
             self._open()
 
-    def _adopt(self, key: Key, _: Facts, now: Moment) -> None:
-        """Enter this program, and clear up after processes that died."""
+    def _adopt(self, key: Key, _: Facts, now: Instant) -> None:
+        """Add this program, and clean up after processes that died."""
         self._entry(key)
         for number in file.list_orphans(self._connection, self._key_id):
             self._settle_one(key, number, None, now)
 
-    def _leave(self, key: Key, _: Facts, __: Moment) -> None:
+    def _leave(self, key: Key, _: Facts, __: Instant) -> None:
         self._entry(key).wants.pop(self._owner, None)
 
     def _entry(self, key: Key) -> Program:
@@ -296,7 +296,7 @@ class Ledger:
         entry.mode, entry.settings = self._mode, self._settings
         return entry
 
-    def _grant(self, key: Key, purpose: str, facts: Facts, now: Moment) -> int | Pause:
+    def _grant(self, key: Key, purpose: str, facts: Facts, now: Instant) -> int | Pause:
         caller = Caller(self._program, self._entry(key))
         wants = caller.program.wants
         verdict = decide(key, caller, facts, now)
@@ -310,11 +310,11 @@ class Ledger:
         call = (number, self._program, purpose, self._owner)
         file.add_call(self._connection, self._key_id, call, now)
         if self._waiting <= 1 or self._mode == "slow":
-            wants.pop(self._owner, None)  # nobody is left in line
+            wants.pop(self._owner, None)  # nobody else waits
         return number
 
-    def _catch_up(self, key: Key, now: Moment) -> Facts:
-        """Settle what waits for it, and see whether the day is spent now."""
+    def _catch_up(self, key: Key, now: Instant) -> Facts:
+        """Settle the waiting calls, and check whether the day is spent."""
         self._notices = []
         for number, answer in self._unsettled:
             self._settle_one(key, number, answer, now)
@@ -331,17 +331,17 @@ class Ledger:
         for notice in self._notices:
             file.add_event(self._connection, self._key_id, notice, now)
         if key.spent is not None and key.spent != self._spent_told:
-            # Not only who saw it first: each process tells it in its own log.
+            # Each process logs it, not only the first one that noticed.
             line = Notice("spent", spent_message(key, facts, now), logging.WARNING)
             self._notices.append(line)
         return facts
 
-    def _settle_one(self, key: Key, number: int, answer: Answer | None, now: Moment) -> None:
+    def _settle_one(self, key: Key, number: int, answer: QuotaHeaders | None, now: Instant) -> None:
         mono = file.mark_answered(self._connection, self._key_id, number)
         own = None
         if mono is not None and now.mono - mono < MATCH_WITHIN_S and answer is not None:
             own = file.count_around(self._connection, self._key_id, mono)
-        self._notices += absorb(key, answer, Sent(number, own), now)
+        self._notices += absorb(key, answer, SentCall(number, own), now)
 
     def _tell(self, key: Key) -> None:
         self._spent_told = key.spent

@@ -1,4 +1,4 @@
-"""What a person sees of the quota: a picture of one key at one moment."""
+"""The quota for people: the state of one key at one time."""
 
 import sqlite3
 from pathlib import Path
@@ -17,7 +17,7 @@ from furnisync.quota.rules import (
     spent_until,
     wants_call,
 )
-from furnisync.quota.state import BUCKET_S, Facts, Key, Moment, Program
+from furnisync.quota.state import BUCKET_S, Facts, Instant, Key, Program
 from furnisync.quota.store import APPLICATION_ID, MIGRATIONS, Damaged, load_facts, load_key
 from furnisync.sqlite import open_reader
 
@@ -55,14 +55,14 @@ class QuotaState(msgspec.Struct, frozen=True):
     remaining_this_second: float | None = None
     limit_per_day: int | None = None
     remaining_today: int | None = None
-    """As last told, calls in flight taken off."""
+    """From the last header, less the calls in flight."""
     reserve: int = 0
-    """Calls of the day kept for the user."""
+    """Calls of the day that are reserved for the user."""
     told_at: float | None = None
     waiting_until: float | None = None
     waiting_why: str | None = None
     rate_per_second: float = 0.0
-    """What all programs may use together now; 0 while waiting."""
+    """The rate of all programs together now; 0 while waiting."""
     in_flight: int = 0
     used_last_hour: int = 0
     used_last_day: int = 0
@@ -71,11 +71,11 @@ class QuotaState(msgspec.Struct, frozen=True):
     events: tuple[Event, ...] = ()
     """Newest first, at most 50."""
     clock: ClockState | None = None
-    """How our clock differs from Etsy's as last seen; None where it agrees, or nothing is known."""
+    """How our clock last differed from Etsy's; None if it agrees or nothing is known."""
 
 
-def read_quota(connection: sqlite3.Connection, key_id: str, key: Key, now: Moment) -> QuotaState:
-    """Put the picture together from the file."""
+def read_quota(connection: sqlite3.Connection, key_id: str, key: Key, now: Instant) -> QuotaState:
+    """Read the state from the file."""
     facts = load_facts(connection, key_id, key, now)
     usage = _read_usage(connection, key_id, now)
     until, why = _waiting(key, facts, now)
@@ -108,7 +108,7 @@ def _fast_rate(program: Program) -> float:
     return program.settings.fast_per_second
 
 
-def _waiting(key: Key, facts: Facts, now: Moment) -> tuple[float | None, str | None]:
+def _waiting(key: Key, facts: Facts, now: Instant) -> tuple[float | None, str | None]:
     if key.spent is not None:
         return spent_until(key, facts, now), "the day's calls are spent"
     if key.hold is not None and (rest_s := key.hold.rest_s(now)) > 0:
@@ -116,7 +116,7 @@ def _waiting(key: Key, facts: Facts, now: Moment) -> tuple[float | None, str | N
     return None, None
 
 
-def _read_usage(connection: sqlite3.Connection, key_id: str, now: Moment) -> tuple[Usage, ...]:
+def _read_usage(connection: sqlite3.Connection, key_id: str, now: Instant) -> tuple[Usage, ...]:
     rows = connection.execute(
         "SELECT program, purpose, sum(calls * (bucket > ?)), sum(calls) FROM usage"
         " WHERE key_id = ? AND bucket > ? GROUP BY program, purpose ORDER BY program, purpose",
@@ -134,14 +134,14 @@ def _read_events(connection: sqlite3.Connection, key_id: str) -> tuple[Event, ..
 
 
 def read_state(path: Path, key_id: str | None, clock: Clock) -> QuotaState | None:
-    """The quota as another process left it; None where nothing is known.
+    """The quota as another process left it; None if nothing is known.
 
     Args:
         path: `quota.db`.
         key_id: the key's fingerprint; None for the key that was used last.
         clock: wall and monotonic time.
     """
-    now = Moment(clock.monotonic(), clock.now())
+    now = Instant(clock.monotonic(), clock.now())
     try:
         connection = open_reader(path, APPLICATION_ID, len(MIGRATIONS))
     except DatabaseUnusable:
@@ -149,7 +149,7 @@ def read_state(path: Path, key_id: str | None, clock: Clock) -> QuotaState | Non
     try:
         row = connection.execute(
             "SELECT key_id FROM ledger WHERE key_id = ? OR ? IS NULL"
-            " ORDER BY used_at > ?, used_at DESC LIMIT 1",  # a wrong clock's time is not the latest
+            " ORDER BY used_at > ?, used_at DESC LIMIT 1",  # no time of a wrong clock
             (key_id, key_id, now.wall + WRONG_S),
         ).fetchone()
         if row is None:

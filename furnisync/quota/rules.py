@@ -1,15 +1,15 @@
 """When may a call go out? Pure rules over a `Key`: rates, gates, shares.
 
-Every call passes five gates, in this order; the first that is shut says how long and why.
+Every call passes five gates, in this order; the first closed one says how long and why.
 
-1. hold     Etsy said wait (429, retry-after), or somebody else uses the key just now
-2. alone    one call is out whose answer everybody waits for
-3. day      the day's calls are spent but for the reserve; now and then one call looks again
+1. hold     Etsy said wait (429, retry-after), or something else uses the key now
+2. alone    all wait for the answer of one call
+3. day      the day's calls are spent except the reserve; sometimes one call checks again
 4. slow     this program's own pace in slow mode
 5. slot     the key's pace, shared by all programs by weight
 
-Pace: `paid_mono` is the instant up to which calls are paid for. A call is due one interval later,
-and pays up to then; when it comes late, up to `CREDIT_S` of the delay may be caught up and the
+Pace: `paid_mono` is the instant up to which calls are paid for. A call is due one interval later
+and pays up to then. If it is late, up to `CREDIT_S` of the delay may be caught up and the
 rest is lost, so that a program that slept never sends a burst. In any second at most
 (1 + CREDIT_S) * rate + 1 calls go out, which the margin of `key_rate` keeps within the limit.
 """
@@ -24,8 +24,8 @@ from furnisync.config import QuotaSettings
 from furnisync.quota.state import (
     BUCKET_S,
     Facts,
+    Instant,
     Key,
-    Moment,
     Notice,
     Program,
     elapsed_s,
@@ -34,15 +34,15 @@ from furnisync.quota.state import (
 )
 
 CREDIT_S = 0.020
-"""How much lateness is caught up: more than an event loop's usual stall."""
+"""How much delay is caught up: more than the usual stall of an event loop."""
 GRACE_S = 0.008
-"""How long a slot is left to the program whose turn it is: less than `CREDIT_S`, so free."""
+"""How long a slot is kept for the program whose turn it is; free, since below `CREDIT_S`."""
 ARREARS_CALLS = 10
-"""Turns that a program may have missed and still gets: brief stalls, not idleness."""
+"""Missed turns that a program still gets: for brief stalls, not for idle time."""
 WANT_FADES_S = 2.5
-"""Without a word for so long, a process wants nothing (any more)."""
+"""A process that was silent for this long wants nothing (any more)."""
 UNKNOWN_PER_SECOND = 5.0
-"""Etsy's smallest limit: the most we dare while no answer has told one."""
+"""Etsy's smallest limit: the maximum until an answer names one."""
 ALONE_S = 10.0
 LOOK_FIRST_S = 60.0
 LOOK_LAST_S = 3600.0
@@ -52,7 +52,7 @@ ANSWER_POLL_S = 0.1
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks: the program's name and its entry."""
+    """The program that requests a call: its name and its entry."""
 
     name: str
     program: Program
@@ -65,7 +65,7 @@ class Go(msgspec.Struct, frozen=True):
 class Pause(msgspec.Struct, frozen=True):
     """The call may not go out yet; ask again after `seconds`.
 
-    `in_line` is true where nothing but a slot of the key is missing.
+    `in_line` is true if only a slot of the key is missing.
     """
 
     seconds: float
@@ -73,12 +73,12 @@ class Pause(msgspec.Struct, frozen=True):
     in_line: bool = False
 
 
-def is_blind(key: Key, now: Moment) -> bool:
-    """No answer ever told a limit, or so long ago that it says nothing about today."""
+def is_blind(key: Key, now: Instant) -> bool:
+    """No answer named a limit yet, or too long ago to say anything about today."""
     return key.heard is None or elapsed_s(key.heard, now) > DAY_S
 
 
-def factor(key: Key, now: Moment) -> float:
+def factor(key: Key, now: Instant) -> float:
     """Part of the target rate that may be used, 0.2 to 1: lowered by 429, raised by time."""
     if key.lowered is None:
         return 1.0
@@ -86,10 +86,10 @@ def factor(key: Key, now: Moment) -> float:
     return min(1.0, key.factor + RECOVERY_STEP * steps)
 
 
-def key_rate(key: Key, settings: QuotaSettings, now: Moment) -> float:
+def key_rate(key: Key, settings: QuotaSettings, now: Instant) -> float:
     """Calls a second of all programs together.
 
-    A twentieth and a bit (at least half a call) stays below the limit: calls that leave evenly
+    It stays 6 % (at least half a call) below the limit: calls that leave evenly
     arrive unevenly.
     """
     limit = None if is_blind(key, now) else key.limit_per_second
@@ -100,25 +100,25 @@ def key_rate(key: Key, settings: QuotaSettings, now: Moment) -> float:
     return min(settings.fast_per_second, allowed) * factor(key, now)
 
 
-def remaining_now(key: Key, facts: Facts, now: Moment) -> int | None:
-    """Calls left today, those in flight taken off; None where unknown."""
+def remaining_now(key: Key, facts: Facts, now: Instant) -> int | None:
+    """Calls left today, less those in flight; None if unknown."""
     if key.remaining is None or is_blind(key, now):
         return None
     return max(0, key.remaining - facts.in_flight)
 
 
 def reserve(key: Key, settings: QuotaSettings) -> int:
-    """Calls of the day that are left for the user's own use of the key."""
+    """Calls of the day that are reserved for the user's own use of the key."""
     if key.limit_per_day is None:
         return 0
     return math.ceil(key.limit_per_day * settings.reserve_percent / 100)
 
 
-def program_rate(key: Key, program: Program, facts: Facts, now: Moment) -> float:
-    """Calls a second that a program may make when it is alone; 0 where the day is spent.
+def program_rate(key: Key, program: Program, facts: Facts, now: Instant) -> float:
+    """Calls a second that a program may make when it is alone; 0 if the day is spent.
 
-    Slow mode spreads, for what it spends in a burst comes free in a burst a day later; but never
-    thinner than would use the whole day.
+    Slow mode spreads its calls, because a burst becomes free as a burst a day later. It is never
+    slower than would use the whole day.
     """
     settings = program.settings
     rate = key_rate(key, settings, now)
@@ -134,7 +134,7 @@ def program_rate(key: Key, program: Program, facts: Facts, now: Moment) -> float
     return rate
 
 
-def decide(key: Key, caller: Caller, facts: Facts, now: Moment) -> Go | Pause:
+def decide(key: Key, caller: Caller, facts: Facts, now: Instant) -> Go | Pause:
     """May this program make one call now?"""
     return (
         _hold_gate(key, now)
@@ -146,19 +146,19 @@ def decide(key: Key, caller: Caller, facts: Facts, now: Moment) -> Go | Pause:
     )
 
 
-def _hold_gate(key: Key, now: Moment) -> Pause | None:
+def _hold_gate(key: Key, now: Instant) -> Pause | None:
     if key.hold is None or (rest_s := key.hold.rest_s(now)) <= 0:
         return None
     return Pause(rest_s, key.hold.why)
 
 
-def _alone_gate(key: Key, now: Moment) -> Pause | None:
+def _alone_gate(key: Key, now: Instant) -> Pause | None:
     if key.alone is None or (out_s := elapsed_s(key.alone, now)) >= ALONE_S:
         return None
     return Pause(min(ANSWER_POLL_S, ALONE_S - out_s), "one call is out to learn the limits")
 
 
-def _day_gate(key: Key, program: Program, facts: Facts, now: Moment) -> Pause | None:
+def _day_gate(key: Key, program: Program, facts: Facts, now: Instant) -> Pause | None:
     left, kept = remaining_now(key, facts, now), reserve(key, program.settings)
     if left is None or left > kept:
         return None
@@ -170,13 +170,13 @@ def _day_gate(key: Key, program: Program, facts: Facts, now: Moment) -> Pause | 
     return Pause(rest_s, "the day's calls are spent") if rest_s > 0 else None
 
 
-def look_in_s(key: Key, facts: Facts, now: Moment) -> float:
-    """Seconds until one call may look whether a spent day has calls again; 0 when it may now."""
+def look_in_s(key: Key, facts: Facts, now: Instant) -> float:
+    """Seconds until one call may check whether a spent day has calls again; 0: now."""
     if key.looked is None or (key.trial and key.hold and key.hold.length_s >= LOOK_FIRST_S):
-        return 0.0  # a told retry-after has just passed
+        return 0.0  # a retry-after has just passed
     waited_s = elapsed_s(key.looked, now)
-    # While some calls are left a look is never refused, so it may come early; after that it may
-    # itself cost a call, so only when our own oldest calls leave the window, or each hour.
+    # While some calls are left a check is never refused, so it may come early. After that it may
+    # cost a call, so it waits until our own oldest calls leave the window, or an hour.
     pause_s = min(LOOK_FIRST_S * 2.0 ** min(key.looks, 10), LOOK_LAST_S)
     if not key.remaining:
         pause_s = LOOK_LAST_S
@@ -187,37 +187,37 @@ def look_in_s(key: Key, facts: Facts, now: Moment) -> float:
 
 
 def own_calls_free_at(facts: Facts) -> float | None:
-    """Unix time at which our own oldest calls leave the window; None where there are none."""
+    """Unix time at which our own oldest calls leave the window; None if there are none."""
     if facts.oldest_bucket is None:
         return None
     return (facts.oldest_bucket + 1) * BUCKET_S + DAY_S
 
 
-def _slow_gate(key: Key, program: Program, facts: Facts, now: Moment) -> Pause | None:
+def _slow_gate(key: Key, program: Program, facts: Facts, now: Instant) -> Pause | None:
     if program.mode != "slow" or key.spent is not None:
-        return None  # fast, or a look, which has a pace of its own
+        return None  # fast mode, or a check, which has its own pace
     due = _due(program.paid_mono, program_rate(key, program, facts, now), now)
     return Pause(due - now.mono, "slow mode") if due > now.mono else None
 
 
-def _slot_gate(key: Key, caller: Caller, now: Moment) -> Pause | None:
+def _slot_gate(key: Key, caller: Caller, now: Instant) -> Pause | None:
     due = _due(key.paid_mono, key_rate(key, caller.program.settings, now), now)
     if not is_turn_of(key, caller, now):
-        # The slot is the other's. But a slot that it does not take at once is taken, lest
-        # politeness cost calls; its turn stays.
+        # The slot belongs to the other program. If that does not take it at once, this one does,
+        # so that no call is lost; the other's turn stays.
         interval_s = 1 / key_rate(key, caller.program.settings, now)
         granted = min(key.granted_mono, now.mono)
         due = max(due, granted) + min(GRACE_S, interval_s / 2)
     return Pause(due - now.mono, "the rate allowed", in_line=True) if due > now.mono else None
 
 
-def _due(paid_mono: float, rate: float, now: Moment) -> float:
-    """When the next call is due. An instant ahead of now is of another boot: due at once."""
+def _due(paid_mono: float, rate: float, now: Instant) -> float:
+    """When the next call is due. An instant in the future is from another boot: due at once."""
     return now.mono if paid_mono > now.mono else paid_mono + 1 / rate
 
 
-def is_turn_of(key: Key, caller: Caller, now: Moment) -> bool:
-    """Whether no other program that wants a call has a better claim to the next slot."""
+def is_turn_of(key: Key, caller: Caller, now: Instant) -> bool:
+    """Whether no other program that wants a call is before this one."""
     mine = (_start(key, caller.name, caller.program.settings), caller.name != "images")
     return all(
         mine <= (_start(key, name, caller.program.settings), name != "images")
@@ -226,13 +226,13 @@ def is_turn_of(key: Key, caller: Caller, now: Moment) -> bool:
     )
 
 
-def wants_call(program: Program, now: Moment) -> bool:
-    """Whether one of its processes waits for a slot, by a word that is fresh."""
+def wants_call(program: Program, now: Instant) -> bool:
+    """Whether one of its processes waits for a slot and said so recently."""
     return any(0 <= now.mono - mono < WANT_FADES_S for mono in program.wants.values())
 
 
-def forget_wants(key: Key, now: Moment) -> None:
-    """Drop the words of processes that left the line without saying so."""
+def forget_wants(key: Key, now: Instant) -> None:
+    """Remove processes that stopped waiting without saying so."""
     for program in key.programs.values():
         fresh = {who: at for who, at in program.wants.items() if 0 <= now.mono - at < WANT_FADES_S}
         program.wants = fresh
@@ -244,13 +244,13 @@ def _weight(name: str, settings: QuotaSettings) -> float:
 
 
 def _start(key: Key, name: str, settings: QuotaSettings) -> float:
-    """Virtual time of a program's next call: idle programs come back without arrears."""
+    """Virtual time of a program's next call: a program does not save up turns while it is idle."""
     program = find_program(key.programs, name)
     return max(program.virtual, key.virtual - ARREARS_CALLS / _weight(name, settings))
 
 
-def book_grant(key: Key, caller: Caller, facts: Facts, now: Moment) -> int:
-    """Note that a call goes out now; its number."""
+def book_grant(key: Key, caller: Caller, facts: Facts, now: Instant) -> int:
+    """Record that a call goes out now; returns its number."""
     program = caller.program
     rate = key_rate(key, program.settings, now)
     slow_rate = program_rate(key, program, facts, now) or program.settings.slow_per_second
@@ -258,7 +258,7 @@ def book_grant(key: Key, caller: Caller, facts: Facts, now: Moment) -> int:
     key.paid_mono = max(_due(key.paid_mono, rate, now), now.mono - CREDIT_S)
     key.granted_mono = now.mono
     if key.hold is not None and key.hold.rest_s(now) <= 0:
-        key.hold = None  # it has had its effect: a look that brings nothing waits by the rules
+        key.hold = None  # done: a check that finds nothing waits by the rules
     program.paid_mono = max(_due(program.paid_mono, slow_rate, now), now.mono - CREDIT_S)
     start = _start(key, caller.name, program.settings)
     program.virtual = start + 1 / _weight(caller.name, program.settings)
@@ -273,8 +273,8 @@ def book_grant(key: Key, caller: Caller, facts: Facts, now: Moment) -> int:
     return key.grants
 
 
-def note_spent(key: Key, settings: QuotaSettings, facts: Facts, now: Moment) -> Notice | None:
-    """Begin or end the state of a spent day by what was last told; what to tell of it."""
+def note_spent(key: Key, settings: QuotaSettings, facts: Facts, now: Instant) -> Notice | None:
+    """Begin or end the state of a spent day by the last headers; returns what to report."""
     left = None if is_blind(key, now) else key.remaining
     spent = left is not None and left <= reserve(key, settings)
     if spent == (key.spent is not None):
@@ -288,14 +288,14 @@ def note_spent(key: Key, settings: QuotaSettings, facts: Facts, now: Moment) -> 
     return Notice("freed", f"there are calls again ({_counted(key)})", logging.INFO)
 
 
-def spent_message(key: Key, facts: Facts, now: Moment) -> str:
-    """What to tell about a spent day."""
+def spent_message(key: Key, facts: Facts, now: Instant) -> str:
+    """The message about a spent day."""
     until = local_time(spent_until(key, facts, now))
     return f"the day's calls are spent ({_counted(key)}); waiting until {until}"
 
 
-def spent_until(key: Key, facts: Facts, now: Moment) -> float:
-    """Unix time when calls should be free again: as told, by our own use, or the next look."""
+def spent_until(key: Key, facts: Facts, now: Instant) -> float:
+    """Unix time when calls should be free again: by a header, our own use, or the next check."""
     if key.hold is not None and key.hold.rest_s(now) > 0:
         return now.wall + key.hold.rest_s(now)
     frees = own_calls_free_at(facts)

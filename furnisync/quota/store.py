@@ -1,6 +1,6 @@
-"""The ledger's file: tables, rows, and what happens when it is damaged.
+"""The ledger's file: tables, rows, and recovery from damage.
 
-All functions run inside the caller's transaction.
+All functions run in the caller's transaction.
 """
 
 import contextlib
@@ -15,15 +15,15 @@ import msgspec
 from furnisync.clock import DAY_S
 from furnisync.errors import DatabaseUnusable
 from furnisync.lockfile import exclusive
-from furnisync.quota.state import BUCKET_S, Facts, Key, Moment, Notice
+from furnisync.quota.state import BUCKET_S, Facts, Instant, Key, Notice
 from furnisync.sqlite import open_database
 
 APPLICATION_ID = 0x46535155  # "FSQU"
 EVENTS_KEPT = 200
 FLIGHT_FADES_S = 120.0
-"""A call that was never answered, because its process died, is taken as lost after this."""
+"""A call without an answer, because its process died, counts as lost after this."""
 RECENT_S = 3.0
-"""So long answered calls stay listed, to tell our own part of a full second."""
+"""How long answered calls stay listed, to compute our own part of a full second."""
 TRIM_EVERY_S = 1.0
 FOREIGN_ATTEMPTS = 5
 
@@ -34,7 +34,7 @@ MIGRATIONS = [
     CREATE TABLE ledger (
         key_id TEXT PRIMARY KEY,
         used_at REAL NOT NULL,
-        state TEXT NOT NULL          -- a `Key` as JSON: always read and written whole
+        state TEXT NOT NULL          -- a `Key` as JSON: always read and written completely
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE flight (
         key_id TEXT NOT NULL,
@@ -67,7 +67,7 @@ _DAMAGE = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class Damaged(Exception):
-    """The file's content makes no sense; it never leaves the ledger."""
+    """The file's content is invalid; this never leaves the ledger."""
 
 
 def is_damage(error: BaseException | None) -> bool:
@@ -79,7 +79,7 @@ def is_damage(error: BaseException | None) -> bool:
 
 
 def open_ledger(path: Path) -> sqlite3.Connection:
-    """Open the ledger; a damaged one is moved aside, since the headers tell all of it again.
+    """Open the ledger; a damaged one is moved aside, because the headers restore its content.
 
     Raises:
         DatabaseUnusable: of a newer version, another program's file, not writable.
@@ -93,7 +93,7 @@ def open_ledger(path: Path) -> sqlite3.Connection:
             if is_damage(cause):
                 move_aside(path, inode, str(cause))
             elif not is_busy(cause) and attempt >= FOREIGN_ATTEMPTS:
-                raise  # a file that another process just makes looks foreign for an instant
+                raise  # a file that another process is creating looks foreign for an instant
             time.sleep(0.02)
     raise DatabaseUnusable(
         f"{path} stays locked by another program: end what holds it, or move the file away."
@@ -110,9 +110,9 @@ def _open_checked(path: Path) -> sqlite3.Connection:
     connection = open_database(path, APPLICATION_ID, MIGRATIONS)
     try:
         _check_pages(connection)
-        # Transactions run on the event loop's thread, so none may wait for the disk, nor for
-        # another process. What a power cut takes (the last seconds, at worst the file) is told
-        # again by the headers of the next answer.
+        # Transactions run on the event loop's thread, so none may wait for the disk or for
+        # another process. The headers of the next answer restore what a power cut loses (the last
+        # seconds, at worst the file).
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA busy_timeout = 0")
     except BaseException:
@@ -128,23 +128,23 @@ def _check_pages(connection: sqlite3.Connection) -> None:
 
 
 def move_aside(path: Path, inode: int | None, why: str) -> None:
-    """Rename the damaged file, once, though several processes may find it damaged at a time."""
-    # A file of its own: closing the database itself would free SQLite's locks of this process.
+    """Rename the damaged file once, even if several processes find it damaged at the same time."""
+    # A separate file: closing the database itself would release SQLite's locks of this process.
     with exclusive(path.with_name(f".{path.name}.lock")):
         if inode is None or inode_of(path) != inode:
             return  # another process has done it
         aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-        for suffix in ("-wal", "-shm", ""):  # the name comes free last, with nothing beside it
+        for suffix in ("-wal", "-shm", ""):  # the name becomes free last, with nothing beside it
             with contextlib.suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(f"{aside}{suffix}")
     log.warning(
-        "%s was damaged (%s): moved to %s and begun anew; Etsy's next answer tells what is left",
+        "%s was damaged (%s): moved to %s and created again; Etsy's next answer says what is left",
         path, why, aside.name,
     )  # fmt: skip
 
 
 def inode_of(path: Path) -> int | None:
-    """Which file stands under this name now."""
+    """The inode of the file that has this name now."""
     try:
         return path.stat().st_ino
     except FileNotFoundError:
@@ -152,10 +152,10 @@ def inode_of(path: Path) -> int | None:
 
 
 def load_key(connection: sqlite3.Connection, key_id: str) -> Key:
-    """What is known of a key; a new one when it was never seen.
+    """The stored state of a key, or a new one.
 
     Raises:
-        Damaged: the row does not hold what it should.
+        Damaged: the row is invalid.
     """
     row = connection.execute("SELECT state FROM ledger WHERE key_id = ?", (key_id,)).fetchone()
     if row is None:
@@ -167,12 +167,12 @@ def load_key(connection: sqlite3.Connection, key_id: str) -> Key:
 
 
 def encode_key(key: Key) -> str:
-    """A key as it stands in the file."""
+    """A key as stored in the file."""
     return msgspec.json.encode(key).decode()
 
 
-def save_key(connection: sqlite3.Connection, key_id: str, key: Key, now: Moment) -> None:
-    """Store what is known of a key."""
+def save_key(connection: sqlite3.Connection, key_id: str, key: Key, now: Instant) -> None:
+    """Store the state of a key."""
     connection.execute(
         "INSERT INTO ledger VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
         " SET used_at = excluded.used_at, state = excluded.state",
@@ -181,9 +181,9 @@ def save_key(connection: sqlite3.Connection, key_id: str, key: Key, now: Moment)
 
 
 def add_call(
-    connection: sqlite3.Connection, key_id: str, call: tuple[int, str, str, str], now: Moment
+    connection: sqlite3.Connection, key_id: str, call: tuple[int, str, str, str], now: Instant
 ) -> None:
-    """Book a granted call: `(number, program, purpose, owner)`."""
+    """Record a granted call: `(number, program, purpose, owner)`."""
     number, program, purpose, owner = call
     connection.execute(
         "INSERT OR REPLACE INTO flight VALUES (?, ?, ?, ?, ?, 0)",
@@ -196,7 +196,7 @@ def add_call(
 
 
 def mark_answered(connection: sqlite3.Connection, key_id: str, number: int) -> float | None:
-    """Note that a call has ended; the monotonic time of its grant, None where it is not listed."""
+    """Record that a call ended; returns the monotonic time of its grant, None if not listed."""
     row = connection.execute(
         "UPDATE flight SET answered = 1 WHERE key_id = ? AND number = ? AND NOT answered"
         " RETURNING mono",
@@ -206,7 +206,7 @@ def mark_answered(connection: sqlite3.Connection, key_id: str, number: int) -> f
 
 
 def count_around(connection: sqlite3.Connection, key_id: str, mono: float) -> int:
-    """Our calls, of all programs, in the second before an instant and shortly after it."""
+    """Calls of all our programs in the second before an instant and shortly after it."""
     count: int = connection.execute(
         "SELECT count(*) FROM flight WHERE key_id = ? AND mono BETWEEN ? AND ?",
         (key_id, mono - 1.0, mono + 0.25),
@@ -214,8 +214,8 @@ def count_around(connection: sqlite3.Connection, key_id: str, mono: float) -> in
     return count
 
 
-def load_facts(connection: sqlite3.Connection, key_id: str, key: Key, now: Moment) -> Facts:
-    """What a decision needs beside the key."""
+def load_facts(connection: sqlite3.Connection, key_id: str, key: Key, now: Instant) -> Facts:
+    """What a decision needs in addition to the key."""
     in_flight = connection.execute(
         "SELECT count(*) FROM flight WHERE key_id = ? AND NOT answered", (key_id,)
     ).fetchone()[0]
@@ -228,8 +228,8 @@ def load_facts(connection: sqlite3.Connection, key_id: str, key: Key, now: Momen
     return Facts(in_flight, oldest)
 
 
-def list_lost(connection: sqlite3.Connection, key_id: str, now: Moment) -> list[int]:
-    """Numbers of calls whose answer nobody waits for any more."""
+def list_lost(connection: sqlite3.Connection, key_id: str, now: Instant) -> list[int]:
+    """Numbers of calls that count as lost."""
     rows = connection.execute(
         "SELECT number FROM flight WHERE key_id = ? AND NOT answered AND mono NOT BETWEEN ? AND ?",
         (key_id, now.mono - FLIGHT_FADES_S, now.mono),
@@ -255,21 +255,21 @@ def _is_alive(owner: str) -> bool:
     return True
 
 
-def trim(connection: sqlite3.Connection, key_id: str, now: Moment) -> None:
-    """Drop what nobody asks for: answered calls, usage outside the last day, old events."""
+def trim(connection: sqlite3.Connection, key_id: str, now: Instant) -> None:
+    """Delete old rows: answered calls, usage outside the last day, old events."""
     connection.execute(
         "DELETE FROM flight WHERE key_id = ? AND answered AND mono NOT BETWEEN ? AND ?",
         (key_id, now.mono - RECENT_S, now.mono),
     )
-    # A bucket far ahead is of a clock that was wrong.
+    # A bucket far in the future is from a wrong clock.
     connection.execute(
         "DELETE FROM usage WHERE bucket NOT BETWEEN ? AND ?",
         ((now.wall - DAY_S) // BUCKET_S - 12, (now.wall + DAY_S) // BUCKET_S),
     )
 
 
-def add_event(connection: sqlite3.Connection, key_id: str, notice: Notice, now: Moment) -> None:
-    """Write a notice down; only the newest stay."""
+def add_event(connection: sqlite3.Connection, key_id: str, notice: Notice, now: Instant) -> None:
+    """Store an event; only the newest stay."""
     cursor = connection.execute(
         "INSERT INTO events (key_id, at, kind, message) VALUES (?, ?, ?, ?)",
         (key_id, now.wall, notice.kind, notice.message),

@@ -1,4 +1,4 @@
-"""`python -m furnisync.sandbox`: run an imitation of Etsy until told to end."""
+"""`python -m furnisync.sandbox`: run a local fake Etsy until it is stopped."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ __all__ = ["main"]
 def main(argv: list[str] | None = None) -> None:
     """Run the sandbox with the given command line."""
     options = parse_options(argv)
-    # Only now: web server and numpy would be half of the start of every other command.
-    from furnisync.sandbox.server.server import run  # noqa: PLC0415
+    # Imported here: web server and numpy would double the start time of every other command.
+    from furnisync.sandbox.server.server import run  # noqa: PLC0415 -- as above
 
     run(options)
 

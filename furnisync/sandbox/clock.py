@@ -9,10 +9,10 @@ __all__ = ["Clock"]
 
 
 class Clock:
-    """Tells the sandbox's time in unix seconds.
+    """The sandbox's time in unix seconds.
 
-    It runs on the monotonic clock, so that a correction of the machine's clock cannot free or
-    lock a rate limit.
+    It runs on the monotonic clock, so that a correction of the machine's clock does not affect
+    a rate limit.
     """
 
     def __init__(self, start_at: float | None = None) -> None:
@@ -20,13 +20,13 @@ class Clock:
         self._dated = (0, "")
 
     def now(self) -> float:
-        """Return the present time of the sandbox."""
+        """Return the current time of the sandbox."""
         return self._base + time.monotonic()
 
     def http_date(self) -> str:
-        """Return the present time as a `Date` header says it."""
+        """Return the current time in the form of a `Date` header."""
         second = int(self.now())
-        if self._dated[0] != second:  # the CDN asks thousands of times a second
+        if self._dated[0] != second:  # the CDN calls this thousands of times a second
             self._dated = (second, formatdate(second, usegmt=True))
         return self._dated[1]
 

@@ -1,4 +1,4 @@
-"""Everything that can be chosen when a sandbox starts."""
+"""The options of a sandbox."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Options", "parse_options"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """One sandbox's settings; each is a command line option of the same name."""
+    """The options of one sandbox; each is a command line option of the same name."""
 
     port: int = 0
     cdn_port: int = 0
@@ -52,8 +52,8 @@ _HELP = {
     "port": "port of the API (0: any free one)",
     "cdn_port": "port of the image CDN (0: any free one)",
     "seed": "the same seed makes the same world, its times moved by whole days",
-    "shops": "shops, odd ones (closed, hidden, empty) among them",
-    "listings": "active furniture listings that the search shows, exactly; others come on top",
+    "shops": "shops, including closed, hidden and empty ones",
+    "listings": "active furniture listings that the search shows, exactly; others are added",
     "images_mean": "images a listing on average",
     "reviews_mean": "reviews a shop on average",
     "giant_shop": "give one shop this many of the listings",
@@ -62,7 +62,7 @@ _HELP = {
     "qps": "calls allowed in any second",
     "qpd": "calls allowed in the sliding day",
     "day_seconds": "length of the sliding day, of 12 buckets",
-    "retry_after": "say this in every 429 (0: what is true)",
+    "retry_after": "retry-after of every 429 (0: the true value)",
     "free_429": "calls answered 429 do not count against the day",
     "latency_ms": "wait before each answer of the API",
     "cdn_latency_ms": "wait before each answer of the CDN",
@@ -73,7 +73,7 @@ _HELP = {
     "pictures": "different drawings behind the images",
     "ties": "order of equal sort keys in descending lists: reversed, or same as ascending",
     "start_at": "unix time at which the sandbox's clock starts (0: now)",
-    "ready_file": "write the addresses there when listening",
+    "ready_file": "file for the addresses, written when the sandbox listens",
     "watch_stdin": "end when standard input closes, so that no sandbox outlives its parent",
 }
 

@@ -1,4 +1,4 @@
-"""Repeatable chance: numbers that depend on nothing but what they are made from."""
+"""Reproducible random numbers: they depend only on their arguments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _MASK = (1 << 64) - 1
 
 
 def mix(*parts: int) -> int:
-    """Return 64 well-mixed bits made from `parts` (splitmix64, chained)."""
+    """Return 64 well-mixed bits from `parts` (splitmix64, chained)."""
     state = 0
     for part in parts:
         state = (state + part + 0x9E3779B97F4A7C15) & _MASK
@@ -19,5 +19,5 @@ def mix(*parts: int) -> int:
 
 
 def share_of(*parts: int) -> float:
-    """Return a number in [0, 1) made from `parts`."""
+    """Return a number in [0, 1) from `parts`."""
     return mix(*parts) / 2**64

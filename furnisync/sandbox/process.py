@@ -1,4 +1,4 @@
-"""Starts a sandbox as a process of its own, for tests, the demo and benchmarks."""
+"""Starts a sandbox in a separate process, for tests, the demo and benchmarks."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 __all__ = ["NOON", "SandboxError", "SandboxProcess"]
 
 NOON = 1_781_697_600.0
-"""2026-06-17 12:00 UTC, a Wednesday: when a sandbox's time begins unless `start_at` says otherwise.
+"""2026-06-17 12:00 UTC, a Wednesday: when a sandbox's time begins unless `start_at` is given.
 
-So nothing that is made from it depends on the day, the hour or the time zone in which it is made.
+So its world does not depend on the day, the hour or the time zone in which it is generated.
 """
 
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 class SandboxError(RuntimeError):
-    """The sandbox did not start, or refused what it was told."""
+    """The sandbox did not start, or refused a request."""
 
 
 class SandboxProcess:
     """A running sandbox; options are those of the command line with underscores.
 
-    Its time begins at `NOON`, and `env` moves the clock of the programs along; `start_at=0` lets
-    it live in the present, for programs that cannot be told another time.
+    Its time begins at `NOON`, and `env` moves the clock of the programs too. With `start_at=0`
+    it has the current time, for programs whose clock cannot be moved.
 
     with SandboxProcess(listings=600, qps=50) as sandbox:
         subprocess.run([...], env={**os.environ, **sandbox.env})
@@ -62,12 +62,12 @@ class SandboxProcess:
         self._folder = tempfile.TemporaryDirectory(prefix="furnisync-sandbox-")
         ready = Path(self._folder.name, "ready.json")
         paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
-        # The pipe to its standard input closes when we die, however we die: it ends then too.
-        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter
+        # When this process dies, even by a kill, its standard input closes, and it ends too.
+        self._process = subprocess.Popen(  # noqa: S603 -- our own interpreter
             [*self._command(), "--ready-file", str(ready), "--watch-stdin"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C ends the program under test, not its Etsy
+            start_new_session=True,  # Ctrl-C ends the program under test, not the sandbox
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         )
         try:
@@ -80,11 +80,11 @@ class SandboxProcess:
         return self
 
     def stop(self) -> None:
-        """End the process in an orderly way."""
+        """Stop the process with SIGTERM."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process."""
         self._end(signal.SIGKILL)
 
     def __enter__(self) -> Self:
@@ -102,9 +102,9 @@ class SandboxProcess:
 
     @property
     def env(self) -> dict[str, str]:
-        """The settings that point another process at this sandbox and at its present time.
+        """The settings for another process that uses this sandbox and its current time.
 
-        A clock that is moved afterwards moves only the processes that are started later.
+        Moving the clock later affects only processes that start after that.
         """
         there = {"FURNISYNC_CLOCK_OFFSET_S": f"{self.clock_offset_s:.3f}"}
         return {
@@ -115,14 +115,14 @@ class SandboxProcess:
             "ETSY_SHARED_SECRET": self.secret,
         }
 
-    # -- looking ---------------------------------------------------------------------------
+    # -- reading ---------------------------------------------------------------------------
 
     def truth_listings(self, *, full: bool = False) -> list[dict[str, Any]]:
-        """Return every listing that ever was; `full` adds what batch would say as "api"."""
+        """Return every listing, ended ones too; `full` adds the answer of batch as "api"."""
         return list(self._lines("truth/listings", full=int(full)))
 
     def truth_images(self, size: str = "570xN", *, digests: bool = True) -> list[dict[str, Any]]:
-        """Return every image, with length and sha256 of what the CDN serves in that size."""
+        """Return every image, with length and sha256 of its file in that size."""
         return list(self._lines("truth/images", size=size, digests=int(digests)))
 
     def truth_shops(self) -> list[dict[str, Any]]:
@@ -134,19 +134,19 @@ class SandboxProcess:
         return list(self._lines("truth/reviews", shop_id=shop_id))
 
     def asked(self, *, log: bool = False, cdn_log: bool = False) -> dict[str, Any]:
-        """Return what was asked of the sandbox since the start or the last reset."""
+        """Return the requests since the start or the last reset."""
         logs = [name for name, wanted in (("api", log), ("cdn", cdn_log)) if wanted]
         found: dict[str, Any] = self._call("asked?" + urlencode({"log": ",".join(logs)}))
         return found
 
-    # -- pulling the strings ---------------------------------------------------------------
+    # -- control ---------------------------------------------------------------------------
 
     def reset_asked(self) -> None:
-        """Begin counting anew."""
+        """Reset the request counts."""
         self._call("asked/reset", {})
 
     def set_faults(self, rules: list[dict[str, Any]]) -> None:
-        """Replace all fault rules; an empty list ends them."""
+        """Replace all fault rules; an empty list removes them."""
         self._call("faults", rules)
 
     def set_limits(self, **limits: float) -> None:
@@ -158,7 +158,7 @@ class SandboxProcess:
         return float(self._call("clock")["now"])
 
     def move_clock(self, seconds: float) -> float:
-        """Move the sandbox's clock forward, apply what falls due, and return the new time."""
+        """Move the sandbox's clock forward, apply due changes, and return the new time."""
         now = float(self._call("clock", {"move": seconds})["now"])
         self.clock_offset_s += seconds
         return now
@@ -173,14 +173,14 @@ class SandboxProcess:
         return results
 
     def add_node(self, node_id: int, name: str, parent_id: int | None) -> None:
-        """Hang a new node into the taxonomy."""
+        """Add a node to the taxonomy."""
         self._call("taxonomy", {"add": {"id": node_id, "name": name, "parent_id": parent_id}})
 
     def drop_node(self, node_id: int) -> None:
-        """Take a leaf out of the taxonomy."""
+        """Remove a leaf from the taxonomy."""
         self._call("taxonomy", {"drop": node_id})
 
-    # -- inside ----------------------------------------------------------------------------
+    # -- internal --------------------------------------------------------------------------
 
     def _command(self) -> Iterable[str]:
         yield from (sys.executable, "-m", "furnisync.sandbox")
@@ -195,7 +195,7 @@ class SandboxProcess:
         end = time.monotonic() + self._start_timeout_s
         while not ready.exists():
             if self._process is None or self._process.poll() is not None:
-                raise SandboxError("the sandbox ended before it listened; its words are above")
+                raise SandboxError("the sandbox ended before it listened; its output is above")
             if time.monotonic() > end:
                 raise SandboxError(f"the sandbox took over {self._start_timeout_s} s to start")
             time.sleep(0.02)
@@ -228,7 +228,7 @@ class SandboxProcess:
         data = None if body is None else json.dumps(body).encode()
         url = self.api_url.partition("/v3/")[0] + "/_sandbox/" + path
         try:
-            return urllib.request.urlopen(url, data, timeout=300)  # noqa: S310  # our own address
+            return urllib.request.urlopen(url, data, timeout=300)  # noqa: S310 -- our own address
         except urllib.error.HTTPError as error:
             raise SandboxError(error.read().decode(errors="replace")) from error
 

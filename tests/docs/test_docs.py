@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from furnisync.cli.app import app
 from furnisync.config import Settings
-from tools import write_commands
+from tools import demo_picture, write_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,9 +77,35 @@ def test_readme_begins_with_the_two_commands() -> None:
     head = (ROOT / "README.md").read_text("utf-8")[:1200]
     assert "make demo" in head
     assert "make test" in head
+    assert f'src="{demo_picture.PICTURE.relative_to(ROOT)}"' in head
+    assert demo_picture.PICTURE.read_text("utf-8").startswith("<svg")
+
+
+def test_the_picture_shows_what_the_demo_wrote_without_the_tables_left_out() -> None:
+    written = (
+        "\x1b[?25l\x1b[1m42\x1b[0m calls\n\n\x1b[3mA few shops\x1b[0m\n5009858  US\n\n"
+        "\x1b[3mA few listings\x1b[0m\n4263269982\n\nFor the real Etsy\n"
+    )
+    picture = demo_picture.draw(written).replace("&#160;", " ")
+    assert "\x1b" not in picture
+    shown = " ".join(re.findall(r">([^<>]*)</text>", picture))
+    assert all(words in shown for words in ("42", " calls", "A few listings", "4263269982"))
+    assert not any(words in shown for words in ("A few shops", "5009858", "For the real Etsy"))
 
 
 def test_named_modules_exist() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     for name in re.findall(r"`((?:\w+/)+\w+\.py)`", text):
         assert (ROOT / "furnisync" / name).exists() or (ROOT / name).exists(), name
+
+
+def test_names_to_change_are_in_the_named_modules() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    table = page.split("## To change X, go to Y", 1)[1]
+    rows = [line.split("|")[2] for line in table.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) >= 15
+    for row in rows:
+        paths = [ROOT / "furnisync" / name for name in re.findall(r"`([\w/]+\.(?:py|toml))`", row)]
+        code = "".join(path.read_text("utf-8") for path in paths)
+        for name in re.findall(r"`(?:\w+\.)?([A-Za-z_]+)`", row):
+            assert re.search(rf"\b{name}\b", code), f"{name} in {row}"

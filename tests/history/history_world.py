@@ -104,7 +104,7 @@ def sync(connection, selection, shop_id, listings, now, *, known=None, **shop_ch
     listed = {item["listing_id"]: item for item in listings}
     known = listed if known is None else {item["listing_id"]: item for item in known}
     begin_shop_sync(connection, shop_id, now)
-    stage_list_page(connection, shop_id, list(listed), told=len(listed), next_offset=None)
+    stage_list_page(connection, shop_id, list(listed), counted=len(listed), next_offset=None)
     asked, claims = [], Claims()
     while claim := claims.take(connection):
         ids = claim.ids

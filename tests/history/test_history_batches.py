@@ -27,7 +27,7 @@ def whole(known, ids):
 def begin(history, now):
     for shop_id, ids in SHOPS.items():
         begin_shop_sync(history, shop_id, now)
-        stage_list_page(history, shop_id, ids, told=len(ids), next_offset=None)
+        stage_list_page(history, shop_id, ids, counted=len(ids), next_offset=None)
 
 
 def content(history):
@@ -54,7 +54,7 @@ def test_the_same_rows_at_once_as_from_the_staging(tmp_path, selection, size):
             assert taken.wants_shop == []
             ended |= taken.appended
         assert ended.keys() == SHOPS.keys()
-        assert ended[1].told == 4
+        assert ended[1].counted == 4
         assert content(direct) == content(staged)
         assert open_syncs(direct) == []
         assert rows(direct, "SELECT * FROM work_pages") == []

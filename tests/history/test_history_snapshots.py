@@ -115,7 +115,7 @@ def test_incomplete_sync_is_never_appended(history, selection):
     begin_shop_sync(history, 1, T0)
     with pytest.raises(SyncIncomplete):
         append_shop_sync(history, 1)
-    stage_list_page(history, 1, [10], told=1, next_offset=None)
+    stage_list_page(history, 1, [10], counted=1, next_offset=None)
     with pytest.raises(SyncIncomplete):
         append_shop_sync(history, 1)
     assert counts(history) == (0, 0, 0, 0)
@@ -152,7 +152,7 @@ def test_gone_shop_ends_its_listings_and_waits_longer_each_time(history, selecti
 
 def test_failure_leaves_the_staging_and_the_reason(history, selection):
     begin_shop_sync(history, 1, T0)
-    stage_list_page(history, 1, [10], told=1, next_offset=100)
+    stage_list_page(history, 1, [10], counted=1, next_offset=100)
     mark_sync_failed(history, 1, "503 from Etsy", T0, retry_s=60)
     row = history.execute("SELECT * FROM sync_state").fetchone()
     assert (row["failures"], row["reason"], row["not_before"]) == (1, "503 from Etsy", T0 + 60)

@@ -34,7 +34,7 @@ def test_ids_are_pooled_over_shops_so_that_calls_are_full(history, selection):
     for shop_id in (1, 2, 3):
         begin_shop_sync(history, shop_id, T0)
         ids = range(shop_id * 1000, shop_id * 1000 + 60)
-        stage_list_page(history, shop_id, ids, told=60, next_offset=None)
+        stage_list_page(history, shop_id, ids, counted=60, next_offset=None)
     claims = Claims()
     first = claims.take(history, full_only=True)
     assert len(first.ids) == 100
@@ -52,9 +52,9 @@ def test_ids_are_pooled_over_shops_so_that_calls_are_full(history, selection):
 def test_a_batch_finishes_shops_and_carries_their_objects(history, selection):
     begin_shop_sync(history, 1, T0)
     begin_shop_sync(history, 2, T0)
-    state = stage_list_page(history, 1, [10, 11], told=3, next_offset=100)
-    assert (state.list_offset, state.told, state.open_ids) == (100, 3, 2)
-    stage_list_page(history, 2, [20], told=1, next_offset=None)
+    state = stage_list_page(history, 1, [10, 11], counted=3, next_offset=100)
+    assert (state.list_offset, state.counted, state.open_ids) == (100, 3, 2)
+    stage_list_page(history, 2, [20], counted=1, next_offset=None)
     claim = Claims().take(history)
     answer = [
         {**listing(10, 1), "shop": shop(1)},
@@ -66,7 +66,7 @@ def test_a_batch_finishes_shops_and_carries_their_objects(history, selection):
     assert stage_batch(history, selection, claim, answer, now_s=T0) == [2]
     assert shop_sync(history, 2).wants_shop
     assert not shop_sync(history, 1).complete  # its list is not read yet
-    state = stage_list_page(history, 1, [10, 11], told=2, next_offset=None)
+    state = stage_list_page(history, 1, [10, 11], counted=2, next_offset=None)
     assert state.complete
     stage_shop(history, selection, 2, shop(2))
     assert [state.shop_id for state in finished_syncs(history) if state.complete] == [1, 2]
@@ -220,7 +220,7 @@ def test_any_course_of_syncs_equals_the_rules(tmp_path_factory, course):
         now += days * DAY
         begin_shop_sync(history, 1, now)
         listed = [n for n, state in world.items() if state == "active"]
-        stage_list_page(history, 1, listed, told=len(listed), next_offset=None)
+        stage_list_page(history, 1, listed, counted=len(listed), next_offset=None)
         asked = []
         while claim := Claims().take(history, size):
             asked += claim.ids

@@ -28,7 +28,7 @@ from furnisync.ops.backup.backup import LastBackup, _note
 from furnisync.ops.notify import alerts
 from furnisync.ops.notify.heartbeat import Watch
 from furnisync.ops.notify.notifier import Memory, Notifier, deliver, remembering, tell_at_once
-from furnisync.quota.ledger import Answer, Ledger
+from furnisync.quota.ledger import Ledger, QuotaHeaders
 
 
 class Listener:
@@ -185,8 +185,8 @@ def told_quota(home, *answers):
 
 
 def test_quota_cut_is_told_once_as_it_happened(home, listener):
-    full = Answer(200, 150, 149, 100_000, 99_000)
-    told_quota(home, full, Answer(200, 5, 4, 5_000, 4_990))
+    full = QuotaHeaders(200, 150, 149, 100_000, 99_000)
+    told_quota(home, full, QuotaHeaders(200, 5, 4, 5_000, 4_990))
     look = notifier(home, listener)
     assert kinds(look.look()) == ["quota-cut"]
     assert "lowered the limit per" in listener.got[0]["message"]
@@ -198,7 +198,7 @@ def test_quota_cut_is_told_once_as_it_happened(home, listener):
 
 
 def test_quota_spent_by_others_is_told(home, listener):
-    told_quota(home, Answer(200, 150, 149, 5_000, 0))
+    told_quota(home, QuotaHeaders(200, 150, 149, 5_000, 0))
     found = notifier(home, listener).look()
     assert kinds(found) == ["quota-spent"]
     assert "only 1 of 5,000" in found[0][0].message

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from furnisync.clock import SystemClock
 from furnisync.config import QuotaSettings
-from furnisync.quota.ledger import Answer, Ledger
+from furnisync.quota.ledger import Ledger, QuotaHeaders
 
 
 class NotingClock(SystemClock):
@@ -31,7 +31,7 @@ async def run_caller(ledger: Ledger, clock: NotingClock, limit: float, ends: thr
         await ledger.acquire("batch")
         print(repr(clock.last), flush=True)
         await asyncio.sleep(0.02)
-        told = Answer(200, limit, limit / 10, 100_000, 90_000)
+        told = QuotaHeaders(200, limit, limit / 10, 100_000, 90_000)
         ledger.settle("batch", told)
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from pathlib import Path
 
 from furnisync.config import QuotaSettings
-from furnisync.quota.ledger import Answer, Ledger, read_answer
+from furnisync.quota.ledger import Ledger, QuotaHeaders, read_headers
 
 START_WALL = 1_795_000_000.0
 
@@ -82,7 +82,7 @@ class FakeEtsy:
         bucket = int(self.clock.mono // self.bucket_s)
         self._buckets[bucket] = self._buckets.get(bucket, 0) + calls
 
-    def call(self) -> Answer:
+    def call(self) -> QuotaHeaders:
         now = self.clock.mono
         self.calls.append(now)
         while self._second and self._second[0] <= now - 1.0:
@@ -103,7 +103,7 @@ class FakeEtsy:
         first = min(self._buckets)
         return {"retry-after": str(int((first + 1) * self.bucket_s + 86_400 - self.clock.mono))}
 
-    def _answer(self, status: int, headers: dict[str, str], left: int) -> Answer:
+    def _answer(self, status: int, headers: dict[str, str], left: int) -> QuotaHeaders:
         headers |= {
             "X-Limit-Per-Second": str(self.per_second),
             "X-Remaining-This-Second": str(
@@ -112,7 +112,7 @@ class FakeEtsy:
             "X-Limit-Per-Day": str(self.per_day),
             "X-Remaining-Today": str(left),
         }
-        return read_answer(status, headers, self.clock.now())
+        return read_headers(status, headers, self.clock.now())
 
 
 def open_ledger(folder: Path, clock, program="images", mode="fast", **settings) -> Ledger:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from quota_world import FakeClock, FakeEtsy, call, call_many, most_in_a_second, open_ledger, run
 
-from furnisync.quota.ledger import Answer, read_state
+from furnisync.quota.ledger import QuotaHeaders, read_state
 
 DAY_S = 86_400.0
 
@@ -43,7 +43,7 @@ def test_without_any_header_it_goes_on_at_five_a_second(tmp_path: Path, clock) -
         granted.append(clock.mono - 5000)
         if n:
             await asyncio.sleep(0.1)
-            ledger.settle("batch", Answer(200))
+            ledger.settle("batch", QuotaHeaders(200))
 
     async def main() -> None:
         await asyncio.gather(*(work(n) for n in range(51)))  # the first is never settled
@@ -171,7 +171,7 @@ def test_a_told_retry_after_binds_everybody_and_then_one_asks(tmp_path: Path, cl
 
     async def main() -> None:
         await images.acquire("probe")
-        images.settle("probe", Answer(429, retry_after_s=2000.0))
+        images.settle("probe", QuotaHeaders(429, retry_after_s=2000.0))
         assert data.state().waiting_until == pytest.approx(clock.wall + 2000)
         async with asyncio.TaskGroup() as group:
             group.create_task(call_many(images, etsy, 5, callers=5))
@@ -190,7 +190,7 @@ def test_a_second_429_lowers_the_rate_of_all_for_some_minutes(tmp_path: Path, cl
     async def main() -> None:
         await call_many(images, etsy, 5)
         await images.acquire("batch")
-        images.settle("batch", Answer(429, remaining_today=9000, retry_after_s=2.0))
+        images.settle("batch", QuotaHeaders(429, remaining_today=9000, retry_after_s=2.0))
         refused = clock.mono
         await call(data, etsy)
         assert etsy.calls[-1] - refused == pytest.approx(2.0, abs=0.2)
@@ -266,7 +266,7 @@ def test_a_clock_set_back_does_not_prolong_a_retry_after(tmp_path, clock, hours)
 
     async def main() -> None:
         await call(ledger, etsy)
-        ledger.settle("batch", Answer(429, retry_after_s=600.0))
+        ledger.settle("batch", QuotaHeaders(429, retry_after_s=600.0))
         clock.wall += hours * 3600
         await call(ledger, etsy)
 
@@ -381,7 +381,7 @@ def test_after_a_429_one_call_tries_before_the_others_follow(tmp_path: Path, clo
     async def main() -> None:
         await call(images, etsy)
         await images.acquire("batch")
-        images.settle("batch", Answer(429, retry_after_s=30.0))
+        images.settle("batch", QuotaHeaders(429, retry_after_s=30.0))
         async with asyncio.TaskGroup() as group:
             group.create_task(call_many(images, etsy, 10, latency_s=4.0))
             group.create_task(call_many(data, etsy, 10, latency_s=4.0))
@@ -400,7 +400,7 @@ def test_a_look_that_is_refused_without_a_word_is_not_repeated_at_once(tmp_path,
 
     async def main() -> None:
         await ledger.acquire("batch")
-        ledger.settle("batch", Answer(429, None, None, 50, 0, 7200.0))
+        ledger.settle("batch", QuotaHeaders(429, None, None, 50, 0, 7200.0))
         clock.advance(7000)
         await call_many(ledger, etsy, 3)
 

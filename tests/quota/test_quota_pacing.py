@@ -21,9 +21,9 @@ from furnisync.quota.rules import (
     program_rate,
     reserve,
 )
-from furnisync.quota.state import Facts, Hold, Key, Moment, Program, elapsed_s
+from furnisync.quota.state import Facts, Hold, Instant, Key, Program, elapsed_s
 
-NOW = Moment(5000.0, 1_795_000_000.0)
+NOW = Instant(5000.0, 1_795_000_000.0)
 UNBOUND = QuotaSettings(fast_per_second=1000.0)
 
 
@@ -39,7 +39,7 @@ def simulate(key: Key, programs: dict[str, Program], seconds: float, lateness) -
     granted = {name: [] for name in programs}
     while polls[0][0] < end:
         at, name = heapq.heappop(polls)
-        moment = Moment(at, NOW.wall + at - NOW.mono)
+        moment = Instant(at, NOW.wall + at - NOW.mono)
         caller = Caller(name, programs[name])
         verdict = decide(key, caller, Facts(), moment)
         if isinstance(verdict, Go):
@@ -131,7 +131,7 @@ def test_fast_is_the_lesser_of_90_and_the_limit_less_a_margin(limit, rate) -> No
 
 def test_unknown_limits_allow_five_a_second() -> None:
     assert key_rate(Key(), QuotaSettings(), NOW) == 5.0
-    later = Moment(NOW.mono + 90_000, NOW.wall + 90_000)
+    later = Instant(NOW.mono + 90_000, NOW.wall + 90_000)
     assert key_rate(known_key(), QuotaSettings(), later) == 5.0
 
 
@@ -175,20 +175,20 @@ def test_a_pace_of_another_boot_is_ignored() -> None:
 
 def test_a_lowered_rate_recovers_over_minutes() -> None:
     key = known_key(factor=0.2, lowered=NOW)
-    rates = [factor(key, Moment(NOW.mono + 60.0 * n, NOW.wall)) for n in range(10)]
+    rates = [factor(key, Instant(NOW.mono + 60.0 * n, NOW.wall)) for n in range(10)]
     assert rates == pytest.approx([0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.0])
 
 
 @given(jump=st.floats(-1e6, 1e6), passed=st.floats(0, 1e5))
 def test_a_wall_clock_jump_never_prolongs_a_wait(jump, passed) -> None:
-    later = Moment(NOW.mono + passed, NOW.wall + passed + jump)
+    later = Instant(NOW.mono + passed, NOW.wall + passed + jump)
     assert elapsed_s(NOW, later) >= passed - 1e-3
 
 
 def test_a_wait_does_not_outlive_another_boot_with_a_clock_set_back() -> None:
     hold = Hold(NOW, 86_400.0, "spent")
-    assert hold.rest_s(Moment(10.0, NOW.wall - 3600)) < 0
-    assert hold.rest_s(Moment(10.0, NOW.wall + 3600)) == pytest.approx(82_800)
+    assert hold.rest_s(Instant(10.0, NOW.wall - 3600)) < 0
+    assert hold.rest_s(Instant(10.0, NOW.wall + 3600)) == pytest.approx(82_800)
 
 
 def test_the_words_of_the_dead_do_not_pile_up() -> None:

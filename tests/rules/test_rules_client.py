@@ -120,9 +120,7 @@ def query_of(request):
 def test_the_key_is_in_one_header_and_nowhere_else():
     world = World(said(200, EMPTY))
     world.ask(
-        lambda client: client.listings_active(
-            taxonomy_id=967, min_price=9.995, max_price=50.0, offset=98
-        )
+        lambda client: client.listings_active(taxonomy_id=967, prices=(9.995, 50.0), offset=98)
     )
     (request,) = world.requests
     assert request.headers["x-api-key"] == "keystring1234567890:s3cr3tshare"

@@ -113,8 +113,8 @@ BOTH = {"ETSY_API_KEY": "keystring123", "ETSY_SHARED_SECRET": "s3cret"}
     [
         ({"ETSY_API_KEY": "abc"}, "ETSY_SHARED_SECRET is not set"),
         ({"ETSY_SHARED_SECRET": "abc"}, "ETSY_API_KEY is not set"),
-        ({**BOTH, "ETSY_API_KEY": "key:secret"}, "ETSY_API_KEY holds a colon"),
-        ({"ETSY_API_KEY": "key:secret"}, "behind it into ETSY_SHARED_SECRET"),
+        ({**BOTH, "ETSY_API_KEY": "key:secret"}, "ETSY_API_KEY has a colon"),
+        ({"ETSY_API_KEY": "key:secret"}, "after it into ETSY_SHARED_SECRET"),
         ({**BOTH, "ETSY_SHARED_SECRET": "sec ret"}, "ETSY_SHARED_SECRET holds a character"),
         ({**BOTH, "ETSY_SHARED_SECRET": "s\u00e9cret"}, "ETSY_SHARED_SECRET holds a character"),
         ({**BOTH, "ETSY_SHARED_SECRET": "s\x00cret"}, "ETSY_SHARED_SECRET holds a character"),

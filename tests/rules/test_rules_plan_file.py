@@ -65,7 +65,7 @@ WRONG = {
     "infinite": (b'{"taxonomies": [{"id": 967, "price_breaks": [0, 1e999]}]}', "price break inf"),
     "descending": ({"taxonomies": [entry(price_breaks=[0, 90, 50])]}, "50 follows 90"),
     "overlapping": ({"taxonomies": [entry(price_breaks=[0, 50, 50, 90])]}, "50 follows 50"),
-    "twice": ({"taxonomies": [entry(), entry()]}, "967 stands there twice"),
+    "twice": ({"taxonomies": [entry(), entry()]}, "967 is there twice"),
     "unknown": ({"taxonomies": [entry(id=5, name="Toys")]}, "5 (Toys) is not in Etsy's"),
 }
 

@@ -324,7 +324,7 @@ def test_a_list_that_ends_under_the_walk_costs_little(listings, left):
 
 
 def length_told(walker: Walker) -> int:
-    return paging.told_length([walker.pages[start] for start in sorted(walker.pages)])
+    return paging.counted_length([walker.pages[start] for start in sorted(walker.pages)])
 
 
 @given(st.integers(0, 64), st.integers(0, 10**6), st.floats(0, 0.5))

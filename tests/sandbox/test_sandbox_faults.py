@@ -108,7 +108,7 @@ def test_a_share_is_repeatable():
         faults = Faults(5)
         faults.set([{"where": "cdn", "do": "404", "share": 0.1, "sticky": sticky}])
         facts = [{"image_id": str(n)} for n in range(1000)]
-        return [bool(faults.strike("cdn", "image", "/", f)) for f in facts]
+        return [bool(faults.rule_for("cdn", "image", "/", f)) for f in facts]
 
     for sticky in (True, False):
         first = struck(sticky)

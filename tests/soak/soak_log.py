@@ -31,7 +31,7 @@ KNOWN = (
     Known(ALWAYS, "INFO", ENDING),
     Known(ALWAYS, "INFO", r"[\w -]+(\(about .* left\))?; [\d,]+ listings; images: .*; calls: "),
     Known(ALWAYS, "INFO", r"[\d,]+ of [\d,]+ shops synced, [\d,]+ in progress, [\d,]+ due, "),
-    Known(ALWAYS, "INFO", r"\d+ shops: \d+ never synced, \d+ due, \d+ half here$"),
+    Known(ALWAYS, "INFO", r"\d+ shops: \d+ never synced, \d+ due, \d+ in progress$"),
     Known(ALWAYS, "INFO", r"synced \d+ shops with \d+ listing rows, \d+ new reviews; \d+ shops"),
     Known(ALWAYS, "INFO", r"\d+ new listings since the last look$"),
     Known(ALWAYS, "INFO", r"image_metadata\.json written: \d+ listings$"),
@@ -41,8 +41,10 @@ KNOWN = (
     Known("disk", "INFO", r"[^;]+; downloads pause: .*; calls: "),
     Known("disk", "ERROR", r"downloads pause: "),
     Known("disk", "WARNING", r"downloads go on: .* can be written again$"),
-    Known("disk", "ERROR", r"the (catalogue|history) waits: there is no room on its disk"),
-    Known("disk", "WARNING", r"the (catalogue|history) goes on: there is room on its disk again$"),
+    Known("disk", "ERROR", r"the (catalog\w*|history) waits: there is no room on its disk"),
+    Known(
+        "disk", "WARNING", r"the (catalog\w*|history) continues: there is room on its disk again$"
+    ),
     Known("disk", "WARNING", r".*quota\.db cannot be written \(.*\): no calls until it can$"),
     Known("disk", "ERROR", r".*image_metadata\.json could not be written: .*No space left"),
     Known("quota", "WARNING", r"Etsy lowered the limit per day from [\d,]+ to [\d,]+$"),

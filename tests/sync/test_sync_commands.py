@@ -54,7 +54,7 @@ def test_slow_mode_runs_without_end_and_ends_cleanly(tmp_path, steady, arguments
     run.until(lambda: all_images(home, steady))
     status = home.status()
     assert (status["pid"], status["activity"]["mode"]) == (run.pid, "slow")
-    run.until(lambda: "waiting for what is due" in home.status()["activity"]["doing"])
+    run.until(lambda: "waiting until something is due" in home.status()["activity"]["doing"])
     words = end_in_time(run, number)
     assert "\x1b" not in words
     check_complete(home)

@@ -1,1 +1,1 @@
-"""The pictures that the fake CDN serves."""
+"""The images that the fake CDN serves."""

@@ -14,7 +14,7 @@ __all__ = ["aspect_of", "draw", "full_width_of", "grain", "jpeg"]
 _ASPECTS = ((4, 3), (1, 1), (3, 4), (5, 4), (2, 3), (16, 9))
 _FULL_WIDTHS = (2000, 1600, 2400, 1800, 3000)
 
-# Each shape is a list of boxes in hundredths of the picture: left, top, right, bottom.
+# Each shape is a list of boxes in percent of the image: left, top, right, bottom.
 _SHAPES: dict[str, tuple[tuple[int, int, int, int], ...]] = {
     "table": ((15, 45, 85, 52), (20, 52, 25, 88), (75, 52, 80, 88)),
     "chair": ((35, 15, 42, 55), (35, 55, 68, 61), (36, 61, 41, 90), (62, 61, 67, 90)),
@@ -32,7 +32,7 @@ _SHAPES: dict[str, tuple[tuple[int, int, int, int], ...]] = {
 
 
 def aspect_of(number: int) -> tuple[int, int]:
-    """Return width and height of drawing `number` as a ratio."""
+    """Return the width to height ratio of drawing `number`."""
     return _ASPECTS[number % len(_ASPECTS)]
 
 

@@ -1,7 +1,7 @@
 """The files of the CDN: a pool of drawings for each size, made distinct for each image.
 
-A drawing is encoded once. What differs between two images is a comment inside the file, which
-costs nothing to write: the CDN must be faster than what it measures.
+A drawing is encoded once. Two images differ in a comment inside the file, which
+costs nothing to write: the CDN must be faster than the downloader that it measures.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ __all__ = ["SIZES", "Pictures"]
 SIZES = ("75x75", "170x135", "570xN", "794xN", "1140xN", "1588xN", "fullxfull")
 
 _BOXES = {"75x75": (75, 75), "170x135": (170, 135)}
-_SMALLEST_BYTES = 1_500  # under 1 kB a client may rightly take a body for an error page
+_SMALLEST_BYTES = 1_500  # a client may take a body under 1 kB for an error page
 _JFIF_END = 20  # a comment goes after the first marker segment
 _TUNED_ON = 400  # pixels
 _QUALITIES = (80, 50, 25, 10)
 
 
 class Pictures:
-    """Gives the bytes of any image in any size."""
+    """The bytes of any image in any size."""
 
     def __init__(self, image_bytes: int, count: int) -> None:
         self._image_bytes = image_bytes
@@ -48,7 +48,7 @@ class Pictures:
         return self._pixels(self.number_of(image_id), "fullxfull")
 
     def ready(self, image_id: int, size: str) -> bool:
-        """Whether `parts` would answer at once; the first of a drawing takes a while."""
+        """Whether `parts` returns at once; the first image of a drawing takes a while."""
         return (size, self.number_of(image_id)) in self._pool
 
     def parts(self, image_id: int, size: str) -> tuple[bytes, bytes, bytes]:
@@ -69,7 +69,7 @@ class Pictures:
         return {"png": _png, "webp": _webp, "gif": _gif}[kind](image, note)
 
     def warm(self, size: str) -> None:
-        """Make all drawings of a size; meant for a thread beside the server."""
+        """Make all drawings of a size; for a thread beside the server."""
         for number in range(self._count):
             self._base(size, number)
 
@@ -97,14 +97,14 @@ class Pictures:
         return jpeg(grain(image, strength, number), quality)
 
     def _target(self, width: int, height: int) -> int:
-        # Larger pictures are smoother: bytes grow slower than pixels.
+        # Larger images are smoother: bytes grow more slowly than pixels.
         return max(_SMALLEST_BYTES, int(self._image_bytes * (width * height / 570**2) ** 0.8))
 
 
 def _tune(image: Image.Image, target_bytes: int) -> tuple[int, float]:
-    """Return quality and noise for an image of any size, judged mostly by its middle.
+    """Return quality and noise for an image of any size, mainly from its center.
 
-    The middle is busier than the rest, so one try on the whole corrects the aim.
+    The center has more detail than the rest, so one try on the whole image corrects the target.
     """
     if max(image.size) <= _TUNED_ON:
         return _search(image, target_bytes)

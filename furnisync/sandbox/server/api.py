@@ -1,4 +1,4 @@
-"""The API's front: key, limits, faults and delay, then the call itself."""
+"""The API server: key, limits, faults and delay, then the call itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
-from furnisync.sandbox.server.calls import Answer, Calls, RefusedError, route
+from furnisync.sandbox.server.calls import ApiResult, Calls, RefusedError, route
 from furnisync.sandbox.server.fault_actions import HTML_503, cut_off, spoil
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from furnisync.sandbox.clock import Clock
     from furnisync.sandbox.server.faults import Faults, Rule
     from furnisync.sandbox.server.limits import Limits
-    from furnisync.sandbox.server.request_log import Asked
+    from furnisync.sandbox.server.request_log import RequestLog
     from furnisync.sandbox.world.churn import Churn
 
 __all__ = ["PREFIX", "Api", "ApiParts"]
@@ -29,20 +29,20 @@ PREFIX = "/v3/application/"
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
-    """What the API is put together from."""
+    """The parts of the API server."""
 
     calls: Calls
     clock: Clock
     limits: Limits
     faults: Faults
     churn: Churn
-    asked: Asked
+    asked: RequestLog
     key: str
     secret: str
 
 
 class Api:
-    """Answers HTTP requests under the API's base address; `control` gets those of the tests."""
+    """Answers HTTP requests under the API's base URL; `control` gets those of the tests."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Api:
             return self._end(entry, _error(words), verdict.headers)
         rule = None
         if parts.faults.any("api"):
-            rule = parts.faults.strike("api", call, request.path, {**query, **path_parts})
+            rule = parts.faults.rule_for("api", call, request.path, {**query, **path_parts})
         if self.latency_s:
             await asyncio.sleep(self.latency_s)
         return await self._answer(request, entry, {**query, **path_parts}, rule, verdict.headers)
@@ -102,7 +102,7 @@ class Api:
         self,
         request: web.BaseRequest,
         entry: dict[str, Any],
-        answer: Answer,
+        answer: ApiResult,
         rule: Rule,
         headers: dict[str, str],
     ) -> web.Response:
@@ -156,7 +156,7 @@ class Api:
 
 
 def _flat(request: web.BaseRequest) -> dict[str, str]:
-    """Return the query with repeated parameters joined: both ways of writing a list are read."""
+    """Return the query with repeated parameters joined, so that both forms of a list work."""
     query: dict[str, str] = {}
     for raw_name, value in request.query.items():
         name = raw_name.removesuffix("[]")

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from furnisync.sandbox.world.objects import Writer
     from furnisync.sandbox.world.world import Listing, Shop, World
 
-__all__ = ["CALLS", "Answer", "Calls", "RefusedError", "route"]
+__all__ = ["CALLS", "ApiResult", "Calls", "RefusedError", "route"]
 
 _OFFSET_CAP = 12_000
 _BATCH_CAP = 100
-_OLDEST = 946_684_800  # the least timestamp that Etsy's document allows
+_OLDEST = 946_684_800  # the smallest timestamp that Etsy's reference allows
 _ORDERS = {"asc": False, "ascending": False, "up": False}
 _ORDERS |= {"desc": True, "descending": True, "down": True}
 
@@ -44,7 +44,7 @@ _ROUTES = [(re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", call)), call) for 
 
 
 class RefusedError(Exception):
-    """A call that is answered with an error: the status and Etsy's words."""
+    """A call that is answered with an error: the status and Etsy's message."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
@@ -53,7 +53,7 @@ class RefusedError(Exception):
 
 
 @dataclass(slots=True)
-class Answer:
+class ApiResult:
     """A list with its count, or one object."""
 
     results: list[bytes] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Calls:
     def __init__(self, world: World, writer: Writer) -> None:
         self._world = world
         self._writer = writer
-        self._by_name: dict[str, Callable[[dict[str, str]], Answer]] = {
+        self._by_name: dict[str, Callable[[dict[str, str]], ApiResult]] = {
             "listings/active": self._active,
             "listings/batch": self._batch,
             "listings/{listing_id}": self._listing,
@@ -93,10 +93,10 @@ class Calls:
             "shops/{shop_id}/reviews": self._shop_reviews,
             "seller-taxonomy/nodes": self._taxonomy,
             "buyer-taxonomy/nodes": self._taxonomy,
-            "openapi-ping": lambda _: Answer(single=b'{"application_id":123456789}'),
+            "openapi-ping": lambda _: ApiResult(single=b'{"application_id":123456789}'),
         }
 
-    def answer(self, call: str, facts: dict[str, str]) -> Answer:
+    def answer(self, call: str, facts: dict[str, str]) -> ApiResult:
         """Answer a call; `facts` are its query parameters and the parts of its path."""
         if call not in self._by_name:
             raise RefusedError(404, "Resource not found")
@@ -104,7 +104,7 @@ class Calls:
 
     # -- listings --------------------------------------------------------------------------
 
-    def _active(self, facts: dict[str, str]) -> Answer:
+    def _active(self, facts: dict[str, str]) -> ApiResult:
         query = Query(
             taxonomy=_whole(facts, "taxonomy_id", least=1),
             min_price=_number(facts, "min_price"),
@@ -116,7 +116,7 @@ class Calls:
         )
         return self._search(query, facts, _currency(facts))
 
-    def _shop_active(self, facts: dict[str, str]) -> Answer:
+    def _shop_active(self, facts: dict[str, str]) -> ApiResult:
         query = Query(
             shop=self._known_shop(facts).shop_id,
             keywords=facts.get("keywords", "").strip(),
@@ -125,42 +125,42 @@ class Calls:
         )
         return self._search(query, facts, None)
 
-    def _search(self, query: Query, facts: dict[str, str], currency: str | None) -> Answer:
+    def _search(self, query: Query, facts: dict[str, str], currency: str | None) -> ApiResult:
         limit, offset = _paging(facts)
         found = self._world.find(query)
         page = [self._world.listings[serial] for serial in found[offset : offset + limit]]
-        return Answer([self._writer.plain(one, currency) for one in page], len(found))
+        return ApiResult([self._writer.plain(one, currency) for one in page], len(found))
 
-    def _batch(self, facts: dict[str, str]) -> Answer:
+    def _batch(self, facts: dict[str, str]) -> ApiResult:
         ids = _ids(facts.get("listing_ids", ""))
         includes, currency = _includes(facts), _currency(facts)
         known = (self._world.by_id.get(i) for i in sorted(set(ids)))
         found = [one for one in known if one and one.visible]
         results = [self._writer.full(one, includes, currency) for one in found]
-        return Answer(results, len(results))
+        return ApiResult(results, len(results))
 
-    def _listing(self, facts: dict[str, str]) -> Answer:
+    def _listing(self, facts: dict[str, str]) -> ApiResult:
         listing = self._known_listing(facts)
-        return Answer(single=self._writer.full(listing, _includes(facts), None))
+        return ApiResult(single=self._writer.full(listing, _includes(facts), None))
 
-    def _images(self, facts: dict[str, str]) -> Answer:
+    def _images(self, facts: dict[str, str]) -> ApiResult:
         listing = self._known_listing(facts)
         body = b'{"count":%d,"results":%s}' % (len(listing.slots), self._writer.images(listing))
-        return Answer(single=body)
+        return ApiResult(single=body)
 
     # -- shops, reviews, taxonomy ----------------------------------------------------------
 
-    def _shop(self, facts: dict[str, str]) -> Answer:
-        return Answer(single=self._writer.shop(self._known_shop(facts)))
+    def _shop(self, facts: dict[str, str]) -> ApiResult:
+        return ApiResult(single=self._writer.shop(self._known_shop(facts)))
 
-    def _shop_reviews(self, facts: dict[str, str]) -> Answer:
+    def _shop_reviews(self, facts: dict[str, str]) -> ApiResult:
         return self._reviews(self._known_shop(facts), facts, None)
 
-    def _listing_reviews(self, facts: dict[str, str]) -> Answer:
+    def _listing_reviews(self, facts: dict[str, str]) -> ApiResult:
         listing = self._known_listing(facts)
         return self._reviews(listing.shop, facts, listing.listing_id)
 
-    def _reviews(self, shop: Shop, facts: dict[str, str], listing_id: int | None) -> Answer:
+    def _reviews(self, shop: Shop, facts: dict[str, str], listing_id: int | None) -> ApiResult:
         limit, offset = _paging(facts)
         low = _whole(facts, "min_created", least=_OLDEST)
         high = _whole(facts, "max_created", least=_OLDEST)
@@ -169,11 +169,11 @@ class Calls:
             reviews = [review for review in reviews if review.listing_id == listing_id]
         page = reviews[offset : offset + limit]
         bodies = [r.as_json(shop.shop_id, for_listing=listing_id is not None) for r in page]
-        return Answer([msgspec.json.encode(body) for body in bodies], len(reviews))
+        return ApiResult([msgspec.json.encode(body) for body in bodies], len(reviews))
 
-    def _taxonomy(self, _facts: dict[str, str]) -> Answer:
+    def _taxonomy(self, _facts: dict[str, str]) -> ApiResult:
         roots = self._world.taxonomy.roots()
-        return Answer([msgspec.json.encode(root) for root in roots], len(roots))
+        return ApiResult([msgspec.json.encode(root) for root in roots], len(roots))
 
     def _known_shop(self, facts: dict[str, str]) -> Shop:
         shop = self._world.shops.get(_whole(facts, "shop_id", least=1) or 0)

@@ -1,7 +1,7 @@
 """The image CDN: a bare HTTP/1.1 server.
 
-It is written on asyncio's protocol and not on a web framework for two reasons: it must be faster
-than the downloader that it measures, and a fault has to reach the bytes on the wire.
+It uses an asyncio protocol, not a web framework, for two reasons: it must be faster
+than the downloader that it measures, and faults must control the bytes on the wire.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from furnisync.sandbox.clock import Clock
     from furnisync.sandbox.pictures.pictures import Pictures
     from furnisync.sandbox.server.faults import Faults, Rule
-    from furnisync.sandbox.server.request_log import Asked
+    from furnisync.sandbox.server.request_log import RequestLog
     from furnisync.sandbox.world.world import World
 
 __all__ = ["Cdn", "CdnConnection", "image_facts"]
@@ -34,24 +34,24 @@ _HEAD_LIMIT = 16_384
 
 
 def image_facts(path: str) -> dict[str, str] | None:
-    """Return the parts of an image's path, or None for a path of another form."""
+    """Return the parts of an image's path, or None for another path."""
     match = _PATH.fullmatch(path)
     return match.groupdict() if match else None
 
 
 @dataclass(slots=True)
 class Cdn:
-    """What all connections share."""
+    """The state that all connections share."""
 
     world: World
     pictures: Pictures
     clock: Clock
     faults: Faults
-    asked: Asked
+    asked: RequestLog
     latency_s: float
 
     def find(self, path: str) -> int | None:
-        """Return the id of the image at `path`, only if the address is right to the letter."""
+        """Return the id of the image at `path`, only if the URL is exactly right."""
         facts = image_facts(path)
         if facts is None or facts["size"] not in SIZES:
             return None
@@ -62,18 +62,18 @@ class Cdn:
         right = image_path(owner[0].shop.shop_id, image_id, facts["size"])
         return image_id if right == path else None
 
-    def strike(self, path: str) -> Rule | None:
-        """Return the fault that strikes this request."""
+    def rule_for(self, path: str) -> Rule | None:
+        """Return the fault rule that applies to this request."""
         if not self.faults.any("cdn"):
             return None
-        return self.faults.strike("cdn", "image", path, image_facts(path) or {})
+        return self.faults.rule_for("cdn", "image", path, image_facts(path) or {})
 
     def ready(self, asked: ImageRequest) -> bool:
-        """Whether the answer can be given at once."""
+        """Whether the image can be served at once."""
         return asked.image_id is None or self.pictures.ready(asked.image_id, asked.size)
 
     async def draw(self, asked: ImageRequest) -> None:
-        """Make the drawing of an image without holding up the other connections."""
+        """Make the drawing of an image without blocking other connections."""
         if asked.image_id is not None:
             await asyncio.to_thread(self.pictures.parts, asked.image_id, asked.size)
 
@@ -95,13 +95,13 @@ class CdnConnection(asyncio.Protocol):
         self._cdn.asked.cdn_connection(1)
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """End, and stop what was going on for this client."""
+        """Stop the work for this client."""
         self._cdn.asked.cdn_connection(-1)
         if self._busy:
             self._busy.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes in; each whole head is a request."""
+        """Receive bytes; each complete head is a request."""
         self._buffer += data
         self._serve()
 
@@ -123,7 +123,7 @@ class CdnConnection(asyncio.Protocol):
         lowered = (b"\r\n" + fields.lower()).replace(b" ", b"")
         has_key = b"\r\nx-api-key:" in lowered
         closes = b"\r\nconnection:close" in lowered
-        rule = self._cdn.strike(path)
+        rule = self._cdn.rule_for(path)
         image_id = self._cdn.find(path)
         size = _size(path) if image_id is not None else ""
         asked = ImageRequest(path, image_id, size, has_key=has_key, closes=closes)

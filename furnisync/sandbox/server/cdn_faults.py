@@ -1,4 +1,4 @@
-"""What a fault does to an answer of the CDN."""
+"""How faults change an answer of the CDN."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WHOLE_BODIES", "ImageRequest", "Reply", "faulty_body", "faulty_reply", "misbehave"]
 
-# Deeds whose body arrives whole, so that the truth can tell its digest.
+# Fault actions with a complete body, so that the truth can include its digest.
 WHOLE_BODIES = {"png", "webp", "gif", "garbage", "html_200", "empty", "cut_jpeg", "slow"}
 
 _TINY_HTML = b"<html><head><title>Error</title></head><body>Sorry, try again.</body></html>"
@@ -25,7 +25,7 @@ _HANG_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """One request; `image_id` is None where the address is no image's."""
+    """One request; `image_id` is None if the URL is not that of an image."""
 
     path: str
     image_id: int | None
@@ -36,7 +36,7 @@ class ImageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response, its body in pieces that are sent one after the other."""
+    """A response; its body is a list of chunks."""
 
     status: int
     content_type: str
@@ -59,7 +59,7 @@ class Reply:
 
 
 def faulty_body(rule: Rule, whole: bytes, pictures: Pictures, asked: ImageRequest) -> bytes:
-    """Return the body that a rule puts in the image's place."""
+    """Return the body that a rule sends instead of the image."""
     seed = asked.image_id or 0
     if rule.do in ("png", "webp", "gif") and asked.image_id is not None:
         return pictures.other(asked.image_id, asked.size, rule.do)
@@ -72,7 +72,7 @@ def faulty_body(rule: Rule, whole: bytes, pictures: Pictures, asked: ImageReques
 
 
 def faulty_reply(rule: Rule, reply: Reply, pictures: Pictures, asked: ImageRequest) -> Reply:
-    """Return what is sent in the place of `reply`."""
+    """Return the reply that is sent instead of `reply`."""
     if rule.do.isdigit():
         headers = {}
         if "retry_after" in rule.details:
@@ -88,7 +88,7 @@ def faulty_reply(rule: Rule, reply: Reply, pictures: Pictures, asked: ImageReque
 
 
 async def misbehave(rule: Rule, transport: asyncio.Transport, reply: Reply, date: str) -> bool:
-    """Do what a rule says to the connection; whether the answer is thereby done."""
+    """Apply a rule to the connection; return whether the answer is finished."""
     body = b"".join(reply.pieces)
     if rule.do == "slow":
         await hold(transport, float(rule.details.get("seconds", 1.0)))

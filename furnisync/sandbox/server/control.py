@@ -1,4 +1,4 @@
-"""The endpoints under /_sandbox/, by which tests look behind the scenes and pull the strings."""
+"""The endpoints under /_sandbox/, with which tests inspect and control the sandbox."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from furnisync.sandbox.clock import Clock
     from furnisync.sandbox.server.faults import Faults
     from furnisync.sandbox.server.limits import Limits
-    from furnisync.sandbox.server.request_log import Asked
+    from furnisync.sandbox.server.request_log import RequestLog
     from furnisync.sandbox.world.changes import Changes
     from furnisync.sandbox.world.churn import Churn
     from furnisync.sandbox.world.truth import Truth
@@ -30,11 +30,11 @@ _LINES_A_WRITE = 500
 
 @dataclass(frozen=True, slots=True)
 class ControlParts:
-    """What the strings are tied to."""
+    """The parts of the sandbox that are controlled."""
 
     world: World
     truth: Truth
-    asked: Asked
+    asked: RequestLog
     faults: Faults
     limits: Limits
     clock: Clock
@@ -43,7 +43,7 @@ class ControlParts:
 
 
 class Control:
-    """Needs no key, costs no quota and is not counted."""
+    """The control endpoints; they need no key, cost no quota and are not counted."""
 
     def __init__(self, parts: ControlParts) -> None:
         self._parts = parts
@@ -63,10 +63,10 @@ class Control:
         }
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request; a wrong one gets 400 and the reason."""
+        """Answer one request; an invalid one gets 400 and the reason."""
         handler = self._by_path.get(request.path.removeprefix("/_sandbox/"))
         if handler is None:
-            return web.json_response({"error": "no such string to pull"}, status=404)
+            return web.json_response({"error": "no such endpoint"}, status=404)
         try:
             raw = await request.read()
             answer = await handler(request, msgspec.json.decode(raw) if raw else None)
@@ -74,7 +74,7 @@ class Control:
             return web.json_response({"error": f"{type(error).__name__}: {error}"}, status=400)
         return answer if isinstance(answer, web.StreamResponse) else web.json_response(answer)
 
-    # -- looking ---------------------------------------------------------------------------
+    # -- reading ---------------------------------------------------------------------------
 
     async def _truth_listings(self, request: web.BaseRequest, _body: Any) -> web.StreamResponse:
         full = request.query.get("full") == "1"
@@ -94,7 +94,7 @@ class Control:
 
     async def _lines(self, request: web.BaseRequest, lines: Iterator[bytes]) -> web.StreamResponse:
         self._parts.churn.advance(self._parts.clock.now())
-        first = next(lines, None)  # an error in the question shows before the answer begins
+        first = next(lines, None)  # an invalid request fails before the answer begins
         response = web.StreamResponse(headers={"content-type": "application/x-ndjson"})
         await response.prepare(request)
         block = [] if first is None else [first]
@@ -116,7 +116,7 @@ class Control:
         body["faults"] = self._parts.faults.as_json()
         return body
 
-    # -- pulling ---------------------------------------------------------------------------
+    # -- control ---------------------------------------------------------------------------
 
     async def _reset_asked(self, _request: web.BaseRequest, _body: Any) -> dict[str, Any]:
         self._parts.asked.reset()

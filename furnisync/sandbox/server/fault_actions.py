@@ -1,4 +1,4 @@
-"""What a fault does to an answer of the API."""
+"""How faults change an answer of the API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from furnisync.sandbox.server.calls import Answer
+from furnisync.sandbox.server.calls import ApiResult
 
 if TYPE_CHECKING:
     from furnisync.sandbox.server.faults import Rule
@@ -23,7 +23,7 @@ _SLICE_S = 0.1
 
 
 async def hold(transport: asyncio.BaseTransport, seconds: float) -> None:
-    """Wait, but not for a client that has gone."""
+    """Wait, unless the client disconnects."""
     while seconds > 0 and not transport.is_closing():
         slice_s = min(seconds, _SLICE_S)
         await asyncio.sleep(slice_s)
@@ -31,7 +31,7 @@ async def hold(transport: asyncio.BaseTransport, seconds: float) -> None:
 
 
 def break_off(transport: asyncio.BaseTransport) -> None:
-    """Reset the connection: the client sees a reset, not an orderly end."""
+    """Reset the connection, instead of closing it."""
     raw = transport.get_extra_info("socket")
     if raw is not None and not transport.is_closing():
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -40,7 +40,7 @@ def break_off(transport: asyncio.BaseTransport) -> None:
 
 
 async def cut_off(rule: Rule, transport: asyncio.BaseTransport, body: bytes, date: str) -> bool:
-    """Do what a rule says to the connection; whether the connection is done for."""
+    """Apply a rule to the connection; return whether the connection is finished."""
     if rule.do == "slow":
         await hold(transport, float(rule.details.get("seconds", 1.0)))
         return False
@@ -59,8 +59,8 @@ async def cut_off(rule: Rule, transport: asyncio.BaseTransport, body: bytes, dat
     return True
 
 
-def _damage(rule: Rule, answer: Answer) -> Answer:
-    """Return the answer with its list made wrong in the way of the rule."""
+def _damage(rule: Rule, answer: ApiResult) -> ApiResult:
+    """Return the answer with its list damaged by the rule."""
     items = list(answer.results)
     count = answer.count
     single = answer.single
@@ -77,11 +77,11 @@ def _damage(rule: Rule, answer: Answer) -> Answer:
     elif rule.do == "null_fields":
         items = [_emptied(item) for item in items]
         single = None if single is None else _emptied(single)
-    return Answer(items, count, single)
+    return ApiResult(items, count, single)
 
 
-def spoil(rule: Rule, answer: Answer) -> bytes:
-    """Return the answer's body, made wrong as a whole where the rule says so."""
+def spoil(rule: Rule, answer: ApiResult) -> bytes:
+    """Return the answer's body, damaged as a whole if the rule says so."""
     body = _damage(rule, answer).body()
     if rule.do == "malformed_json":
         return body[: len(body) * 2 // 3]

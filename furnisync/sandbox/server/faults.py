@@ -1,16 +1,16 @@
-"""Scripted faults: which request goes wrong, and how.
+"""Scripted faults: which requests fail, and how.
 
 A rule is one JSON object:
 
     {"where": "api" | "cdn", "call": "listings/active", "match": {"offset": "100"},
      "nth": [3, 7] | "every": 50 | "share": 0.02, "sticky": true, "times": 5,
-     "do": "503", ...what this deed needs}
+     "do": "503", ...its parameters}
 
-`call` and `match` choose the requests that a rule sees; it counts them from 1. `match` compares
+`call` and `match` select the requests that a rule sees; it counts them from 1. `match` compares
 query parameters and parts of the path (shop_id, listing_id, image_id, size) with a value or a
-list of values; `path` is a piece of the path. `nth`, `every` or `share` choose among those seen,
-all of them if none is given. A sticky share goes by the image, or the call's address, instead of
-the request's number, so that asking again gives the same.
+list of values; `path` is a substring of the path. `nth`, `every` or `share` select among those
+seen, all of them by default. A sticky share depends on the image or the URL of the call instead of
+the request's number, so that a repeated request gets the same result.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any
 
 from furnisync.sandbox.prng import share_of
 
-__all__ = ["API_DEEDS", "CDN_DEEDS", "Faults", "Rule"]
+__all__ = ["API_ACTIONS", "CDN_ACTIONS", "Faults", "Rule"]
 
-_CONNECTION_DEEDS = {"reset", "reset_mid_body", "hang", "slow"}
-API_DEEDS = _CONNECTION_DEEDS | {
+_CONNECTION_ACTIONS = {"reset", "reset_mid_body", "hang", "slow"}
+API_ACTIONS = _CONNECTION_ACTIONS | {
     "malformed_json",
     "no_results",
     "null_results",
@@ -37,7 +37,7 @@ API_DEEDS = _CONNECTION_DEEDS | {
     "no_date",
     "odd_date",
 }
-CDN_DEEDS = _CONNECTION_DEEDS | {
+CDN_ACTIONS = _CONNECTION_ACTIONS | {
     "truncated",
     "empty",
     "html_200",
@@ -54,7 +54,7 @@ _CHOOSING = {"where", "call", "match", "nth", "every", "share", "sticky", "times
 
 @dataclass(slots=True)
 class Rule:
-    """One rule and how often it saw and did something."""
+    """One rule, and how often it saw and changed a request."""
 
     where: str
     do: str
@@ -72,10 +72,10 @@ class Rule:
 
     @classmethod
     def read(cls, number: int, raw: dict[str, Any]) -> Rule:
-        """Check a rule as it came from JSON."""
+        """Read and check a rule from JSON."""
         where, do = raw.get("where", "api"), str(raw.get("do", ""))
-        deeds = API_DEEDS if where == "api" else CDN_DEEDS
-        if where not in ("api", "cdn") or not (do in deeds or _is_status(do)):
+        actions = API_ACTIONS if where == "api" else CDN_ACTIONS
+        if where not in ("api", "cdn") or not (do in actions or _is_status(do)):
             raise ValueError(f"fault {number}: {where!r} cannot do {do!r}")
         nth = raw.get("nth", [])
         return cls(
@@ -93,7 +93,7 @@ class Rule:
         )
 
     def sees(self, call: str, path: str, facts: dict[str, str]) -> bool:
-        """Whether the rule is about such a request at all."""
+        """Whether the rule is about such requests."""
         if self.call is not None and self.call != call:
             return False
         for key, wanted in self.match.items():
@@ -106,20 +106,20 @@ class Rule:
         return True
 
     def chooses(self, seed: int, key: str) -> bool:
-        """Count a request that the rule sees, and say whether it strikes."""
+        """Count a request that the rule sees, and return whether it applies."""
         self.seen += 1
         if self.times is not None and self.done >= self.times:
             return False
-        struck = self._struck(seed, key)
-        self.done += struck
-        return struck
+        applies = self._applies(seed, key)
+        self.done += applies
+        return applies
 
-    def holds_for(self, seed: int, key: str) -> bool:
-        """Whether a rule that never changes its mind strikes this image."""
+    def always_applies(self, seed: int, key: str) -> bool:
+        """Whether a rule with a permanent effect applies to this image."""
         lasting = self.times is None and not self.nth and not self.every
-        return lasting and (self.share is None or (self.sticky and self._struck(seed, key)))
+        return lasting and (self.share is None or (self.sticky and self._applies(seed, key)))
 
-    def _struck(self, seed: int, key: str) -> bool:
+    def _applies(self, seed: int, key: str) -> bool:
         if self.nth:
             return self.seen in self.nth
         if self.every:
@@ -138,7 +138,7 @@ class Faults:
         self._rules: dict[str, list[Rule]] = {"api": [], "cdn": []}
 
     def set(self, rules: list[dict[str, Any]]) -> None:
-        """Replace all rules; the counting begins anew."""
+        """Replace all rules and reset their counts."""
         read = [Rule.read(number, raw) for number, raw in enumerate(rules)]
         self._rules = {where: [r for r in read if r.where == where] for where in ("api", "cdn")}
 
@@ -146,28 +146,30 @@ class Faults:
         """Whether there is a rule for this server."""
         return bool(self._rules[where])
 
-    def strike(self, where: str, call: str, path: str, facts: dict[str, str]) -> Rule | None:
-        """Return the first rule that strikes this request; every rule that sees it counts it."""
+    def rule_for(self, where: str, call: str, path: str, facts: dict[str, str]) -> Rule | None:
+        """Return the first rule that applies to this request; every rule that sees it counts it."""
         key = facts.get("image_id") or f"{path} {sorted(facts.items())}"
-        struck: Rule | None = None
+        applies: Rule | None = None
         for rule in self._rules[where]:
             if not rule.sees(call, path, facts):
                 continue
-            if struck:
+            if applies:
                 rule.seen += 1
             elif rule.chooses(self._seed, key):
-                struck = rule
-        return struck
+                applies = rule
+        return applies
 
-    def lasting(self, path: str, facts: dict[str, str]) -> Rule | None:
-        """Return the rule that strikes an image whenever it is asked for, for the truth."""
+    def permanent(self, path: str, facts: dict[str, str]) -> Rule | None:
+        """Return the rule that applies to every request of an image, for the truth."""
         for rule in self._rules["cdn"]:
-            if rule.sees("image", path, facts) and rule.holds_for(self._seed, facts["image_id"]):
+            if rule.sees("image", path, facts) and rule.always_applies(
+                self._seed, facts["image_id"]
+            ):
                 return rule
         return None
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Return what each rule saw and did."""
+        """Return the counts of each rule."""
         rules = [rule for where in ("api", "cdn") for rule in self._rules[where]]
         return [
             {"number": r.number, "where": r.where, "do": r.do, "seen": r.seen, "done": r.done}

@@ -6,14 +6,14 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-__all__ = ["Limits", "Verdict"]
+__all__ = ["Admission", "Limits"]
 
 _BUCKETS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether a call may pass, and the headers of its answer."""
+class Admission:
+    """Whether a call is allowed, and the headers of its answer."""
 
     allowed: bool
     headers: dict[str, str]
@@ -32,8 +32,8 @@ class Limits:
         self._day: dict[int, int] = {}
         self._refused = 0
 
-    def take(self, now: float) -> Verdict:
-        """Count one call, and say whether it passes."""
+    def take(self, now: float) -> Admission:
+        """Count one call, and return whether it is allowed."""
         self._forget(now)
         used = sum(self._day.values())
         if used >= self.qpd:
@@ -42,7 +42,7 @@ class Limits:
             return self._refuse(now, 1)
         self._second.append(now)
         self._count(now)
-        return Verdict(allowed=True, headers=self._headers())
+        return Admission(allowed=True, headers=self._headers())
 
     def refusal_headers(self, retry_after_s: int) -> dict[str, str]:
         """Return a 429's headers; every second one lacks all but `retry-after`."""
@@ -51,14 +51,14 @@ class Limits:
         return headers if self._refused % 2 == 0 else {**self._headers(), **headers}
 
     def used_today(self, now: float) -> int:
-        """Return the calls that count against the day at present."""
+        """Return the number of calls in the current day's window."""
         self._forget(now)
         return sum(self._day.values())
 
-    def _refuse(self, now: float, wait_s: int) -> Verdict:
+    def _refuse(self, now: float, wait_s: int) -> Admission:
         if not self.free_429:
             self._count(now)
-        return Verdict(allowed=False, headers=self.refusal_headers(wait_s))
+        return Admission(allowed=False, headers=self.refusal_headers(wait_s))
 
     def _count(self, now: float) -> None:
         bucket = int(now // self._bucket_s)

@@ -1,23 +1,23 @@
-"""Remembers what was asked of the sandbox, so that tests can count calls."""
+"""Records the requests to the sandbox, so that tests can count calls."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from typing import Any
 
-__all__ = ["Asked"]
+__all__ = ["RequestLog"]
 
 _LOG_ENTRIES = 500_000
 
 
-class Asked:
+class RequestLog:
     """Counts and logs of both servers since the start or the last reset."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Delete all entries and counts."""
         self._total = 0
         self._refused = 0
         self._calls: dict[str, Counter[str]] = {}
@@ -31,7 +31,7 @@ class Asked:
         self._most_connections = 0
 
     def begin(self, now: float, call: str, query: dict[str, str], path: str) -> dict[str, Any]:
-        """Note the arrival of an API call; the entry's status is filled in with `end`."""
+        """Record the arrival of an API call; `end` sets the status of the entry."""
         self._total += 1
         self._arrivals.append(now)
         while self._arrivals[0] <= now - 1.0:
@@ -42,7 +42,7 @@ class Asked:
         return entry
 
     def end(self, entry: dict[str, Any], status: str, fault: str | None = None) -> None:
-        """Note how a call ended: a status, or the name of what cut it off."""
+        """Record how a call ended: a status, or the name of the fault that ended it."""
         entry["status"] = status
         if fault:
             entry["fault"] = fault
@@ -51,21 +51,21 @@ class Asked:
         self._calls.setdefault(entry["call"], Counter())[status] += 1
 
     def cdn(self, now: float, path: str, status: str, *, has_key: bool) -> None:
-        """Note a request to the CDN."""
+        """Record a request to the CDN."""
         self._cdn[status] += 1
         self._leaked_key += has_key
         self._cdn_log.append((now, path, status))
 
     def cdn_connection(self, change: int) -> None:
-        """Note that a connection to the CDN opened (1) or closed (-1)."""
+        """Record that a connection to the CDN opened (1) or closed (-1)."""
         self._connections = max(0, self._connections + change)
         self._most_connections = max(self._most_connections, self._connections)
 
     def as_json(self, *, with_log: bool, with_cdn_log: bool) -> dict[str, Any]:
-        """Return everything; the logs only when asked for.
+        """Return the counts, and the logs on request.
 
-        `total` counts arrivals, also those not yet answered; `refused` the 429s of the limits,
-        without those that a fault made up.
+        `total` counts arrivals, also those without an answer yet. `refused` counts the 429s of
+        the limits, without those of fault rules.
         """
         statuses = sum(self._calls.values(), Counter[str]())
         body: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Puts a sandbox together, runs it and ends it."""
+"""Builds, runs and stops a sandbox."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from furnisync.sandbox.server.cdn import Cdn, CdnConnection
 from furnisync.sandbox.server.control import Control, ControlParts
 from furnisync.sandbox.server.faults import Faults
 from furnisync.sandbox.server.limits import Limits
-from furnisync.sandbox.server.request_log import Asked
+from furnisync.sandbox.server.request_log import RequestLog
 from furnisync.sandbox.world.changes import Changes
 from furnisync.sandbox.world.churn import Churn
 from furnisync.sandbox.world.generate import Maker, generate
@@ -46,17 +46,17 @@ _WARM_LISTINGS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
-    """What both servers use."""
+    """The parts that both servers use."""
 
     clock: Clock
     faults: Faults
-    asked: Asked
+    asked: RequestLog
     pictures: Pictures
     world: World
 
 
 class Sandbox:
-    """One imitation of Etsy: `start`, then `address`, then `stop`."""
+    """One local fake Etsy: `start`, then `address`, then `stop`."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -66,7 +66,7 @@ class Sandbox:
             faults.set(json.loads(Path(options.faults).read_text(encoding="utf-8")))
         pictures = Pictures(options.image_bytes, options.pictures)
         world = generate(options, clock.now())
-        self._shared = _Shared(clock, faults, Asked(), pictures, world)
+        self._shared = _Shared(clock, faults, RequestLog(), pictures, world)
         self._key = f"sandbox{mix(options.seed, 1):016x}"
         self._secret = f"{mix(options.seed, 2):016x}"[:10]
         self._runner: web.ServerRunner | None = None
@@ -112,7 +112,7 @@ class Sandbox:
             self._cdn_server.close()
 
     async def _warm(self, writer: Writer) -> None:
-        """Write listings in idle moments, so that a first pass is as fast as a second."""
+        """Encode listings in idle time, so that a first pass is as fast as a second."""
         for listing in self._shared.world.listings[:_WARM_LISTINGS]:
             writer.warm(listing)
             if listing.serial % 8 == 0:
@@ -156,7 +156,7 @@ class Sandbox:
 
 def run(options: Options) -> None:
     """Run a sandbox until SIGTERM or SIGINT."""
-    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # broken connections are meant
+    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # broken connections are intended
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(options))
 
@@ -173,7 +173,7 @@ async def _serve(options: Options) -> None:
     line = json.dumps(sandbox.address)
     if options.ready_file:
         _write_whole(Path(options.ready_file), line + "\n")
-    print(line, flush=True)  # noqa: T201  # the promise to whoever started this process
+    print(line, flush=True)  # noqa: T201 -- the parent process reads it
     await ended.wait()
     await sandbox.stop()
 

@@ -1,1 +1,1 @@
-"""What exists in the fake Etsy, and how it changes."""
+"""The world of the fake Etsy: shops, listings, reviews, and how they change."""

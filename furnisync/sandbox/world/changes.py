@@ -1,4 +1,4 @@
-"""Single changes of the world, by chance (churn) or by name (tests)."""
+"""Single changes of the world, random ones (churn) or named ones (tests)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["Changes"]
 
 
 class Changes:
-    """The verbs by which shops and listings change, all at a given time."""
+    """The changes of shops and listings, each at a given time."""
 
     def __init__(self, world: World, maker: Maker) -> None:
         self._world = world
         self._maker = maker
 
     def create(self, shop: Shop, now: float, **choices: Any) -> Listing:
-        """Put a new listing up."""
+        """Create a listing."""
         listing = self._maker.listing(shop, born_at=now, **choices)
         self._touch_shop(shop, now)
         return listing
 
     def end(self, listing: Listing, state: str, now: float) -> None:
-        """End a listing: sold_out, expired, inactive, or removed so that nothing is left."""
+        """End a listing: sold_out, expired, inactive, or removed completely."""
         listing.removed = state == "removed"
         listing.state = "inactive" if listing.removed else state
         if state == "sold_out":
@@ -38,7 +38,7 @@ class Changes:
         self._modified(listing, now, state_too=True)
 
     def bring_back(self, listing: Listing, now: float) -> None:
-        """Put an ended listing up again."""
+        """Reactivate an ended listing."""
         listing.removed, listing.state, listing.ended_at = False, "active", None
         listing.quantity = max(1, listing.quantity)
         listing.created = int(now)
@@ -50,7 +50,7 @@ class Changes:
         self._modified(listing, now)
 
     def reprice(self, listing: Listing, amount: int | None, now: float) -> None:
-        """Give a listing another price, in the coin that it has."""
+        """Give a listing another price, in its currency."""
         old = listing.price
         if amount is None:
             listing.price = self._maker.price(old.currency)
@@ -59,7 +59,7 @@ class Changes:
         self._modified(listing, now)
 
     def edit(self, listing: Listing, now: float, fields: dict[str, Any] | None = None) -> None:
-        """Set named fields of the listing; without any, let people have looked at it."""
+        """Set named fields of the listing; without any, increase its views."""
         own = {"quantity": "quantity", "num_favorers": "favorers", "views": "views"}
         if fields is None:
             listing.favorers += 1
@@ -84,7 +84,7 @@ class Changes:
         self._modified(listing, now)
 
     def add_reviews(self, shop: Shop, count: int, created: float) -> list[Review]:
-        """Write reviews, all in one second."""
+        """Add reviews, all in one second."""
         shop.sold += count
         new = shop.book.add(self._world.reviewed_ids(shop), int(created), count)
         self._touch_shop(shop, created)

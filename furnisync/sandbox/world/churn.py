@@ -1,4 +1,4 @@
-"""Time passing: listings come, are renewed, repriced and end, between the requests."""
+"""Churn: listings are created, renewed, repriced and end between the requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ENDS = ("sold_out", "sold_out", "expired", "removed")
 
 
 class Churn:
-    """Applies chance changes in the order of their times, the same ones for the same seed."""
+    """Applies random changes in the order of their times, the same ones for the same seed."""
 
     def __init__(
         self, world: World, changes: Changes, per_hour: float, reviews_per_hour: float, now: float
@@ -31,14 +31,14 @@ class Churn:
         self.set_rate(per_hour, reviews_per_hour, now)
 
     def set_rate(self, per_hour: float, reviews_per_hour: float, now: float) -> None:
-        """Choose the share of the listings, and the number of reviews, that an hour changes."""
+        """Set the share of listings that change in an hour, and the number of new reviews."""
         self.per_hour = per_hour
         self.reviews_per_hour = reviews_per_hour
         self._next_change = self._after(now, self._changes_per_second())
         self._next_review = self._after(now, reviews_per_hour / 3600)
 
     def advance(self, now: float) -> int:
-        """Apply what was due up to now, and return how many changes that were."""
+        """Apply the changes that are due, and return their number."""
         done = 0
         while (due := min(self._next_change, self._next_review)) <= now:
             if self._next_change <= self._next_review:
@@ -51,12 +51,12 @@ class Churn:
         return done
 
     def after_request(self, now: float) -> None:
-        """Apply the changes that follow each request, so that lists shift under a reader."""
+        """Apply the changes after each request, so that lists shift while they are read."""
         for _ in range(self.per_request):
             self.change_any(now)
 
     def change_any(self, now: float) -> None:
-        """Apply one change of a kind that the mix chooses to a listing that chance chooses."""
+        """Apply one change, chosen by the mix, to a random listing."""
         random = self._random
         kind = random.choices(list(self.mix), list(self.mix.values()))[0]
         listing = self._world.pick_live(random)
@@ -79,7 +79,7 @@ class Churn:
             self._changes.add_reviews(listing.shop, 1, now)
 
     def _any_shop(self, of_listing: Shop | None) -> Shop | None:
-        # Shops with many listings add more; one in ten new listings is anywhere.
+        # Shops with many listings add more; one in ten new listings is in any shop.
         if of_listing is not None and self._random.random() < 0.9:
             return of_listing
         return self._random.choice(self._shops) if self._shops else None

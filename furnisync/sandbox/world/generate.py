@@ -1,4 +1,4 @@
-"""Makes a world from a seed."""
+"""Generates a world from a seed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GIANT_LEAF = 12371
 def generate(options: Options, now: float) -> World:
     """Return the world of `options` as it is on the day of `now`, a unix time.
 
-    The same seed makes the same world on every day, all its times moved by whole days.
+    The same seed makes the same world on every day, with all times moved by whole days.
     """
     epoch = int(now // _DAY) * _DAY
     reverse = options.ties == "reversed"
@@ -44,7 +44,7 @@ def generate(options: Options, now: float) -> World:
 
 @dataclass(slots=True)
 class Maker:
-    """Makes listings, in the beginning and when churn creates one."""
+    """Makes listings, at the start and for churn."""
 
     world: World
     random: Random
@@ -61,7 +61,7 @@ class Maker:
         born_at: float | None = None,
         images: int | None = None,
     ) -> Listing:
-        """Make one listing and place it; `born_at` is now for those that churn creates."""
+        """Make one listing and add it to the world; churn passes the current time as `born_at`."""
         random, world = self.random, self.world
         original = int(born_at) if born_at is not None else self._original(shop)
         created = original if born_at is not None else self._renewed(shop, original)
@@ -90,7 +90,7 @@ class Maker:
         return listing
 
     def furniture_node(self) -> int:
-        """Choose a furniture node; some listings hang on inner ones, Furniture itself too."""
+        """Choose a furniture node; some listings are in inner nodes, also in Furniture itself."""
         if self._leaves is None:
             nodes = self.world.taxonomy.furniture()
             weights = [0.25 if n.children else LEAF_WEIGHTS.get(n.id, 1) for n in nodes]
@@ -98,7 +98,7 @@ class Maker:
         return self.random.choices(*self._leaves)[0]
 
     def price(self, currency: str) -> Price:
-        """Choose a price: often one of the round ones, else spread over five powers of ten."""
+        """Choose a price: often a round one, else spread over five powers of ten."""
         random = self.random
         kind = random.random()
         if kind < 0.30:
@@ -173,7 +173,7 @@ def _make_shop(world: World, maker: Maker, number: int, reviews_mean: float) -> 
 
 
 def _fill_plain(maker: Maker, shops: list[Shop], options: Options) -> None:
-    """Give the shops exactly the wanted number of findable furniture listings, and more."""
+    """Give the shops exactly the requested number of findable furniture listings, and others."""
     sizes = _sizes(maker.random, len(shops), options)
     first_priced = options.giant_shop
     if options.listings - options.giant_shop < options.giant_price:
@@ -199,7 +199,7 @@ def _add_others(maker: Maker, shop: Shop, size: int) -> None:
 
 
 def _sizes(random: Random, count: int, options: Options) -> list[int]:
-    """Share the listings out: Pareto, at least one a shop where there are enough."""
+    """Distribute the listings: Pareto, at least one a shop if there are enough."""
     giant = [options.giant_shop] if options.giant_shop and count > 1 else []
     total = options.listings - sum(giant)
     plain = count - len(giant)

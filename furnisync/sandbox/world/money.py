@@ -21,7 +21,7 @@ USD_RATES = {
 
 DIVISORS = {"JPY": 1}
 
-# Country, its currency, and how many of a hundred shops are there.
+# Country, its currency, and its percentage of shops.
 COUNTRIES: tuple[tuple[str, str, int], ...] = (
     ("US", "USD", 55),
     ("GB", "GBP", 12),
@@ -37,7 +37,7 @@ COUNTRIES: tuple[tuple[str, str, int], ...] = (
 
 
 def to_usd(amount: int, divisor: int, currency: str) -> float:
-    """Return what the search compares price filters with."""
+    """Return the price in dollars, with which the search compares price filters."""
     return amount / divisor * USD_RATES[currency]
 
 
@@ -47,6 +47,6 @@ def money_json(amount: int, divisor: int, currency: str) -> dict[str, Any]:
 
 
 def convert(usd: float, currency: str) -> dict[str, Any]:
-    """Return a dollar price in another currency, rounded to its smallest coin."""
+    """Return a dollar price in another currency, rounded to its smallest unit."""
     divisor = DIVISORS.get(currency, 100)
     return money_json(round(usd / USD_RATES[currency] * divisor), divisor, currency)

@@ -1,4 +1,4 @@
-"""Changes that a test asks for by name.
+"""Changes that a test requests by name.
 
 {"op": "create", "shop_id": 1, "n": 3, "taxonomy_id": 977, "amount": 2500, "images": 2}
 {"op": "end", "listing_ids": [1, 2], "state": "sold_out" | "expired" | "inactive" | "removed"}
@@ -29,7 +29,7 @@ _STATES = ("sold_out", "expired", "inactive", "draft", "removed")
 
 
 class NamedChanges:
-    """Reads one change after the other and applies it."""
+    """Reads and applies changes."""
 
     def __init__(self, world: World, changes: Changes) -> None:
         self._world = world

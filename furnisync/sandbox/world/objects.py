@@ -1,7 +1,7 @@
-"""Writes listings, images and shops as Etsy's API does.
+"""Encodes listings, images and shops like Etsy's API.
 
-What a listing's dataclass does not hold is derived from its id, and finished JSON is kept as
-bytes by version: a page is then a join.
+Fields that are not in a listing's dataclass are derived from its id. Encoded JSON is cached as
+bytes by version, so a page is a join.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ encode = msgspec.json.encode
 
 
 def image_path(shop_id: int, image_id: int, size: str) -> str:
-    """Return the path of an image's url; the CDN serves this one and no other."""
+    """Return the path of an image's URL; the CDN serves only this one."""
     before, after = _around_size(shop_id, image_id)
     return f"{before}{size}{after}"
 
@@ -51,7 +51,7 @@ def _around_size(shop_id: int, image_id: int) -> tuple[str, str]:
 
 
 class Writer:
-    """Turns the world into the bytes that the API sends."""
+    """Encodes the world as the bytes that the API sends."""
 
     def __init__(
         self, world: World, pictures: Pictures, cdn_host: str, now: Callable[[], float]
@@ -68,14 +68,14 @@ class Writer:
     # -- whole answers ---------------------------------------------------------------------
 
     def plain(self, listing: Listing, currency: str | None = None) -> bytes:
-        """Return a listing as the two lists of active listings send it."""
+        """Return a listing in the form of the two lists of active listings."""
         body = self._kept(self._plain, listing, listing_json)
         if currency is None:
             return body
         return body[:-1] + b',"converted_price":' + _converted(listing, currency) + b"}"
 
     def full(self, listing: Listing, includes: frozenset[str], currency: str | None) -> bytes:
-        """Return a listing as batch and getListing send it."""
+        """Return a listing in the form of batch and getListing."""
         extra = self._kept(self._extra, listing, _extra_json)
         parts = [self.plain(listing, currency)[:-1], b",", extra[1:-1]]
         if "Images" in includes:
@@ -91,7 +91,7 @@ class Writer:
         return self._kept(self._images, listing, self._images_json)
 
     def shop(self, shop: Shop) -> bytes:
-        """Return a shop; its review figures move with the day."""
+        """Return a shop; its review figures change with the day."""
         key = (shop.version, int(self._now() // 86_400))
         kept = self._shops.get(shop.shop_id)
         if kept and kept[0] == key:
@@ -102,13 +102,13 @@ class Writer:
         return body
 
     def warm(self, listing: Listing) -> None:
-        """Write the listing before it is asked for."""
+        """Encode the listing before it is requested."""
         self.plain(listing)
         self.images(listing)
         self._kept(self._extra, listing, _extra_json)
 
     def image_url(self, shop_id: int, image_id: int, size: str) -> str:
-        """Return the address of an image."""
+        """Return the URL of an image."""
         return f"http://{self._cdn_host}{image_path(shop_id, image_id, size)}"
 
     # -- parts -----------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class Writer:
         bits = mix(image_id, 8)
         width, height = self._pictures.full_size(image_id)
         red, green, blue = bits & 255, bits >> 8 & 255, bits >> 16 & 255
-        known = bits >> 24 & 63  # 0: Etsy has not looked at the picture yet
+        known = bits >> 24 & 63  # 0: Etsy has not analyzed the image yet
         body = {
             "listing_id": listing.listing_id,
             "listing_image_id": image_id,
@@ -165,7 +165,7 @@ class Writer:
 
 
 def listing_json(listing: Listing) -> dict[str, Any]:
-    """Return the plain listing, without what only batch carries."""
+    """Return the listing without the fields that only batch sends."""
     shop = listing.shop
     random = Random(listing.listing_id * 31 + 7)
     body: dict[str, Any] = {
@@ -175,12 +175,7 @@ def listing_json(listing: Listing) -> dict[str, Any]:
         "title": title_of(listing),
         "description": description_of(random),
         "state": listing.state,
-        "creation_timestamp": listing.created,
-        "created_timestamp": listing.created,
-        "ending_timestamp": listing.created + RUN_SECONDS,
-        "original_creation_timestamp": listing.original,
-        "last_modified_timestamp": listing.updated,
-        "updated_timestamp": listing.updated,
+        **_times_json(listing),
         "state_timestamp": _maybe(random, 0.05, listing.state_changed),
         "quantity": listing.quantity,
         "shop_section_id": _maybe(random, 0.3, shop.shop_id + 20_000_000),
@@ -213,6 +208,17 @@ def listing_json(listing: Listing) -> dict[str, Any]:
     return _with_gaps(body, random)
 
 
+def _times_json(listing: Listing) -> dict[str, Any]:
+    return {
+        "creation_timestamp": listing.created,
+        "created_timestamp": listing.created,
+        "ending_timestamp": listing.created + RUN_SECONDS,
+        "original_creation_timestamp": listing.original,
+        "last_modified_timestamp": listing.updated,
+        "updated_timestamp": listing.updated,
+    }
+
+
 def _making_json(random: Random) -> dict[str, Any]:
     fast = random.randint(1, 5)
     known = random.random() < 0.9
@@ -242,7 +248,7 @@ def _measures_json(random: Random) -> dict[str, Any]:
 
 
 def _with_gaps(body: dict[str, Any], random: Random) -> dict[str, Any]:
-    """Leave out, now and then, what Etsy leaves out now and then."""
+    """Sometimes leave out fields that Etsy sometimes leaves out."""
     if random.random() < 0.8:
         body["rich_description"] = None
     for name in (

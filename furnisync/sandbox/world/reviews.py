@@ -1,4 +1,4 @@
-"""A shop's reviews: made from the seed when first looked at, then growing."""
+"""A shop's reviews: generated from the seed at the first use, then growing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Review:
     hides_transaction: bool = False
 
     def as_json(self, shop_id: int, *, for_listing: bool = False) -> dict[str, Any]:
-        """Return the review as getReviewsByShop or getReviewsByListing sends it."""
+        """Return the review in the form of getReviewsByShop or getReviewsByListing."""
         body: dict[str, Any] = {
             "shop_id": shop_id,
             "listing_id": self.listing_id,
@@ -49,7 +49,7 @@ class Review:
         }
         if for_listing or self.hides_transaction:
             del body["transaction_id"]
-        # A buyer who chose so is absent in some answers and null in others.
+        # An anonymous buyer is absent in some answers and null in others.
         if for_listing or (self.buyer is None and self.transaction_id % 2):
             del body["buyer_user_id"]
         if self.image_url is None and self.transaction_id % 3:
@@ -69,7 +69,7 @@ class ReviewBook:
         self._added = 0
 
     def all(self, listing_ids: list[int]) -> list[Review]:
-        """Return every review, oldest first; `listing_ids` are what a first look chooses from."""
+        """Return every review, oldest first; the first use generates them for `listing_ids`."""
         if self._reviews is None:
             self._reviews = self._first(listing_ids)
         return self._reviews
@@ -87,12 +87,12 @@ class ReviewBook:
         return reviews[low:high][::-1]
 
     def last_year(self, listing_ids: list[int], now: float) -> tuple[int, float | None]:
-        """Return count and average over the last year, as a shop's object tells them."""
+        """Return count and average of the last year, as in a shop's object."""
         ratings = [r.rating for r in self.between(listing_ids, int(now) - _YEAR, int(now))]
         return len(ratings), round(sum(ratings) / len(ratings), 4) if ratings else None
 
     def add(self, listing_ids: list[int], created: int, count: int) -> list[Review]:
-        """Write `count` new reviews in the second `created`."""
+        """Add `count` new reviews in the second `created`."""
         reviews = self.all(listing_ids)
         if not listing_ids:
             raise ValueError("a shop without listings has no reviews")

@@ -1,7 +1,7 @@
 """The search index: which listings a query finds, and in which order.
 
-One row a listing in numpy columns. A change rewrites one row; an answer is computed once and
-kept until the next change, so that paging through a still world costs a dictionary look-up.
+Each listing is a row in numpy columns. A change rewrites one row. An answer is computed once and
+cached until the next change, so that paging through an unchanged world costs a dictionary lookup.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NODE_LIMIT = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the index knows of one listing."""
+    """The indexed fields of one listing."""
 
     findable: bool
     taxonomy: int
@@ -75,7 +75,7 @@ class SearchIndex:
         self._subtrees: dict[int, Any] = {}
 
     def put(self, serial: int, row: Row) -> None:
-        """Write the row of listing number `serial`."""
+        """Set the row of listing number `serial`."""
         if serial >= len(self._columns["shop"]):
             for name, column in self._columns.items():
                 self._columns[name] = np.concatenate([column, np.zeros_like(column)])
@@ -85,14 +85,14 @@ class SearchIndex:
         self._answers.clear()
 
     def forget_taxonomy(self) -> None:
-        """Drop what was derived from the taxonomy, after it changed."""
+        """Clear the caches of the taxonomy after it changed."""
         self._subtrees.clear()
         self._answers.clear()
 
     def find(self, query: Query, says: Callable[[int, Query], bool]) -> Sequence[int]:
-        """Return the serials of the listings that match, in the order asked for.
+        """Return the serials of the matching listings, in the requested order.
 
-        `says` decides on a listing's text, for queries with keywords or a location.
+        `says` tests the text of a listing, for queries with keywords or a location.
         """
         answer = self._answers.get(query)
         if answer is None:

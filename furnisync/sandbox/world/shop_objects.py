@@ -1,4 +1,4 @@
-"""Writes a shop as Etsy's API does."""
+"""Encodes a shop like Etsy's API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONG = "We build furniture from local wood since 1987. 🪵 "
 
 
 def shop_json(shop: Shop, review_figures: tuple[int, float | None]) -> dict[str, Any]:
-    """Return the whole shop object; `review_figures` are count and average of the last year."""
+    """Return the complete shop object; `review_figures` are count and average of the last year."""
     random = Random(shop.shop_id * 13 + 5)
     review_count, review_average = review_figures
     body: dict[str, Any] = {

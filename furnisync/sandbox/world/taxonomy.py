@@ -1,4 +1,4 @@
-"""The seller taxonomy: furniture whole, a few other branches, and changes to it."""
+"""The seller taxonomy: all of furniture, a few other branches, and changes to them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["FURNITURE", "LEAF_WEIGHTS", "OTHER_LEAVES", "Node", "Taxonomy"]
 
 FURNITURE = 967
 
-# (id, name, parent); a parent stands before its children.
+# (id, name, parent); a parent comes before its children.
 _NODES: tuple[tuple[int, str, int | None], ...] = (
     (66, "Art & Collectibles", None),
     (68, "Prints", 66),
@@ -76,7 +76,7 @@ _NODES: tuple[tuple[int, str, int | None], ...] = (
 
 OTHER_LEAVES = (68, 119, 6648, 1046, 1029, 1203)
 
-# Where listings gather; every furniture leaf that is not named weighs 1.
+# Weights of furniture leaves; every other leaf has weight 1.
 LEAF_WEIGHTS = {12371: 9, 977: 7, 992: 7, 991: 6, 12372: 5, 1001: 5, 972: 4, 12468: 4, 996: 4}
 
 
@@ -94,11 +94,11 @@ class Node:
         return [*(self.parent.path() if self.parent else []), self.id]
 
     def subtree(self) -> list[int]:
-        """Return this node's id and those of all below it."""
+        """Return the ids of this node and of all nodes below it."""
         return [self.id, *(i for child in self.children for i in child.subtree())]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the node with all below it, as the API sends it."""
+        """Return the node with all nodes below it, in the form of the API."""
         path = self.path()
         return {
             "id": self.id,
@@ -111,7 +111,7 @@ class Node:
 
 
 class Taxonomy:
-    """The tree, which a test may add to and take from."""
+    """The tree, to which tests may add nodes and from which they may remove some."""
 
     def __init__(self) -> None:
         self.nodes: dict[int, Node] = {}
@@ -119,14 +119,14 @@ class Taxonomy:
             self.add(node_id, name, parent_id)
 
     def add(self, node_id: int, name: str, parent_id: int | None) -> None:
-        """Hang a new node below `parent_id`, or make it a root."""
+        """Add a node below `parent_id`, or as a root."""
         parent = None if parent_id is None else self.nodes[parent_id]
         node = self.nodes[node_id] = Node(node_id, name, parent)
         if parent:
             parent.children.append(node)
 
     def drop(self, node_id: int) -> None:
-        """Take a leaf away; its listings keep an id that no node has any more."""
+        """Remove a leaf; its listings keep an id that no node has any more."""
         node = self.nodes[node_id]
         if node.children:
             raise ValueError(f"node {node_id} has children")
@@ -135,7 +135,7 @@ class Taxonomy:
         del self.nodes[node_id]
 
     def subtree(self, node_id: int) -> list[int]:
-        """Return the ids that a search below `node_id` covers."""
+        """Return the ids that a search for `node_id` covers."""
         return self.nodes[node_id].subtree() if node_id in self.nodes else [node_id]
 
     def furniture(self) -> list[Node]:
@@ -143,5 +143,5 @@ class Taxonomy:
         return [self.nodes[i] for i in self.subtree(FURNITURE)]
 
     def roots(self) -> list[dict[str, Any]]:
-        """Return the whole tree as the API sends it."""
+        """Return the complete tree in the form of the API."""
         return [node.as_json() for node in self.nodes.values() if node.parent is None]

@@ -1,4 +1,4 @@
-"""Titles, descriptions, tags and reviews, odd ones among them, made from an id."""
+"""Titles, descriptions, tags and reviews, including unusual ones, derived from an id."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def title_of(listing: Listing) -> str:
 
 
 def description_of(random: Random) -> str:
-    """Return a description of one to five paragraphs, now and then an empty one."""
+    """Return a description of one to five paragraphs, sometimes an empty one."""
     if random.random() < 0.01:
         return ""
     paragraphs = random.randint(1, 5)
@@ -98,12 +98,12 @@ def tags_of(random: Random) -> list[str]:
 
 
 def shop_name(random: Random, number: int) -> str:
-    """Return a shop's name in a url's letters."""
+    """Return a shop's name with only characters that are valid in a URL."""
     return f"{random.choice(_NAMES)}And{random.choice(_NAMES)}{number}"
 
 
 def review_text(random: Random) -> str:
-    """Return what a buyer wrote: sometimes nothing, once in a while a NUL."""
+    """Return the text of a review: sometimes empty, rarely with a NUL."""
     odd = random.random()
     if odd < 0.12:
         return ""

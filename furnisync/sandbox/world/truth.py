@@ -1,4 +1,4 @@
-"""The truth: what the world really holds, line by line, to compare with what was fetched."""
+"""The truth: the actual content of the world, line by line, to compare with fetched data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ encode = msgspec.json.encode
 
 
 class Truth:
-    """Writes the world down as JSON lines."""
+    """Encodes the world as JSON lines."""
 
     def __init__(self, world: World, writer: Writer, pictures: Pictures, faults: Faults) -> None:
         self._world = world
@@ -34,7 +34,7 @@ class Truth:
         self._faults = faults
 
     def listings(self, *, full: bool) -> Iterator[bytes]:
-        """Write every listing that ever was; `full` adds "api", what batch would say."""
+        """Yield every listing, ended ones too; `full` adds the answer of batch as "api"."""
         for listing in self._world.listings:
             line = self._listing(listing)
             if full and listing.visible:
@@ -42,11 +42,10 @@ class Truth:
             yield encode(line)
 
     def images(self, size: str, *, digests: bool) -> Iterator[bytes]:
-        """Write every image of every listing, with the digest of what the CDN serves for it.
+        """Yield every image of every listing, with the digest of the file that the CDN serves.
 
-        `kind` is jpeg, png, webp or gif for a picture, "gone" for a lasting 404 or 410, and
-        otherwise the name of the lasting fault that strikes it. Faults that come and go are not
-        in the truth.
+        `kind` is jpeg, png, webp or gif for an image, "gone" for a permanent 404 or 410, and
+        otherwise the name of its permanent fault. Temporary faults are not in the truth.
         """
         if size not in SIZES:
             raise ValueError(f"no such size: {size}")
@@ -55,14 +54,14 @@ class Truth:
                 yield encode(self._image(listing, image_id, rank, size, digests=digests))
 
     def shops(self) -> Iterator[bytes]:
-        """Write every shop: "api" is what getShop says, the rest what it does not."""
+        """Yield every shop: "api" is the answer of getShop, the other fields are not in it."""
         for shop in self._world.shops.values():
             yield encode(self._shop(shop))
 
     def reviews(self, shop_id: int) -> Iterator[bytes]:
-        """Write every review of a shop as the API sends it, oldest first.
+        """Yield every review of a shop in the form of the API, oldest first.
 
-        `truth_transaction_id` is there also where the API leaves the id out.
+        `truth_transaction_id` is set even if the API leaves the id out.
         """
         shop = self._world.shops[shop_id]
         for review in shop.book.all(self._world.reviewed_ids(shop)):
@@ -116,7 +115,7 @@ class Truth:
         self, path: str, shop_id: int, image_id: int, size: str, *, digests: bool
     ) -> tuple[str, bytes | None]:
         facts = {"shop_id": str(shop_id), "image_id": str(image_id), "size": size}
-        rule = self._faults.lasting(path, facts) if self._faults.any("cdn") else None
+        rule = self._faults.permanent(path, facts) if self._faults.any("cdn") else None
         if rule is None or rule.do == "slow":
             return "jpeg", self._pictures.jpeg(image_id, size) if digests else None
         if rule.do in ("404", "410"):

@@ -1,4 +1,4 @@
-"""What the sandbox is made of: shops, listings and the rules by which they change."""
+"""The world of the sandbox: shops, listings and the rules by which they change."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["RUN_SECONDS", "SLOTS", "Listing", "Price", "Shop", "World", "image_id_of"]
 
-RUN_SECONDS = 121 * 86_400  # a listing runs four months
+RUN_SECONDS = 121 * 86_400  # a listing is active for four months
 
-# The newest ids are over 32 bits, the older ones under: what keeps them in 32 shows at once.
+# The newest ids need more than 32 bits, older ones do not: code with 32 bits fails at once.
 _EPOCH_ID = 4_300_000_000
 _IDS_A_SECOND = 5.2
 
-# An image id tells its listing and slot, so that the CDN needs no table of millions of images.
+# An image id contains its listing and slot, so that the CDN needs no table of millions of images.
 # The base makes ids cross 32 bits.
 SLOTS = 20
 _IMAGE_BASE = 4_000_000_000
@@ -41,7 +41,7 @@ def image_id_of(serial: int, slot: int) -> int:
 
 @dataclass(slots=True)
 class Shop:
-    """One shop; what is not here is derived from its id when it is written as JSON."""
+    """One shop; its other fields are derived from its id when it is encoded as JSON."""
 
     shop_id: int
     user_id: int
@@ -78,13 +78,13 @@ class Price:
 
     @property
     def usd(self) -> float:
-        """The price in dollars, as the search sees it."""
+        """The price in dollars, as in the search."""
         return to_usd(self.amount, self.divisor, self.currency)
 
 
 @dataclass(slots=True)
 class Listing:
-    """One listing; what is not here is derived from its id when it is written as JSON."""
+    """One listing; its other fields are derived from its id when it is encoded as JSON."""
 
     serial: int
     listing_id: int
@@ -108,7 +108,7 @@ class Listing:
 
     @property
     def visible(self) -> bool:
-        """Whether batch and getListing know the listing at all."""
+        """Whether batch and getListing return the listing."""
         return not self.removed and self.state != "draft" and not self.shop.gone
 
     @property
@@ -123,12 +123,12 @@ class Listing:
 
     @property
     def image_ids(self) -> list[int]:
-        """The ids of its images in the order in which they are shown."""
+        """The ids of its images in their order."""
         return [image_id_of(self.serial, slot) for slot in self.slots]
 
 
 class World:
-    """All shops and listings, and the index over them."""
+    """All shops and listings, and their index."""
 
     def __init__(self, seed: int, epoch: int, taxonomy: Taxonomy, *, ties_reversed: bool) -> None:
         self.seed = seed
@@ -149,7 +149,7 @@ class World:
     def fresh_id(self, original: int) -> int:
         """Return an unused listing id; ids grow with time and reach 32 bits, as Etsy's do.
 
-        They tell the age and not the date, so that a seed has the same ids in every year.
+        They depend on the age and not on the date, so that a seed has the same ids in every year.
         """
         listing_id = _EPOCH_ID + int((original - self.epoch) * _IDS_A_SECOND)
         while listing_id in self.by_id:
@@ -157,16 +157,16 @@ class World:
         return listing_id
 
     def place(self, listing: Listing) -> None:
-        """Take a new listing in."""
+        """Add a new listing."""
         if listing.serial != len(self.listings):
-            raise ValueError("listings are numbered in the order in which they come")
+            raise ValueError("listings are numbered in the order in which they are added")
         self.listings.append(listing)
         self.by_id[listing.listing_id] = listing
         listing.shop.serials.append(listing.serial)
         self.note(listing)
 
     def note(self, listing: Listing) -> None:
-        """Make a change of the listing known to the index and to what is cached."""
+        """Update the index and the caches after a change of the listing."""
         listing.version += 1
         self.version += 1
         findable = listing.findable
@@ -185,13 +185,13 @@ class World:
         self._index.put(listing.serial, row)
 
     def note_shop(self, shop: Shop) -> None:
-        """Make a change of the shop known to all its listings."""
+        """Update all listings of a shop after a change of it."""
         shop.version += 1
         for serial in shop.serials:
             self.note(self.listings[serial])
 
     def note_taxonomy(self) -> None:
-        """Make a change of the tree known to the search."""
+        """Update the search after a change of the tree."""
         self._furniture = {node.id for node in self.taxonomy.furniture()}
         self._index.forget_taxonomy()
 
@@ -218,14 +218,14 @@ class World:
         listing.shop.active_count += 1 if listing.active else -1
         listing.shop.version += 1
 
-    # -- looking ---------------------------------------------------------------------------
+    # -- reading ---------------------------------------------------------------------------
 
     def find(self, query: Query) -> Sequence[int]:
         """Return the serials of the listings that a search finds, in order."""
         return self._index.find(query, self._says)
 
     def image_owner(self, image_id: int) -> tuple[Listing, int] | None:
-        """Return the listing and slot of an image id, or None for an id that never was."""
+        """Return the listing and slot of an image id, or None for an id that never existed."""
         serial, rest = divmod(image_id - _IMAGE_BASE, _IMAGE_STRIDE)
         slot = rest // _SLOT_STRIDE
         if not 0 <= serial < len(self.listings) or slot >= SLOTS:
@@ -239,18 +239,18 @@ class World:
         return len(self._live)
 
     def pick_live(self, random: Random) -> Listing | None:
-        """Return any listing that the search shows."""
+        """Return a random listing that the search shows."""
         return self.listings[self._live[random.randrange(len(self._live))]] if self._live else None
 
     def is_furniture(self, listing: Listing) -> bool:
-        """Whether the listing hangs below Furniture."""
+        """Whether the listing is below Furniture."""
         return listing.taxonomy_id in self._furniture
 
     def reviewed_ids(self, shop: Shop) -> list[int]:
-        """Return the listings that reviews can be about: those of the shop's first days.
+        """Return the listings that can have reviews: those of the shop's first days.
 
-        Reviews are made at the first look; were later listings among them, what they say would
-        depend on when somebody looked.
+        Reviews are generated at their first use. With later listings among them, they would
+        depend on the time of that use.
         """
         return shop.first_ids or [self.listings[s].listing_id for s in shop.serials[:1]]
 
