@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
 from furnisync.cli.console import make_console, say
 from furnisync.cli.services import WhichJob
@@ -14,7 +13,6 @@ from furnisync.extras import installed_extras
 from furnisync.ops.remote.deploy import find_python, make_environment, put_code
 from furnisync.ops.remote.host import RemoteHost, StepFailed, check_folder, check_host
 from furnisync.ops.remote.pull import pull as pull_files
-from furnisync.ops.remote.snapshot import Snapshot
 
 FURNISYNC = "venv/bin/python -m furnisync"
 
@@ -154,18 +152,8 @@ def pull(
     """Bring copies of both databases and of the metadata, each the whole state at one instant."""
     host = _host(context, folder)
     target = to or read_environment().home / "pulled" / host.name
-    console = make_console()
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=32), DownloadColumn())
     say(f"taking copies on {host.name} ...")
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def told(file: Snapshot, here: int) -> None:
-            if file.name not in tasks:
-                tasks[file.name] = bars.add_task(file.name, total=file.bytes)
-            bars.update(tasks[file.name], completed=here)
-
-        pulled = pull_files(host, target.resolve(), told)
+    pulled = pull_files(host, target.resolve(), progress=make_console().is_terminal)
     for path in pulled:
         say(f"{path}: {size(path.stat().st_size)}")
 

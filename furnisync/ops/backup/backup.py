@@ -33,7 +33,7 @@ from furnisync.ops.backup.archive import (
     named_at,
     sources_of,
 )
-from furnisync.ops.backup.targets import Target, open_target, whole_backups
+from furnisync.ops.backup.targets import Target, open_target
 from furnisync.quota.ledger import read_state
 
 log = logging.getLogger("furnisync")
@@ -139,12 +139,12 @@ def _is_clock_right(files: HomeFiles, clock: Clock) -> bool:
 
 def _prune(target: Target, files: HomeFiles, keep: Keep, now: int) -> tuple[str, ...]:
     """Remove what the rule does not keep, and what an upload that was broken off left."""
-    whole = whole_backups(target, test=files.test, home=str(files.home))
+    whole = target.whole_backups(test=files.test, home=str(files.home))
     kept = plan_keeping({name: one.made_at for name, one in whole.items()}, now, keep)
     doomed = [name for name in whole if name not in kept]
     for name in target.names():
         made_at = named_at(name, test=files.test)
-        if made_at is not None and made_at < now - DAY_S and target.is_broken_off(name):
+        if made_at is not None and made_at < now - DAY_S and target.note(name) is None:
             doomed.append(name)
     for name in doomed:
         target.remove(name)

@@ -30,7 +30,7 @@ from furnisync.ops.backup.archive import (
     named_at,
     unpack,
 )
-from furnisync.ops.backup.targets import Target, open_target, whole_backups
+from furnisync.ops.backup.targets import Target, open_target
 
 STAGING: Final = ".restore"
 
@@ -85,7 +85,7 @@ def _find(files: HomeFiles, address: str) -> tuple[Target, str, Manifest]:
             raise BackupFailed(f"{address} is no whole backup: name another one.")
         return target, name, manifest
     target = open_target(address, files.home)
-    found = whole_backups(target, test=files.test, home=None)
+    found = target.whole_backups(test=files.test, home=None)
     if not found:
         raise ConfigError(
             f"{address} holds no backup{' of test data' if files.test else ''}: name the folder or"
