@@ -24,8 +24,8 @@ RSYNC = (
     'case "$*" in *--sender*) send=1 ;; *) send= ;; esac\n'
     'if [ ! -e "{flag}" ] && [ $send ]; then {real} "$@" | tee -a "{sent}"\n'
     'elif [ ! -e "{flag}" ]; then exec {real} "$@"\n'
-    'elif [ $send ]; then {real} "$@" | {{ head -c {part}; ' + STALL + "; }}\n"
-    "else {{ head -c {part}; " + STALL + '; }} | {real} "$@"\n'
+    'elif [ $send ]; then {real} "$@" | {{ dd bs=1 count={part} 2>/dev/null; ' + STALL + "; }}\n"
+    "else {{ dd bs=1 count={part} 2>/dev/null; " + STALL + '; }} | {real} "$@"\n'
     "fi"
 )
 PART_BYTES = 50_000
