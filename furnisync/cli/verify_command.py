@@ -15,7 +15,7 @@ from furnisync.cli.options import TestFlag
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, read_environment
 from furnisync.home import require_home
-from furnisync.ops.checks.verify import Report, Verify
+from furnisync.ops.checks.verify import Verify, VerifyReport
 
 EXIT_WRONG = 1
 SHOWN = 20
@@ -114,7 +114,7 @@ def run_verify(
     return EXIT_WRONG if report.wrong else 0
 
 
-def _print(console: Console, report: Report, *, repair: bool) -> None:
+def _print(console: Console, report: VerifyReport, *, repair: bool) -> None:
     if report.troubles:
         table = Table(box=None, pad_edge=False)
         for name in ("what", "file", "detail"):
@@ -134,7 +134,7 @@ def _print(console: Console, report: Report, *, repair: bool) -> None:
     console.print(_summary(report, repair=repair), style="bold yellow" if report.wrong else "green")
 
 
-def _summary(report: Report, *, repair: bool) -> str:
+def _summary(report: VerifyReport, *, repair: bool) -> str:
     words = f"{report.images:,} images and {report.files:,} files looked at"
     numbers = [f"{number:,} {kind}" for kind, number in report.numbers.items()]
     words += f": {', '.join(numbers)}" if numbers else ", each is as it should be"

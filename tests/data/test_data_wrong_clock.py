@@ -189,7 +189,7 @@ def test_retention_purges_nothing_under_a_clock_that_is_ahead(patient, bent):
     assert patient.counts() == before
     del patient.env[OFFSET_VARIABLE]
     bent.set_faults(NO_DATE)
-    assert "no answer bears a Date" in patient.sync().out
+    assert "no answer has a Date" in patient.sync().out
     assert patient.counts() == before
 
 

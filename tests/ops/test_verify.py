@@ -19,7 +19,7 @@ from furnisync.catalog.schema import open_catalog
 from furnisync.errors import AlreadyRunning, NotHere
 from furnisync.lockfile import single_instance
 from furnisync.ops.checks import verify_images
-from furnisync.ops.checks.verify import Report, Verify
+from furnisync.ops.checks.verify import Verify, VerifyReport
 from furnisync.sqlite import transaction
 from furnisync.store.folder import FolderStore
 
@@ -37,7 +37,7 @@ def home(tmp_path):
     return KeptHome(tmp_path / "home").make()
 
 
-def verify(home, *, sha256=False, repair=False) -> Report:
+def verify(home, *, sha256=False, repair=False) -> VerifyReport:
     return Verify(home.files, home.clock, Silent(), sha256=sha256, repair=repair).run()
 
 
