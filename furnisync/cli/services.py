@@ -44,7 +44,7 @@ from furnisync.ops.service.service import (
     await_start,
     check_free,
     describe_service,
-    last_words,
+    last_line,
     log_of,
     mark_home,
 )
@@ -209,7 +209,7 @@ def _last_run_words(state: ServiceState) -> str:
 
 
 def _log_words(state: ServiceState) -> str:
-    return "" if state.home is None else last_words(log_of(state.home, state.job)) or ""
+    return "" if state.home is None else last_line(log_of(state.home, state.job)) or ""
 
 
 @service_app.command()

@@ -69,7 +69,7 @@ def test_ten_years_ahead_once_and_then_right(bent_home, bent):
     assert picture(bent_home)["data"]["ahead"] == len(alive)
     told = " ".join(bent_home.start("status", command=("-m", "furnisync")).wait().out.split())
     assert "kept" not in told
-    assert f"{len(alive)} shops bear times ahead of now" in told
+    assert f"{len(alive)} shops have times ahead of now" in told
 
     ended = bent_home.sync()
     assert "had times ahead of now" in ended.out

@@ -22,7 +22,7 @@ from furnisync.images.recheck import mark_running, recheck_recent
 from furnisync.ops.backup.archive import BackupFailed
 from furnisync.ops.backup.backup import Keep, make_backup
 from furnisync.ops.checks.doctor import check_image_folder
-from furnisync.ops.notify.alerts import Life, read_conditions
+from furnisync.ops.notify.alerts import SyncMemory, read_alerts
 from furnisync.ops.purge.purge import Purge, purge_home
 from furnisync.ops.purge.retention import Retention
 from furnisync.sandbox.process import SandboxProcess
@@ -126,7 +126,7 @@ def test_doctor_and_notices_say_that_the_folder_is_away(home):
     unplug(home)
     (check,) = check_image_folder(home.files, home.clock)
     assert (check.verdict, "mount its disk" in check.message) == ("fail", True)
-    found = read_conditions(home.files, settings, home.clock, Life())
+    found = read_alerts(home.files, settings, home.clock, SyncMemory())
     told = {one.kind: one.message for one in found}
     assert "the image folder of this home is not here: mount its disk" in told["images-away"]
     assert "disk-low" not in told

@@ -205,10 +205,10 @@ def test_a_memory_of_notices_that_is_not_ours_is_kept(tmp_path):
     files = HomeFiles(tmp_path)
     files.notices.write_text("dear diary")
     with remembering(files) as memory:
-        memory.told["a"] = 1.0
+        memory.sent["a"] = 1.0
     assert kept_of(files.notices) == [b"dear diary"]
     with remembering(files) as memory:
-        assert memory.told == {"a": 1.0}
+        assert memory.sent == {"a": 1.0}
 
 
 # -- pulled files ------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ class Copied(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """`backup.json`; `home` tells the backups of several homes apart."""
+    """`backup.json`; `home` distinguishes the backups of several homes."""
 
     made_at: int
     home: str
@@ -91,14 +91,14 @@ def named_at(name: str, *, test: bool) -> int | None:
         return None
 
 
+def places_of(files: HomeFiles) -> dict[Role, Path]:
+    """The files of a home that are backed up, whether they exist or not."""
+    return {"catalog": files.catalog, "history": files.history, "buyer_key": files.buyer_key}
+
+
 def sources_of(files: HomeFiles) -> dict[Role, Path]:
     """The files of a home that are backed up, those that exist."""
-    found: dict[Role, Path] = {
-        "catalog": files.catalog,
-        "history": files.history,
-        "buyer_key": files.home / ".buyer_key",
-    }
-    return {role: path for role, path in found.items() if path.exists()}
+    return {role: path for role, path in places_of(files).items() if path.exists()}
 
 
 def make_copies(sources: dict[Role, Path], folder: Path, tell: Tell) -> tuple[Copied, ...]:
