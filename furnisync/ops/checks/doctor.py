@@ -227,7 +227,7 @@ def _check_running(job: Job, title: str, pid: int, files: HomeFiles, clock: Cloc
                 title,
                 "fail",
                 f"pid {pid} has not responded for {minutes:,.0f} minutes",
-                f"It hangs: end it with `kill {pid}` and start it again; it continues where it was.",
+                f"It hangs: end it with `kill {pid}` and start it again; nothing is lost.",
             )
     return Check(title, "ok", f"runs (pid {pid})")
 
