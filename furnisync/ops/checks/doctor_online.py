@@ -62,7 +62,7 @@ async def _ping(
             return [Check("key", "warn", "not tried: no call was free", remedy)]
         except (Transient, Terminal) as error:
             remedy = (
-                "Check the network, the proxy and certificates (see network above), ETSY_API_URL and"
+                "Check the network, proxy and certificates (see network above), ETSY_API_URL and"
                 " status.etsy.com; the syncs wait by themselves."
             )
             return [

@@ -94,8 +94,8 @@ class Systemd(Supervisor):
         reached = ask_system("systemctl", "--user", "show", "-p", "Version")
         if reached.returncode != 0:
             raise UserError(
-                f"systemd of user {getpass.getuser()} cannot be reached ({complaint_of(reached)}): log"
-                " in again (not by su or sudo), or run the sync under nohup as the README shows."
+                f"systemd of user {getpass.getuser()} cannot be reached"
+                f" ({complaint_of(reached)}): log in again (not by su or sudo), or run the sync under nohup as the README shows."
             )
 
     def unit(self, job: Job) -> Path:
