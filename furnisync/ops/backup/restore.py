@@ -32,6 +32,7 @@ from furnisync.ops.backup.archive import (
     unpack,
 )
 from furnisync.ops.backup.targets import Target, open_target
+from furnisync.ops.service.service import TITLES
 
 STAGING: Final = ".restore"
 
@@ -59,8 +60,8 @@ def restore_backup(files: HomeFiles, address: str, clock: Clock, tell: Tell) -> 
         ConfigError: there is no backup at that address.
     """
     with ExitStack() as stack:
-        for job, words in (("images", "image sync"), ("data", "data sync"), ("backup", "a backup")):
-            stack.enter_context(single_instance(files.lock(job), words))
+        for job, title in (*TITLES.items(), ("backup", "a backup")):
+            stack.enter_context(single_instance(files.lock(job), title))
         target, name, manifest = _find(files, address)
         try:
             with durable.scratch_folder(files.home / STAGING) as staged:
@@ -83,7 +84,7 @@ def _find(files: HomeFiles, address: str) -> tuple[Target, str, Manifest]:
         target = open_target(place or ".", files.home)
         manifest = target.manifest(name)
         if manifest is None:
-            raise BackupFailed(f"{address} is no whole backup: name another one.")
+            raise BackupFailed(f"{address} is no complete backup: name another one.")
         return target, name, manifest
     target = open_target(address, files.home)
     found = target.whole_backups(test=files.test, home=None)

@@ -34,6 +34,7 @@ from furnisync.ops.purge.pages import (
     purge_listings,
     purge_rows,
 )
+from furnisync.ops.service.service import TITLES
 from furnisync.quota.ledger import read_state
 from furnisync.sqlite import overwrite_free_pages
 
@@ -100,7 +101,7 @@ def purge_home(
     """
     _check_home(files, purge, clock)
     with ExitStack() as locks:
-        for job, title in (("images", "image sync"), ("data", "data sync")):
+        for job, title in TITLES.items():
             locks.enter_context(single_instance(files.lock(job), title))
         now = int(clock.now())
         by_buyer = purge.by == "buyer"

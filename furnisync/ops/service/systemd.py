@@ -95,7 +95,8 @@ class Systemd(Supervisor):
         if reached.returncode != 0:
             raise UserError(
                 f"systemd of user {getpass.getuser()} cannot be reached"
-                f" ({complaint_of(reached)}): log in again (not by su or sudo), or run the sync under nohup as the README shows."
+                f" ({complaint_of(reached)}): log in again (not by su or sudo), or run the sync"
+                " under nohup as the README shows."
             )
 
     def unit(self, job: Job) -> Path:
