@@ -63,7 +63,7 @@ def put(part: Path, path: Path, *, kept_in: Path | None = None, sha256: str | No
     if os.path.lexists(path) and before is None and not _same(path, kept_in):
         keep(path)
     status = part.stat()
-    now = Written(status.st_size, status.st_mtime_ns, sha256 or _digest(part))
+    now = Written(status.st_size, status.st_mtime_ns, sha256 or digest(part))
     note = msgspec.json.encode([now] if before is None else [now, before])
     durable.write(_note(path), note, durable.PRIVATE)
     for ending in (durable.LOG, durable.INDEX):  # SQLite would apply them to the new file
@@ -104,7 +104,7 @@ def _written_as(path: Path) -> Written | None:
     for one in alike:
         if one.mtime_ns == status.st_mtime_ns:
             return one
-    sha256 = _digest(path)
+    sha256 = digest(path)
     return next((one for one in alike if one.sha256 == sha256), None)
 
 
@@ -122,6 +122,7 @@ def _same(path: Path, other: Path | None) -> bool:
     return path.samefile(other) or filecmp.cmp(path, other, shallow=False)
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Sha256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,7 +16,7 @@ from furnisync.home import prepare_home, require_home
 from furnisync.ops.backup.archive import Manifest
 from furnisync.ops.backup.backup import Keep, default_address, make_backup
 from furnisync.ops.backup.restore import restore_backup
-from furnisync.ops.notify.notifier import tell_at_once
+from furnisync.ops.notify.notifier import notify_now
 
 log = logging.getLogger("furnisync")
 
@@ -68,7 +68,7 @@ def _notify_failure(files: HomeFiles, clock: Clock) -> None:
     except UserError as error:
         log.warning("no notice of the failed backup was sent: %s", error)
         return
-    tell_at_once(files, settings, clock)
+    notify_now(files, settings, clock)
 
 
 def restore(

@@ -22,7 +22,7 @@ from furnisync.ops.checks.clock_repair import check_times, repair_home
 from furnisync.ops.checks.doctor import Check
 from furnisync.ops.checks.doctor_disk import check_file_system, check_home
 from furnisync.ops.checks.doctor_online import check_key, check_sleep
-from furnisync.ops.checks.verify import Report, Verify
+from furnisync.ops.checks.verify import Verify, VerifyReport
 from furnisync.ops.service.service import TITLES, Supervisor
 from furnisync.sanitize import plain
 
@@ -167,7 +167,7 @@ def verify(
     raise typer.Exit(EXIT_WRONG if report.wrong else 0)
 
 
-def _print_report(console: Console, report: Report, *, repair: bool) -> None:
+def _print_report(console: Console, report: VerifyReport, *, repair: bool) -> None:
     if report.troubles:
         table = make_table("what", "file", "detail")
         for one in report.troubles[:TROUBLES_SHOWN]:
@@ -185,7 +185,7 @@ def _print_report(console: Console, report: Report, *, repair: bool) -> None:
     console.print(_summary(report, repair=repair), style=style)
 
 
-def _summary(report: Report, *, repair: bool) -> str:
+def _summary(report: VerifyReport, *, repair: bool) -> str:
     text = f"{report.images:,} images and {report.files:,} files checked"
     numbers = [f"{number:,} {kind}" for kind, number in report.numbers.items()]
     text += f": {', '.join(numbers)}" if numbers else ", all correct"

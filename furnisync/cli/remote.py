@@ -7,14 +7,12 @@ import typer
 from rich.filesize import decimal
 
 from furnisync.cli.console import make_console, say
-from furnisync.cli.live import Bars
 from furnisync.cli.services import Follow, JobArgument, Lines
 from furnisync.config import read_environment
 from furnisync.extras import installed_extras
 from furnisync.ops.remote.deploy import find_python, make_environment, put_code
 from furnisync.ops.remote.host import RemoteHost, StepFailed, check_folder, check_host
 from furnisync.ops.remote.pull import pull as pull_files
-from furnisync.ops.remote.snapshot import Snapshot
 
 FURNISYNC = "venv/bin/python -m furnisync"
 
@@ -160,12 +158,7 @@ def pull(
     host = _host(context, folder)
     target = to or read_environment().home / "pulled" / host.name
     say(f"copying the databases on {host.name} ...")
-    with Bars(make_console()) as bars:
-
-        def show(file: Snapshot, done: int) -> None:
-            bars.show(file.name, done, file.bytes, decimal(done))
-
-        pulled = pull_files(host, target.resolve(), show)
+    pulled = pull_files(host, target.resolve(), progress=make_console().is_terminal)
     for path in pulled:
         say(f"{path}: {decimal(path.stat().st_size)}")
 

@@ -47,7 +47,6 @@ from furnisync.ops.service.service import (
     await_start,
     check_free,
     describe_service,
-    last_words,
     log_of,
     mark_home,
 )
@@ -185,7 +184,7 @@ def status(which: JobArgument = "both", *, as_json: JsonFlag = False) -> None:
         return
     table = make_table("service", "state", "last run", "last line of the log")
     for state in states:
-        line = None if state.home is None else last_words(log_of(state.home, state.job))
+        line = None if state.home is None else last_line(log_of(state.home, state.job))
         table.add_row(state.job, _state_text(state), _last_run_text(state), line)
     make_console().print(table)
 

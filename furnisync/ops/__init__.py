@@ -1,1 +1,1 @@
-"""Living with it: services, other machines, backups, old data, checks."""
+"""Operations: services, other machines, backup, purge, checks, notices."""

@@ -69,7 +69,7 @@ def test_ten_years_ahead_once_and_then_right(bent_home, bent):
     assert picture(bent_home)["data"]["ahead"] == len(alive)
     told = " ".join(bent_home.start("status", command=("-m", "furnisync")).wait().out.split())
     assert "kept" not in told
-    assert f"{len(alive)} shops bear times ahead of now" in told
+    assert f"{len(alive)} shops have times ahead of now" in told
 
     ended = bent_home.sync()
     assert "had times ahead of now" in ended.out
@@ -189,7 +189,7 @@ def test_retention_purges_nothing_under_a_clock_that_is_ahead(patient, bent):
     assert patient.counts() == before
     del patient.env[OFFSET_VARIABLE]
     bent.set_faults(NO_DATE)
-    assert "no answer bears a Date" in patient.sync().out
+    assert "no answer has a Date" in patient.sync().out
     assert patient.counts() == before
 
 

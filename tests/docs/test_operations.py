@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from furnisync.cli.app import app
 from furnisync.config import SIZES, Settings
 from furnisync.ops.notify import alerts
-from furnisync.ops.notify.alerts import Kind
+from furnisync.ops.notify.alerts import AlertKind
 from furnisync.ops.notify.notifier import HEADS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,14 +39,14 @@ def rows(heading: str) -> list[list[str]]:
 
 def test_every_notice_is_explained_with_what_to_do():
     told = {cells[0]: cells for cells in rows("Notices")}
-    assert set(HEADS) == set(get_args(Kind)), "each kind has a head"
+    assert set(HEADS) == set(get_args(AlertKind)), "each kind has a head"
     assert set(told) == set(HEADS.values()), "each head has a row on the page, and no other has"
     assert all(len(cells) == 3 and all(cells) for cells in told.values())
 
 
 def test_the_table_of_conditions_names_every_kind():
     named = re.findall(r"^\| ([a-z]+-[a-z]+) ", alerts.__doc__ or "", re.MULTILINE)
-    assert set(named) == set(get_args(Kind))
+    assert set(named) == set(get_args(AlertKind))
 
 
 def test_every_exit_status_is_explained():

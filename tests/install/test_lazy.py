@@ -162,7 +162,7 @@ def test_a_sync_without_apprise_says_so_and_works(core_python, tmp_path):
             env=home.environment(), capture_output=True, text=True, check=False,
         )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "nobody will be told of what goes wrong: Notices need apprise" in done.stdout
+    assert "no notices can be sent: Notices need apprise" in done.stdout
     assert home.number("SELECT count(*) FROM listings") == 20
 
 

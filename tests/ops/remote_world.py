@@ -20,8 +20,16 @@ from service_world import OwnSystemd, clean_environment, until
 # Programs there that stop in their work while a flag lies in the folder, so that the connection
 # can be broken at that point; `reached` tells that they stand there.
 STALL = 'while [ -e "{flag}" ]; do touch "{flag}.reached"; sleep 0.05; done'
-CAT = 'if [ -e "{flag}" ]; then head -c 1000; fi; ' + STALL + '; exec {real} "$@"'
-TAIL = 'if [ -e "{flag}" ]; then {real} "$@" | head -c 1000; ' + STALL + '; fi; exec {real} "$@"'
+RSYNC = (
+    'case "$*" in *--sender*) send=1 ;; *) send= ;; esac\n'
+    'if [ ! -e "{flag}" ] && [ $send ]; then {real} "$@" | tee -a "{sent}"\n'
+    'elif [ ! -e "{flag}" ]; then exec {real} "$@"\n'
+    'elif [ $send ]; then {real} "$@" | {{ dd bs=1 count={part} 2>/dev/null; ' + STALL + "; }}\n"
+    "else {{ dd bs=1 count={part} 2>/dev/null; " + STALL + '; }} | {real} "$@"\n'
+    "fi"
+)
+PART_BYTES = 50_000
+"""So much goes through rsync before it stops at its flag."""
 MAKE = (
     STALL
     + """
@@ -52,8 +60,8 @@ class Box:
         self.programs = root / "bin"
         for folder in (self.flags, self.programs, self.user_home):
             folder.mkdir(exist_ok=True)
-        self._program("cat", CAT)
-        self._program("tail", TAIL)
+        self.sent = root / "sent"
+        self._program("rsync", RSYNC)
         self._program("make", MAKE)
         self.config = root / "ssh_config"
         self.sshd = self._start()
@@ -65,6 +73,8 @@ class Box:
         python = self.flags / "python"
         text = body.format(
             flag=flag,
+            sent=self.sent,
+            part=PART_BYTES,
             real=shutil.which(name),
             python=sys.executable,
             stall_python=STALL.format(flag=python),
@@ -209,7 +219,7 @@ def start_box(root: Path, systemd: OwnSystemd | None = None) -> Box:
     """A box, or a skip with its reason."""
     if not Path("/proc/self/task").exists():
         pytest.skip("finding sshd's sessions needs /proc")
-    missing = [name for name in ("ssh", "ssh-keygen") if shutil.which(name) is None]
+    missing = [name for name in ("ssh", "ssh-keygen", "rsync") if shutil.which(name) is None]
     if shutil.which("sshd") is None and not Path("/usr/sbin/sshd").exists():
         missing.append("sshd (apt install openssh-server)")
     if missing:

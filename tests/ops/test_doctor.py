@@ -91,7 +91,7 @@ def test_disk_against_what_is_to_come(home):
     home.change("UPDATE counters SET value = 1000000000000 WHERE name = 'images.bytes'")
     home.change("UPDATE counters SET value = 10000 WHERE name = 'images.pending'")
     assert check(0).verdict == "warn"
-    assert "10,000 images to come" in check(0).message
+    assert "10,000 images that are due" in check(0).message
 
 
 def test_permissions(home, monkeypatch):

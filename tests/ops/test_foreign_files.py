@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import threading
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from backup_world import BackupHome
 
@@ -203,10 +205,10 @@ def test_a_memory_of_notices_that_is_not_ours_is_kept(tmp_path):
     files = HomeFiles(tmp_path)
     files.notices.write_text("dear diary")
     with remembering(files) as memory:
-        memory.told["a"] = 1.0
+        memory.sent["a"] = 1.0
     assert kept_of(files.notices) == [b"dear diary"]
     with remembering(files) as memory:
-        assert memory.told == {"a": 1.0}
+        assert memory.sent == {"a": 1.0}
 
 
 # -- pulled files ------------------------------------------------------------------------------
@@ -215,30 +217,19 @@ def test_a_memory_of_notices_that_is_not_ours_is_kept(tmp_path):
 class NearHost(RemoteHost, frozen=True):
     """Another computer that is this one: its scripts run here, without ssh and its environment."""
 
-    def run(self, step, script, stdin=b""):
-        if "remote_snapshot" in script:
-            return json.dumps(_snapshots(Path(self.folder)))
+    def run(self, step, script):
+        if "remote.snapshot" in script:
+            return msgspec.json.encode(take_snapshots(HomeFiles(Path(self.folder))))
         return subprocess.run(
             ["sh", "-c", script], check=True, capture_output=True, text=True
         ).stdout
 
-    def stream(self, script):
-        return subprocess.Popen(
-            ["sh", "-c", script],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-
-
-def _snapshots(home):
-    taken = take_snapshots(HomeFiles(home), frozenset())
-    return {
-        "folder": taken.folder,
-        "files": [{"name": f.name, "bytes": f.bytes, "sha256": f.sha256} for f in taken.files],
-    }
+    def fetch(self, step, path, to, *, progress):
+        shutil.copyfile(path, to)
 
 
 def pull(home, to):
-    return remote_pull.pull(NearHost("near", str(home)), to, lambda *_: None)
+    return remote_pull.pull(NearHost("near", str(home)), to, progress=False)
 
 
 def listings(path):

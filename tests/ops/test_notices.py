@@ -27,7 +27,7 @@ from furnisync.lockfile import single_instance
 from furnisync.ops.backup.backup import LastBackup, _note
 from furnisync.ops.notify import alerts
 from furnisync.ops.notify.heartbeat import Watch
-from furnisync.ops.notify.notifier import Memory, Notifier, deliver, remembering, tell_at_once
+from furnisync.ops.notify.notifier import Memory, Notifier, deliver, notify_now, remembering
 from furnisync.quota.ledger import Ledger, QuotaHeaders
 
 
@@ -137,12 +137,12 @@ def test_marked_as_told_before_it_is_sent(home, listener, monkeypatch):
 def test_a_damaged_memory_is_begun_anew(home, listener):
     home.files.notices.write_text('{"told": ')
     assert kinds(notifier(home, listener, min_free_mb=1e12).look()) == ["disk-low"]
-    assert msgspec.json.decode(home.files.notices.read_bytes(), type=Memory).told
+    assert msgspec.json.decode(home.files.notices.read_bytes(), type=Memory).sent
 
 
 def test_backup_failed(home, listener):
     _note(home.files, LastBackup(NOW, "/there", ok=False, why="The backup to /there failed."))
-    tell_at_once(home.files, settings_for(listener), home.clock)
+    notify_now(home.files, settings_for(listener), home.clock)
     assert listener.got[0]["message"] == "The backup to /there failed."
     _note(home.files, LastBackup(NOW, "/there", ok=True))
     assert notifier(home, listener).look() == []
@@ -235,7 +235,7 @@ def test_an_end_that_the_user_wanted_is_no_crash_however_it_comes(home, listener
     assert beats(home) == {}
     monkeypatch.setattr(one, "_looked_at", float("-inf"))
     one.look()  # while it drains
-    one._run(alerts.Beat(NOW, 1))  # a look that was under way
+    one._run(alerts.Heartbeat(NOW, 1))  # a look that was under way
     assert beats(home) == {}
     assert notifier(home, listener).look() == []
 
@@ -269,19 +269,19 @@ def test_a_sync_that_hangs_or_gets_nothing_is_stalled(home, listener, monkeypatc
     home.change("UPDATE listings SET batch_due = 1 WHERE listing_id = 1001")
     with single_instance(home.files.lock("images"), "image sync"):
         with remembering(home.files) as memory:
-            memory.life.beats["images"] = alerts.Beat(home.clock.now(), 77)
+            memory.life.beats["images"] = alerts.Heartbeat(home.clock.now(), 77)
         assert look.look() == []
         home.clock.at += 1.9 * 3600
         assert look.look() == []
         home.clock.at += 600
         found = look.look()
         assert kinds(found) == ["sync-stalled"]
-        assert "got nothing for 2 hours" in found[0][0].message
+        assert "made no progress for 2 hours" in found[0][0].message
         home.change("UPDATE listings SET batch_due = NULL")  # it got on
         assert look.look() == []
         monkeypatch.setattr(alerts, "SILENT_S", 900)
         home.clock.at += 3600
-        assert "no sign of life" in look.look()[0][0].message
+        assert "has not responded" in look.look()[0][0].message
 
 
 def test_weekly_digest(home, listener):
@@ -319,7 +319,7 @@ def test_real_syncs_tell_a_refused_key_and_a_kill(tmp_path, listener):
         run.process.wait()
         ended = home.run("notices", "check")
         assert ended.status == 0, ended.out
-        assert "ended without a word" in ended.out
+        assert "ended without an error" in ended.out
         assert listener.heads() == ["the API key was refused", "a sync has ended"]
         ended = home.run("notices", "test")
         assert ended.status == 0, ended.out
@@ -377,6 +377,7 @@ def test_settings_that_cannot_be_read_do_not_hide_why_a_backup_failed(home):
 FULL = """
 mount -t tmpfs -o size=256k tmpfs "$FURNISYNC_HOME" && cd "$FURNISYNC_HOME"
 printf 'images.min_free_mb = 0\\nnotices.urls = ["%s"]\\n' "$URL" > furnisync.toml
+touch etsy_data.db
 printf '{"at": 1, "target": "x", "ok": true}' > .backup.json
 "$PYTHON" -m furnisync notices check || exit 1
 cat /dev/zero > filler 2>/dev/null

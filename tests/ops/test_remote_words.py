@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
+import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,8 @@ from hypothesis import strategies as st
 from service_world import clean_environment
 
 from furnisync.errors import ConfigError
-from furnisync.ops.remote.deploy import pack_code, project_root
-from furnisync.ops.remote.host import RemoteHost, check_folder, check_host
+from furnisync.ops.remote.deploy import code_words, project_root
+from furnisync.ops.remote.host import RemoteHost, StepFailed, check_folder, check_host
 
 
 @pytest.mark.parametrize(
@@ -120,6 +119,57 @@ def test_nothing_is_asked_and_nothing_is_taken_for_an_option():
     assert (ran.returncode, ran.stdout) == (3, "hello\n")
 
 
+def sent(root, to):
+    """What rsync puts into a folder."""
+    subprocess.run(["rsync", *code_words(root), f"{to}/"], check=True, stdout=subprocess.DEVNULL)
+    return {str(path.relative_to(to)) for path in to.rglob("*") if not path.is_dir()}
+
+
+NEAR = """#!/bin/sh
+# The other computer is this one, with other programs.
+for script; do :; done
+PATH={there} HOME={there} exec /bin/sh -c "$script"
+"""
+
+
+@pytest.mark.parametrize("missing", ["here", "there"])
+def test_a_missing_rsync_is_named_with_what_to_run(tmp_path, missing):
+    for side in ("here", "there"):
+        (tmp_path / side).mkdir()
+        for name in ("mkdir", "rsync") if side != missing else ("mkdir",):
+            (tmp_path / side / name).symlink_to(shutil.which(name))
+    (tmp_path / "here" / "ssh").write_text(NEAR.format(there=tmp_path / "there"))
+    (tmp_path / "here" / "ssh").chmod(0o755)
+    environment = {**clean_environment(), "PATH": str(tmp_path / "here")}
+    ended = subprocess.run(
+        [sys.executable, "-m", "furnisync", "remote", "box", "setup", "--python", sys.executable],
+        env={**environment, "FURNISYNC_HOME": str(tmp_path)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    where = {"here": "On this computer rsync is missing", "there": "box: could not put the code"}
+    assert where[missing] in ended.stderr
+    assert "rsync is missing: run `apt install rsync`" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [("imac", "imac"), ("me@imac", "-l me imac"), ("me@fe80::1%en0", "-l me fe80::1%en0")],
+)
+def test_rsync_reaches_a_host_by_its_name_and_ssh_takes_no_prompt(
+    tmp_path, monkeypatch, name, asked
+):
+    (tmp_path / "ssh").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked; exit 255\n')
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(StepFailed, match=r"could not send it .*: .*run the same command again"):
+        RemoteHost(name, "~/x").send("send it", ["Makefile"], "new/")
+    words = (tmp_path / "asked").read_text()
+    assert f" {asked} exec /bin/sh -c " in words
+    assert "BatchMode=yes" in words
+
+
 def test_only_code_is_sent(tmp_path):
     planted = (
         "furnisync/a.py", "furnisync/.env", "furnisync/x.db", "furnisync/__pycache__/a.pyc",
@@ -130,9 +180,7 @@ def test_only_code_is_sent(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
     (tmp_path / "furnisync" / "link").symlink_to("/etc/passwd")
-    with tarfile.open(fileobj=io.BytesIO(pack_code(tmp_path))) as tar:
-        assert set(tar.getnames()) == {"furnisync", "furnisync/a.py", "Makefile"}
-    with tarfile.open(fileobj=io.BytesIO(pack_code(project_root()))) as tar:
-        names = set(tar.getnames())
+    assert sent(tmp_path, tmp_path / "sent") == {"furnisync/a.py", "Makefile"}
+    names = sent(project_root(), tmp_path / "project")
     assert {"furnisync/cli/app.py", "furnisync/furnisync.toml", "requirements.lock"} <= names
     assert "sync_images.py" in names

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from service_world import ODD, clean_environment, make_home, present_sandbox, until
 
-from furnisync.ops.service.service import Service, last_words
+from furnisync.ops.service.service import Service, last_line
 from furnisync.ops.service.systemd import quote, render_unit
 from furnisync.sandbox.process import SandboxProcess
 
@@ -85,7 +85,7 @@ raise RuntimeError("the end")
     newest = log.read_text()
     assert "raw words" in newest
     assert "RuntimeError: the end" in newest
-    assert last_words(log) == "RuntimeError: the end"
+    assert last_line(log) == "RuntimeError: the end"
     told = "".join(file.read_text() for file in reversed(files))
     for kind in ("printed", "logged"):
         numbers = [int(number) for number in re.findall(rf"{kind} (\d+)", told)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import threading
@@ -19,7 +20,7 @@ from furnisync.catalog.schema import open_catalog
 from furnisync.errors import AlreadyRunning, NotHere
 from furnisync.lockfile import single_instance
 from furnisync.ops.checks import verify_images
-from furnisync.ops.checks.verify import Report, Verify
+from furnisync.ops.checks.verify import Verify, VerifyReport
 from furnisync.sqlite import transaction
 from furnisync.store.folder import FolderStore
 
@@ -37,7 +38,7 @@ def home(tmp_path):
     return KeptHome(tmp_path / "home").make()
 
 
-def verify(home, *, sha256=False, repair=False) -> Report:
+def verify(home, *, sha256=False, repair=False) -> VerifyReport:
     return Verify(home.files, home.clock, Silent(), sha256=sha256, repair=repair).run()
 
 
@@ -147,7 +148,8 @@ def test_no_false_alarm_while_a_sync_writes_a_larger_file(home, monkeypatch):
     """The file is replaced before its row is committed: verify looks again until they agree."""
     larger = picture(7) + b"larger"
     store = FolderStore(home.files.images)
-    store.put(1001, 10011, "jpg", larger)
+    before = (home.files.images / "001" / "1001_10011.jpg").read_bytes()
+    store.put(1001, 10011, "jpg", larger, hashlib.sha256(before).digest())
     looked = threading.Event()
     monkeypatch.setattr(verify_images.time, "sleep", lambda _: looked.set())
 

@@ -1,23 +1,22 @@
-"""One backup: a folder with copies of the databases and `backup.json`, which says what they are.
+"""One backup: a folder with copies of the databases and `backup.json`, which describes them.
 
 `backup.json` is written last, and the folder gets its name once all of it is on the disk: a folder
-under a backup's name without a good `backup.json` is none.
+with a backup's name and without a valid `backup.json` is no backup.
 """
 
 import gzip
-import hashlib
-import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
+from furnisync import durable, owned
 from furnisync.catalog import schema as catalog_schema
 from furnisync.config import HomeFiles
 from furnisync.errors import UserError
@@ -32,7 +31,7 @@ COPIES: Final[dict[Role, str]] = {
     "history": "etsy_data.db.gz",
     "buyer_key": "buyer_key.gz",
 }
-"""What lies in a backup. Compressed: a quarter of the size, by the cheapest level there is."""
+"""The files of a backup. The lowest compression level reduces them to a quarter."""
 APPLICATIONS: Final[dict[Role, tuple[int, int]]] = {
     "catalog": (catalog_schema.APPLICATION_ID, len(catalog_schema.MIGRATIONS)),
     "history": (history_schema.APPLICATION_ID, len(history_schema.MIGRATIONS)),
@@ -42,20 +41,20 @@ _BLOCK: Final = 1 << 20
 _NAME: Final = re.compile(r"furnisync(?P<test>-test)?-(?P<at>\d{8}T\d{6}Z)")
 
 Tell = Callable[[str, int, int], None]
-"""Takes what is being done, and how much of it of how much."""
+"""Takes a step's title, and how much of it is done of how much."""
 
 
 class BackupFailed(UserError):
-    """A backup, or what became of it, could not be made or used; the message says why."""
+    """A backup could not be made or used; the message says why."""
 
 
 class Copied(msgspec.Struct, frozen=True):
     """A file of a backup.
 
     Attributes:
-        bytes_packed: of the file as it lies there, whose digest is `sha256`.
-        bytes_whole: of what it holds.
-        rows: by table; empty for what is no database.
+        bytes_packed: size of the compressed file, whose digest is `sha256`.
+        bytes_whole: size of its content.
+        rows: by table; empty where it is no database.
     """
 
     role: Role
@@ -66,7 +65,7 @@ class Copied(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """`backup.json`; `home` tells the backups of several homes apart."""
+    """`backup.json`; `home` distinguishes the backups of several homes."""
 
     made_at: int
     home: str
@@ -82,7 +81,7 @@ def backup_name(at: int, *, test: bool) -> str:
 
 
 def named_at(name: str, *, test: bool) -> int | None:
-    """When the backup of this name was made; None where it is no name of a backup."""
+    """When the backup of this name was made (unix seconds); None if it is no backup's name."""
     match = _NAME.fullmatch(name)
     if match is None or bool(match["test"]) != test:
         return None
@@ -92,60 +91,74 @@ def named_at(name: str, *, test: bool) -> int | None:
         return None
 
 
+def places_of(files: HomeFiles) -> dict[Role, Path]:
+    """The files of a home that are backed up, whether they exist or not."""
+    return {"catalog": files.catalog, "history": files.history, "buyer_key": files.buyer_key}
+
+
 def sources_of(files: HomeFiles) -> dict[Role, Path]:
-    """What of a home is backed up, as far as it is there."""
-    found: dict[Role, Path] = {
-        "catalog": files.catalog,
-        "history": files.history,
-        "buyer_key": files.home / ".buyer_key",
-    }
-    return {role: path for role, path in found.items() if path.exists()}
+    """The files of a home that are backed up, those that exist."""
+    return {role: path for role, path in places_of(files).items() if path.exists()}
 
 
 def make_copies(sources: dict[Role, Path], folder: Path, tell: Tell) -> tuple[Copied, ...]:
     """Copy, verify and pack everything into a folder, all as of one moment.
 
-    A reader's snapshot is taken of each database before the first is copied. In WAL mode it holds
-    up no writer, and no write makes the copy begin anew.
-
     Raises:
-        BackupFailed: a copy is not what its database is.
+        BackupFailed: a copy is not equal to its database.
         sqlite3.DatabaseError, OSError: it could not be read or written.
     """
-    readers: dict[Role, sqlite3.Connection] = {}
-    try:
-        for role, path in sources.items():
-            if role in APPLICATIONS:
-                readers[role] = open_reader(path, *APPLICATIONS[role])
-                readers[role].execute("BEGIN")
-                readers[role].execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        copies = [_copy_database(role, reader, folder, tell) for role, reader in readers.items()]
-    finally:
-        for reader in readers.values():
-            reader.close()
+    copies = []
+    for role, path, rows in copy_databases(sources, folder, tell):
+        copied = pack(role, path, folder / COPIES[role], tell)
+        path.unlink()
+        copies.append(msgspec.structs.replace(copied, rows=rows))
     if "buyer_key" in sources:
-        packed = folder / COPIES["buyer_key"]
-        copies.append(pack("buyer_key", sources["buyer_key"], packed))
+        copies.append(pack("buyer_key", sources["buyer_key"], folder / COPIES["buyer_key"]))
     return tuple(copies)
 
 
-def _copy_database(role: Role, reader: sqlite3.Connection, folder: Path, tell: Tell) -> Copied:
-    plain = folder / f"{role}.db"
-    packed = folder / COPIES[role]
-    with closing(sqlite3.connect(plain, isolation_level=None)) as copy:
+def copy_databases(
+    sources: dict[Role, Path], folder: Path, tell: Tell = lambda *_: None
+) -> Iterator[tuple[Role, Path, dict[str, int]]]:
+    """Copy databases and check the copies, all as of one moment, while syncs write to them.
 
-        def progress(_status: int, remaining: int, total: int) -> None:
-            tell(f"copying {role}", total - remaining, total)
+    Each database is read in one transaction, and all of these begin before the first is copied. In
+    WAL mode they delay no writer, and no write makes a copy start again.
 
+    Yields:
+        each checked copy, `ROLE.db` in the folder, with its rows by table.
+
+    Raises:
+        BackupFailed: a copy is not equal to its database.
+        sqlite3.DatabaseError, OSError: it could not be read or written.
+    """
+    with ExitStack() as stack:
+        readers: dict[Role, sqlite3.Connection] = {}
+        for role in APPLICATIONS.keys() & sources.keys():
+            reader = stack.enter_context(closing(open_reader(sources[role], *APPLICATIONS[role])))
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            readers[role] = reader
+        for role in sorted(readers):
+            copy = folder / f"{role}.db"
+            yield role, copy, _copy_database(role, readers[role], copy, tell)
+
+
+def _copy_database(
+    role: Role, reader: sqlite3.Connection, path: Path, tell: Tell
+) -> dict[str, int]:
+    def progress(_status: int, remaining: int, total: int) -> None:
+        tell(f"copying {role}", total - remaining, total)
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as copy:
         reader.backup(copy, pages=_PAGES, progress=progress, sleep=0.0)
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
-    expected = count_rows(reader)
+    rows = count_rows(reader)
     reader.execute("ROLLBACK")
     tell(f"checking {role}", 0, 1)
-    check_database(role, plain, expected)
-    copied = pack(role, plain, packed, tell)
-    plain.unlink()
-    return msgspec.structs.replace(copied, rows=expected)
+    check_database(role, path, rows)
+    return rows
 
 
 def count_rows(connection: sqlite3.Connection) -> dict[str, int]:
@@ -160,7 +173,7 @@ def count_rows(connection: sqlite3.Connection) -> dict[str, int]:
 
 
 def check_database(role: Role, path: Path, rows: dict[str, int]) -> None:
-    """Open a copy and hold it against what it should be.
+    """Check a copy: its integrity, its owner, its version, its rows.
 
     Raises:
         BackupFailed: it is damaged, another database, of a newer version, or lacks rows.
@@ -189,51 +202,45 @@ def check_database(role: Role, path: Path, rows: dict[str, int]) -> None:
 
 
 def pack(role: Role, source: Path, packed: Path, tell: Tell = lambda *_: None) -> Copied:
-    """Compress a file onto the disk, for good.
+    """Compress a file onto the disk.
 
     Raises:
         OSError: it could not be read or written.
     """
     total, done = source.stat().st_size, 0
-    with source.open("rb") as plain, packed.open("wb") as file:
-        os.fchmod(file.fileno(), 0o600)
-        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as zipped:
-            while block := plain.read(_BLOCK):
-                zipped.write(block)
-                done += len(block)
-                tell(f"packing {role}", done, total)
-        file.flush()
-        os.fsync(file.fileno())
-    return Copied(role, packed.stat().st_size, done, digest(packed))
+    with (
+        source.open("rb") as plain,
+        durable.replacing(packed, durable.PRIVATE) as file,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as zipped,
+    ):
+        while block := plain.read(_BLOCK):
+            zipped.write(block)
+            done += len(block)
+            tell(f"packing {role}", done, total)
+    return Copied(role, packed.stat().st_size, done, owned.digest(packed))
 
 
 def unpack(copied: Copied, packed: Path, target: Path) -> None:
     """Check a file of a backup and unpack it onto the disk.
 
     Raises:
-        BackupFailed: it is not what the backup says.
+        BackupFailed: it differs from what the backup says.
         OSError: it could not be read or written.
     """
-    if digest(packed) != copied.sha256:
+    if owned.digest(packed) != copied.sha256:
         raise BackupFailed(f"{packed.name} of the backup was changed or is damaged.")
     try:
-        with gzip.open(packed, "rb") as zipped, target.open("wb") as plain:
-            os.fchmod(plain.fileno(), 0o600)
+        with (
+            gzip.open(packed, "rb") as zipped,
+            durable.replacing(target, durable.PRIVATE) as plain,
+        ):
             shutil.copyfileobj(zipped, plain, _BLOCK)
-            plain.flush()
-            os.fsync(plain.fileno())
     except (EOFError, gzip.BadGzipFile) as error:
         raise BackupFailed(f"{packed.name} of the backup is damaged ({error}).") from error
 
 
-def digest(path: Path) -> str:
-    """Sha256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def read_manifest(content: bytes) -> Manifest | None:
-    """Understand `backup.json`; None where it is none."""
+    """Decode `backup.json`; None if it is none, or of a newer program."""
     try:
         found = msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -1,8 +1,8 @@
-"""`furnisync backup`: both databases as of one moment, while the syncs go on.
+"""`furnisync backup`: both databases as of one moment, while the syncs run.
 
-    databases ──snapshot──> copies ──checked, packed──> staging folder ──> target ──> old ones go
+    databases ──snapshot──> copies ──checked, packed──> staging folder ──> target; old ones removed
 
-What is kept: every backup of the last 24 hours, the newest of each of the last days, the newest of
+It keeps every backup of the last 24 hours, the newest of each of the last days, and the newest of
 each of the last weeks. Only backups of the same home are ever counted or removed.
 """
 
@@ -11,7 +11,6 @@ import os
 import sqlite3
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
@@ -33,13 +32,13 @@ from furnisync.ops.backup.archive import (
     named_at,
     sources_of,
 )
-from furnisync.ops.backup.targets import Target, open_target, whole_backups
+from furnisync.ops.backup.targets import Target, open_target
 from furnisync.quota.ledger import read_state
 
 log = logging.getLogger("furnisync")
 
 FOLDER: Final = "backups"
-"""Below the home, where no other place is named."""
+"""The default place, below the home."""
 
 
 class Keep(msgspec.Struct, frozen=True):
@@ -50,7 +49,7 @@ class Keep(msgspec.Struct, frozen=True):
 
 
 class Made(msgspec.Struct, frozen=True):
-    """A backup that was made, and what was removed after it."""
+    """A finished backup, and the older ones that were removed after it."""
 
     address: str
     manifest: Manifest
@@ -58,7 +57,7 @@ class Made(msgspec.Struct, frozen=True):
 
 
 class LastBackup(msgspec.Struct, frozen=True):
-    """How the last backup of a home ended; `why` where it failed."""
+    """How the last backup of a home ended; `why` if it failed."""
 
     at: int
     target: str
@@ -70,18 +69,18 @@ class LastBackup(msgspec.Struct, frozen=True):
 def make_backup(files: HomeFiles, address: str, keep: Keep, clock: Clock, tell: Tell) -> Made:
     """Make a backup, then remove those that the rule does not keep.
 
-    How it ended is noted in the home, for `status` and notices.
+    The result is noted in the home, for `status` and notices.
 
     Args:
         files: of the home.
         address: a folder, or a url.
         keep: the rule.
-        clock: tells its name.
-        tell: takes how far it is.
+        clock: for its name.
+        tell: gets how far it is.
 
     Raises:
-        BackupFailed: it could not be made; what was there before is there still.
-        AlreadyRunning: another backup is under way.
+        BackupFailed: it could not be made; earlier backups are unchanged.
+        AlreadyRunning: another backup runs.
         ConfigError: the address cannot be used.
     """
     at = int(clock.now())
@@ -90,7 +89,7 @@ def make_backup(files: HomeFiles, address: str, keep: Keep, clock: Clock, tell: 
     except AlreadyRunning:
         raise
     except FurnisyncError as error:
-        if home_is_here(files.home):  # nothing is noted in the mount point of one that is away
+        if home_is_here(files.home):  # never write into the mount point of a missing disk
             _note(files, LastBackup(at, address, ok=False, why=str(error)))
         raise
     except (OSError, sqlite3.DatabaseError) as error:
@@ -122,14 +121,14 @@ def _make(files: HomeFiles, address: str, keep: Keep, clock: Clock, tell: Tell) 
             manifest = Manifest(at, str(files.home), files.test, copies)
             note = msgspec.json.format(msgspec.json.encode(manifest))
             durable.write(staged / MANIFEST, note, durable.PRIVATE)
-            tell(f"bringing it to {address}", 0, 1)
+            tell(f"copying it to {address}", 0, 1)
             target.publish(staged, name)
             removed = _prune(target, files, keep, at) if _is_clock_right(files, clock) else ()
         return Made(target.shown(name), manifest, removed)
 
 
 def _is_clock_right(files: HomeFiles, clock: Clock) -> bool:
-    """Whether age may decide what goes: not under a clock that Etsy's answers showed wrong."""
+    """Whether backups may be removed by age; False if Etsy's answers showed a wrong clock."""
     quota = read_state(files.quota, None, clock)
     if quota is None or quota.clock is None or not quota.clock.wrong:
         return True
@@ -138,13 +137,13 @@ def _is_clock_right(files: HomeFiles, clock: Clock) -> bool:
 
 
 def _prune(target: Target, files: HomeFiles, keep: Keep, now: int) -> tuple[str, ...]:
-    """Remove what the rule does not keep, and what an upload that was broken off left."""
-    whole = whole_backups(target, test=files.test, home=str(files.home))
+    """Remove what the rule does not keep, and incomplete uploads."""
+    whole = target.whole_backups(test=files.test, home=str(files.home))
     kept = plan_keeping({name: one.made_at for name, one in whole.items()}, now, keep)
     doomed = [name for name in whole if name not in kept]
     for name in target.names():
         made_at = named_at(name, test=files.test)
-        if made_at is not None and made_at < now - DAY_S and target.is_broken_off(name):
+        if made_at is not None and made_at < now - DAY_S and target.note(name) is None:
             doomed.append(name)
     for name in doomed:
         target.remove(name)
@@ -153,27 +152,25 @@ def _prune(target: Target, files: HomeFiles, keep: Keep, now: int) -> tuple[str,
 
 def plan_keeping(made: Mapping[str, int], now: int, keep: Keep) -> set[str]:
     """Which of the backups (name: unix seconds) are kept; the newest always is."""
-    kept: set[str] = set()
-    newest_of_day: dict[date, str] = {}
-    newest_of_week: dict[tuple[int, int], str] = {}
-    for name in sorted(made, key=made.__getitem__):
-        day = datetime.fromtimestamp(made[name], UTC).date()
-        newest_of_day[day] = name
-        newest_of_week[day.isocalendar()[:2]] = name
-        if made[name] > now - DAY_S:
-            kept.add(name)
-    today = datetime.fromtimestamp(now, UTC).date()
-    this_monday = today.toordinal() - today.weekday()
-    for day, name in newest_of_day.items():
-        if today.toordinal() - day.toordinal() < keep.days:
-            kept.add(name)
-    for (year, week), name in newest_of_week.items():
-        monday = date.fromisocalendar(year, week, 1).toordinal()
-        if (this_monday - monday) // 7 < keep.weeks:
-            kept.add(name)
-    if made:
-        kept.add(max(made, key=made.__getitem__))
-    return kept
+    by_age = sorted(made, key=made.__getitem__)
+    newest_of_day = {_day(made[name]): name for name in by_age}
+    newest_of_week = {_week(made[name]): name for name in by_age}
+    return {
+        *by_age[-1:],
+        *(name for name in by_age if made[name] > now - DAY_S),
+        *(name for day, name in newest_of_day.items() if _day(now) - day < keep.days),
+        *(name for week, name in newest_of_week.items() if _week(now) - week < keep.weeks),
+    }
+
+
+def _day(at: int) -> int:
+    """Days of UTC since 1970."""
+    return int(at // DAY_S)
+
+
+def _week(at: int) -> int:
+    """Weeks of UTC since 1970, from Monday on; 1970 began on a Thursday."""
+    return (_day(at) + 3) // 7
 
 
 def _note_file(files: HomeFiles) -> Path:
@@ -181,7 +178,7 @@ def _note_file(files: HomeFiles) -> Path:
 
 
 def _note(files: HomeFiles, last: LastBackup) -> None:
-    """Remember how it ended; a home without room for that is told of anyway."""
+    """Note the result. A full disk prevents no report: the caller raises its own error."""
     before = read_last_backup(files)
     if not last.ok and before is not None:
         last = msgspec.structs.replace(last, last_good=before.last_good)
@@ -189,15 +186,14 @@ def _note(files: HomeFiles, last: LastBackup) -> None:
     try:
         durable.write(path, content, durable.PRIVATE)
     except OSError:
-        # No room for a line: an older note must not say that all is well, and its room will do.
-        # On a read-only file system there is neither; the backup's own error is told anyway.
+        # An older note must not say that all is well, and its room is enough for this one.
         with suppress(OSError):
             path.unlink(missing_ok=True)
             durable.write(path, content, durable.PRIVATE)
 
 
 def read_last_backup(files: HomeFiles) -> LastBackup | None:
-    """How the last backup ended; None where none was tried, or its note could not be written."""
+    """How the last backup ended; None if none was tried, or its note could not be written."""
     try:
         return msgspec.json.decode(_note_file(files).read_bytes(), type=LastBackup)
     except (FileNotFoundError, msgspec.DecodeError):
@@ -205,5 +201,5 @@ def read_last_backup(files: HomeFiles) -> LastBackup | None:
 
 
 def default_address(files: HomeFiles) -> str:
-    """The folder below the home where backups go that no place is named for."""
+    """The address of backups that were given none."""
     return os.fspath(files.home / FOLDER)

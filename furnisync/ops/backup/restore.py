@@ -1,7 +1,7 @@
-"""`furnisync restore`: a backup takes the place of what a home holds, which is kept beside.
+"""`furnisync restore`: a backup replaces the databases of a home, which are kept beside.
 
-Everything is fetched, checked and unpacked before anything is replaced. A database's place is
-never empty: it is the old one until one rename makes it the new one.
+Everything is fetched, checked and unpacked before anything is replaced. One rename replaces a
+database, so its name is never missing.
 """
 
 import contextlib
@@ -28,15 +28,17 @@ from furnisync.ops.backup.archive import (
     Tell,
     check_database,
     named_at,
+    places_of,
     unpack,
 )
-from furnisync.ops.backup.targets import Target, open_target, whole_backups
+from furnisync.ops.backup.targets import Target, open_target
+from furnisync.ops.service.service import TITLES
 
 STAGING: Final = ".restore"
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """What was put back, and under which names what it replaced is kept."""
+    """What was restored, and the files where its predecessors are kept."""
 
     address: str
     manifest: Manifest
@@ -44,22 +46,22 @@ class Restored(msgspec.Struct, frozen=True):
 
 
 def restore_backup(files: HomeFiles, address: str, clock: Clock, tell: Tell) -> Restored:
-    """Put a backup in place.
+    """Restore a backup.
 
     Args:
         files: of the home.
-        address: of one backup, or of a place with several: then the newest whole one.
-        clock: tells the names of what is kept.
-        tell: takes how far it is.
+        address: of one backup, or of a place with several: then the newest.
+        clock: for the names of the files that are kept.
+        tell: gets how far it is.
 
     Raises:
         AlreadyRunning: a sync or a backup runs.
-        BackupFailed: the backup is damaged, of a newer version, or could not be put in place.
+        BackupFailed: the backup is damaged, of a newer version, or could not be restored.
         ConfigError: there is no backup at that address.
     """
     with ExitStack() as stack:
-        for job, words in (("images", "image sync"), ("data", "data sync"), ("backup", "a backup")):
-            stack.enter_context(single_instance(files.lock(job), words))
+        for job, title in (*TITLES.items(), ("backup", "a backup")):
+            stack.enter_context(single_instance(files.lock(job), title))
         target, name, manifest = _find(files, address)
         try:
             with durable.scratch_folder(files.home / STAGING) as staged:
@@ -67,7 +69,7 @@ def restore_backup(files: HomeFiles, address: str, clock: Clock, tell: Tell) -> 
                 kept = _replace_all(files, fetched, int(clock.now()))
         except (OSError, sqlite3.DatabaseError) as error:
             raise BackupFailed(
-                f"{target.shown(name)} could not be put in place ({error}): free some disk in"
+                f"{target.shown(name)} could not be restored ({error}): free some disk in"
                 f" {files.home}, then run the same command again."
             ) from error
     return Restored(target.shown(name), manifest, kept)
@@ -82,10 +84,10 @@ def _find(files: HomeFiles, address: str) -> tuple[Target, str, Manifest]:
         target = open_target(place or ".", files.home)
         manifest = target.manifest(name)
         if manifest is None:
-            raise BackupFailed(f"{address} is no whole backup: name another one.")
+            raise BackupFailed(f"{address} is no complete backup: name another one.")
         return target, name, manifest
     target = open_target(address, files.home)
-    found = whole_backups(target, test=files.test, home=None)
+    found = target.whole_backups(test=files.test, home=None)
     if not found:
         raise ConfigError(
             f"{address} holds no backup{' of test data' if files.test else ''}: name the folder or"
@@ -104,7 +106,7 @@ def _find(files: HomeFiles, address: str) -> tuple[Target, str, Manifest]:
 def _fetch(
     target: Target, name: str, manifest: Manifest, staged: Path, tell: Tell
 ) -> dict[Role, Path]:
-    """Everything of a backup, checked and unpacked."""
+    """All files of a backup, checked and unpacked."""
     found: dict[Role, Path] = {}
     for place, copied in enumerate(manifest.copies):
         tell(f"fetching and checking {copied.role}", place, len(manifest.copies))
@@ -121,30 +123,26 @@ def _fetch(
 
 
 def _replace_all(files: HomeFiles, fetched: dict[Role, Path], now: int) -> tuple[Path, ...]:
-    places: dict[Role, Path] = {
-        "catalog": files.catalog,
-        "history": files.history,
-        "buyer_key": files.home / ".buyer_key",
-    }
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
     kept = []
     for role, whole in fetched.items():
-        place = places[role]
-        if os.path.lexists(place) or place.with_name(place.name + durable.LOG).exists():
+        place = places_of(files)[role]
+        if os.path.lexists(place) or _beside(place, durable.LOG).exists():
             kept.append(_keep(place, stamp))
-        # The log belongs to the database that was; the new one must not find it.
-        for ending in (durable.LOG, durable.INDEX):
-            place.with_name(place.name + ending).unlink(missing_ok=True)
+        for ending in (durable.LOG, durable.INDEX):  # SQLite would apply them to the new database
+            _beside(place, ending).unlink(missing_ok=True)
         durable.put(whole, place)
     return tuple(kept)
 
 
+def _beside(database: Path, ending: str) -> Path:
+    return database.with_name(database.name + ending)
+
+
 def _keep(place: Path, stamp: str) -> Path:
-    """A second name for what is to be replaced, with all that stands in its log."""
-    log = place.with_name(place.name + durable.LOG)
-    kept = place.with_name(f"{place.stem}.before-restore-{stamp}{place.suffix}")
-    number = 1
-    while kept.exists() or kept.with_name(kept.name + durable.LOG).exists():
+    """Give what is to be replaced a second name, with all commits in its log."""
+    kept, number = place.with_name(f"{place.stem}.before-restore-{stamp}{place.suffix}"), 1
+    while kept.exists() or _beside(kept, durable.LOG).exists():
         number += 1
         kept = place.with_name(f"{place.stem}.before-restore-{stamp}-{number}{place.suffix}")
     if place.exists():
@@ -157,7 +155,8 @@ def _keep(place: Path, stamp: str) -> Path:
             os.link(place, kept)
         except OSError:  # a file system without hard links
             durable.copy(place, kept)
+    log = _beside(place, durable.LOG)
     if log.exists() and log.stat().st_size:
-        durable.copy(log, kept.with_name(kept.name + durable.LOG))
+        durable.copy(log, _beside(kept, durable.LOG))
     durable.sync_folder(place.parent)
     return kept

@@ -1,15 +1,16 @@
-"""Where backups lie: a folder, or a url that fsspec knows (s3://, sftp://, gcs://, memory://, ...).
+"""Where backups are kept: a folder, or a url that fsspec knows (s3://, sftp://, memory://, ...).
 
-A folder takes a backup by one rename. A url takes it file by file, `backup.json` last, so that
-what was broken off has none and is no backup.
+A folder takes a backup by one rename. A url takes it file by file, `backup.json` last, so that an
+incomplete upload has none and is no backup.
 """
 
 import contextlib
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from furnisync.durable import scratch_folder, sync_folder
 from furnisync.errors import ConfigError
@@ -27,44 +28,55 @@ from furnisync.ops.backup.archive import (
 _PART: Final = ".part"
 
 
-class Target(Protocol):
-    """A place with backups in it."""
+class Target(ABC):
+    """A place for backups."""
 
+    @abstractmethod
     def staging(self, name: str) -> contextlib.AbstractContextManager[Path]:
-        """A folder of this machine to make a backup in, gone at the end."""
-        ...
+        """A folder of this machine to make a backup in, removed at the end."""
 
+    @abstractmethod
     def publish(self, folder: Path, name: str) -> None:
-        """Give a whole backup its name."""
-        ...
+        """Give a complete backup its name."""
 
+    @abstractmethod
     def names(self) -> list[str]:
-        """Names that stand there, backups or not."""
-        ...
+        """All names in it, backups or not."""
 
-    def manifest(self, name: str) -> Manifest | None:
-        """What a backup says of itself; None where it is none, or of a form we do not know."""
-        ...
+    @abstractmethod
+    def note(self, name: str) -> bytes | None:
+        """The content of a backup's `backup.json`; None if there is none."""
 
-    def is_broken_off(self, name: str) -> bool:
-        """Whether what stands there never became a backup; one of a newer program is none."""
-        ...
-
+    @abstractmethod
     def fetch(self, name: str, file: str, to: Path) -> Path:
-        """A file of a backup on this machine: `to`, or where it lies anyway."""
-        ...
+        """A file of a backup on this machine: `to`, or its place in the backup."""
 
+    @abstractmethod
     def remove(self, name: str) -> None:
-        """Remove a backup, or what is left of one: our own files, and the folder if empty then."""
-        ...
+        """Remove our files of a backup, complete or not, and its folder if it is then empty."""
 
+    @abstractmethod
     def shown(self, name: str) -> str:
         """The address of a backup, for people."""
-        ...
+
+    def manifest(self, name: str) -> Manifest | None:
+        """The description of a backup; None if it is none, or of a newer program."""
+        content = self.note(name)
+        return None if content is None else read_manifest(content)
+
+    def whole_backups(self, *, test: bool, home: str | None) -> dict[str, Manifest]:
+        """The backups of a home (None: of any home), oldest first."""
+        named = (name for name in self.names() if named_at(name, test=test) is not None)
+        found = ((name, self.manifest(name)) for name in named)
+        return {
+            name: manifest
+            for name, manifest in found
+            if manifest is not None and home in (None, manifest.home)
+        }
 
 
 def open_target(address: str, home: Path) -> Target:
-    """The place of an address; a folder is made where it is not there.
+    """The place of an address; a folder is created if it is missing.
 
     Raises:
         ConfigError: it cannot be written.
@@ -82,7 +94,7 @@ def open_target(address: str, home: Path) -> Target:
     return FolderTarget(folder.resolve())
 
 
-class FolderTarget:
+class FolderTarget(Target):
     """Backups as folders in a folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -90,7 +102,7 @@ class FolderTarget:
 
     @contextmanager
     def staging(self, name: str) -> Iterator[Path]:
-        """A folder beside the backups, so that a rename makes it one; nobody else works here."""
+        """A folder beside the backups, so that one rename publishes it; under a lock."""
         with single_instance(self._folder / ".furnisync-backup.lock", "a backup"):
             for leftover in self._folder.glob(f".furnisync-*{_PART}"):
                 _empty(leftover)  # of a run that was killed: we hold the lock
@@ -102,35 +114,31 @@ class FolderTarget:
                 _empty(staged)
 
     def publish(self, folder: Path, name: str) -> None:
-        """Rename; the disk has the files already."""
+        """Rename it; its files are on the disk already."""
         sync_folder(folder)
         folder.rename(self._folder / name)
         sync_folder(self._folder)
 
     def names(self) -> list[str]:
-        """Names of the folders."""
+        """The names of the folders."""
         return sorted(path.name for path in self._folder.iterdir() if path.is_dir())
 
-    def manifest(self, name: str) -> Manifest | None:
+    def note(self, name: str) -> bytes | None:
         """Read `backup.json`."""
         try:
-            return read_manifest((self._folder / name / MANIFEST).read_bytes())
+            return (self._folder / name / MANIFEST).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def is_broken_off(self, name: str) -> bool:
-        """Whether `backup.json` is missing, which is written last."""
-        return not (self._folder / name / MANIFEST).exists()
-
-    def fetch(self, name: str, file: str, to: Path) -> Path:  # noqa: ARG002 - it is here already
-        """Where it lies."""
+    def fetch(self, name: str, file: str, to: Path) -> Path:  # noqa: ARG002 -- it is on this machine
+        """Its path in the backup."""
         return self._folder / name / file
 
     def remove(self, name: str) -> None:
-        """Under another name first, so that half a backup never bears one."""
+        """Rename it first, so that an incomplete backup never has a backup's name."""
         doomed = self._folder / f".{name}{_PART}"
         (self._folder / name).rename(doomed)
-        if not _empty(doomed):  # somebody keeps something of his own there
+        if not _empty(doomed):  # it holds somebody else's file
             doomed.rename(self._folder / name)
 
     def shown(self, name: str) -> str:
@@ -139,16 +147,15 @@ class FolderTarget:
 
 
 _OURS: Final = (
-    MANIFEST,
-    f".{MANIFEST}{_PART}",
-    *COPIES.values(),
+    *(MANIFEST, *COPIES.values()),
+    *(f".{name}{_PART}" for name in (MANIFEST, *COPIES.values())),
     *(f"{role}.db{ending}" for role in COPIES for ending in ("", "-journal", "-wal", "-shm")),
 )
-"""All that we ever put into a backup's folder, or into one that becomes one."""
+"""All files that we ever put into a backup's folder or a staging folder."""
 
 
 def _empty(folder: Path) -> bool:
-    """Remove our files from a folder, and the folder; whether nothing else was in it."""
+    """Remove our files from a folder, then the folder; False if something else is in it."""
     for name in _OURS:
         (folder / name).unlink(missing_ok=True)
     try:
@@ -158,8 +165,8 @@ def _empty(folder: Path) -> bool:
     return True
 
 
-class UrlTarget:
-    """Backups behind a url, through fsspec. Every protocol has errors of its own."""
+class UrlTarget(Target):
+    """Backups at a url, through fsspec. Every protocol has its own errors."""
 
     def __init__(self, url: str, staging: Path) -> None:
         require_extra("urls")
@@ -180,7 +187,7 @@ class UrlTarget:
             yield staged
 
     def publish(self, folder: Path, name: str) -> None:
-        """Upload, look whether all of it came, then the one file that makes it a backup."""
+        """Upload the files and check their sizes; `backup.json`, which makes it a backup, last."""
         if name in self.names():
             raise BackupFailed(f"{self.shown(name)} is there already: run the backup again.")
         with self._translated("written"):
@@ -193,7 +200,7 @@ class UrlTarget:
                     raise BackupFailed(f"{self._url} holds {there} bytes of {path.name} only.")
 
     def names(self) -> list[str]:
-        """Names right below the url."""
+        """The names directly below the url."""
         with self._translated("listed"):
             self._files.invalidate_cache()
             if not self._files.exists(self._root):
@@ -201,16 +208,11 @@ class UrlTarget:
             found = self._files.ls(self._root, detail=False)
         return sorted(str(path).rstrip("/").rpartition("/")[2] for path in found)
 
-    def manifest(self, name: str) -> Manifest | None:
-        """Read `backup.json`."""
+    def note(self, name: str) -> bytes | None:
+        """Download `backup.json`."""
         with self._translated("read"):
             path = f"{self._root}/{name}/{MANIFEST}"
-            return read_manifest(self._files.cat_file(path)) if self._files.exists(path) else None
-
-    def is_broken_off(self, name: str) -> bool:
-        """Whether `backup.json` is missing, which is uploaded last."""
-        with self._translated("read"):
-            return not self._files.exists(f"{self._root}/{name}/{MANIFEST}")
+            return bytes(self._files.cat_file(path)) if self._files.exists(path) else None
 
     def fetch(self, name: str, file: str, to: Path) -> Path:
         """Download."""
@@ -219,8 +221,8 @@ class UrlTarget:
         return to
 
     def remove(self, name: str) -> None:
-        """The file that makes it a backup goes first."""
-        with self._translated("tidied"):
+        """Remove `backup.json` first, so that it is no backup any more."""
+        with self._translated("cleared"):
             for file in (MANIFEST, *COPIES.values()):
                 path = f"{self._root}/{name}/{file}"
                 if self._files.exists(path):
@@ -244,15 +246,3 @@ class UrlTarget:
                 f"{self._url} could not be {what} ({type(error).__name__}: {error}): check the"
                 " address, the network and the credentials."
             ) from error
-
-
-def whole_backups(target: Target, *, test: bool, home: str | None) -> dict[str, Manifest]:
-    """The backups of a home (None: of any) in a place, oldest first."""
-    found = {}
-    for name in target.names():
-        if named_at(name, test=test) is None:
-            continue
-        manifest = target.manifest(name)
-        if manifest is not None and home in (None, manifest.home):
-            found[name] = manifest
-    return found

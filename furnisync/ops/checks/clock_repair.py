@@ -1,7 +1,7 @@
-"""`furnisync doctor --repair-clock`: times that a clock which was ahead has left in a home.
+"""`furnisync doctor --repair-clock`: repairs times that a clock ahead of Etsy's has left in a home.
 
 The syncs do the same when they start. Nothing is repaired unless Etsy's answers show that the clock
-is right now: under one that is behind, every right time would look like one of the future.
+is right now: for a clock that is behind, every right time is in the future.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ def check_times(files: HomeFiles, settings: Settings, clock: Clock) -> Iterator[
         try:
             words = count(path, settings, int(clock.now()))
         except (DatabaseUnusable, sqlite3.DatabaseError):
-            continue  # the check of the databases tells
+            continue  # `check_databases` reports it
         name = f"times in {path.name}"
         if words:
             yield Check(name, "warn", words, REMEDY)
@@ -67,7 +67,7 @@ def _count_shops(path: Path, settings: Settings, now: int) -> str:
         marked = history.execute("PRAGMA user_version").fetchone()[0] >= len(MIGRATIONS)
         wait_s = settings.data.sync_days * DAY_S
         number = len(shops_ahead(history, now, wait_s=wait_s, rows=marked))
-    return f"{number:,} shops bear times ahead of now: a wrong clock wrote them" if number else ""
+    return f"{number:,} shops have times ahead of now: a wrong clock wrote them" if number else ""
 
 
 def _count_catalog(path: Path, settings: Settings, now: int) -> str:
@@ -79,11 +79,11 @@ def _count_catalog(path: Path, settings: Settings, now: int) -> str:
 def repair_home(
     environment: Environment, files: HomeFiles, settings: Settings, clock: Clock
 ) -> Repaired:
-    """Mark and repair what bears a time ahead of now; repeating it does no harm.
+    """Mark and repair what has a time ahead of now; it can be repeated.
 
     Raises:
-        AlreadyRunning: a sync runs; it repairs by itself when it is started again.
-        ConfigError: the clock is not known to be right, so that nothing was changed.
+        AlreadyRunning: a sync runs; it repairs the times itself when it starts again.
+        ConfigError: the clock is not known to be right; nothing was changed.
         UserError: the key is refused, a database cannot be used.
     """
     now = asyncio.run(_right_now(environment, files, settings, clock))
@@ -109,11 +109,11 @@ async def _right_now(
             raise
         except (Transient, Terminal) as error:
             raise ConfigError(
-                f"Etsy does not answer ({error}), so that nobody knows whether this clock is right:"
+                f"Etsy does not answer ({error}), so it is not known whether this clock is right:"
                 " run it again when `furnisync doctor` finds that the clock agrees."
             ) from error
         if not client.clock.is_known_right:
-            state = client.clock.state or "not compared: Etsy's answer bore no Date"
+            state = client.clock.state or "not compared: Etsy's answer had no Date"
             raise ConfigError(
                 f"The clock is {state}: let the computer set it by the network, then run it again."
             )

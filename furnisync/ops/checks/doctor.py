@@ -1,7 +1,7 @@
-"""`furnisync doctor`: is everything there that a sync of many months needs, and what to do if not.
+"""`furnisync doctor`: checks what a sync of many months needs, and names the remedy.
 
-Each check is a function that looks at one thing and says ok, warn or fail with a remedy. Nothing is
-changed; one ping is sent, through the ledger like any call.
+Each function checks one thing: ok, warn or fail, with a remedy. Nothing is changed; one ping is
+sent, through the ledger like any call.
 """
 
 import os
@@ -30,23 +30,23 @@ from furnisync.quota.ledger import QuotaState, read_state
 from furnisync.sqlite import open_reader
 from furnisync.status.images import read_status
 
-Verdict = Literal["ok", "warn", "fail"]
+Level = Literal["ok", "warn", "fail"]
 
 OLDEST_SQLITE: Final = (3, 38, 0)
 OLDEST_CURL: Final = (7, 86, 0)
-"""The first that understands networks in `no_proxy`."""
+"""The first version that understands networks in `no_proxy`."""
 IMAGE_BYTES: Final = 60_000
-"""Of an image of 570 pixels, where none was measured yet."""
+"""An image of 570 pixels, until some have been measured."""
 SILENT_S: Final = 600
 CUT_LATELY_S: Final = WEEK_S
 LEFT_PERCENT: Final = 5
 
 
 class Check(msgspec.Struct, frozen=True):
-    """What a look at one thing showed; `remedy` says what to do where it is not ok."""
+    """The result of one check; `remedy` says what to do if it is not ok."""
 
     name: str
-    verdict: Verdict
+    verdict: Level
     message: str
     remedy: str = ""
 
@@ -78,18 +78,18 @@ def _check_curl(info: Sequence[object]) -> Check:
 
 
 def check_extras(settings: Settings) -> Iterator[Check]:
-    """What the settings ask for and only an extra can do; nothing where that is installed."""
+    """Extras that the settings need; nothing if they are installed."""
     if settings.notices.urls:
         try:
             require_extra("notices")
         except MissingExtra as error:
-            yield Check("notices", "warn", "nobody can be told of what goes wrong", str(error))
+            yield Check("notices", "warn", "no notices can be sent", str(error))
 
 
 def check_permissions(
     environment: Environment, files: HomeFiles, settings: Settings
 ) -> Iterator[Check]:
-    """Neither the key, nor passwords of notices, nor the databases are others' to read."""
+    """Nobody else can read the key, passwords of notices, or the databases."""
     exposed = exposed_secrets(environment.home)
     if settings.notices.urls and _mode(files.settings) & 0o077:
         exposed.append(files.settings)
@@ -109,9 +109,9 @@ def check_permissions(
     if not open_files:
         yield Check("databases", "ok", "readable by their owner only")
     if not os.access(files.home, os.W_OK):
-        return  # told of the home itself: on a read-only file system no owner helps
-    strange = [path for path in _private(files) if path.exists() and not os.access(path, os.W_OK)]
-    for path in strange:
+        return  # `check_home` reports that; on a read-only file system no owner helps
+    foreign = [path for path in _private(files) if path.exists() and not os.access(path, os.W_OK)]
+    for path in foreign:
         yield Check(
             "databases",
             "fail",
@@ -131,7 +131,7 @@ def _mode(path: Path) -> int:
 
 
 def check_image_folder(files: HomeFiles, clock: Clock) -> Iterator[Check]:
-    """Whether the image folder is here, and this home's; nothing where there is no catalogue."""
+    """Whether the image folder is mounted and this home's; nothing without a catalogue."""
     try:
         why = read_status(files, clock).image_folder_away
     except (DatabaseUnusable, sqlite3.DatabaseError):
@@ -143,7 +143,7 @@ def check_image_folder(files: HomeFiles, clock: Clock) -> Iterator[Check]:
 
 
 def check_disk(files: HomeFiles, settings: Settings, clock: Clock) -> Check:
-    """Room for what is to come, by the images that are here."""
+    """Room for the images that are due, by the size of those that are here."""
     folder = files.images if files.images.exists() else files.home
     free = shutil.disk_usage(folder).free
     least = settings.images.min_free_mb * 1e6
@@ -151,18 +151,18 @@ def check_disk(files: HomeFiles, settings: Settings, clock: Clock) -> Check:
     needed = pending * each
     words = f"{free / 1e9:,.1f} GB free in {folder}"
     if pending:
-        words += f"; {pending:,} images to come take about {needed / 1e9:,.1f} GB"
+        words += f"; {pending:,} images that are due take about {needed / 1e9:,.1f} GB"
     if free < least:
         remedy = f"Make room: below {least / 1e9:,.1f} GB downloads pause (`min_free_mb`)."
         return Check("disk", "fail", words, remedy)
     if free - needed < least:
-        remedy = "Not all of them find room: make some, or set a smaller `size` under [images]."
+        remedy = "Not all of them fit: make room, or set a smaller `size` under [images]."
         return Check("disk", "warn", words, remedy)
     return Check("disk", "ok", words)
 
 
 def _to_download(files: HomeFiles, clock: Clock) -> tuple[int, float]:
-    """How many images are to come, and the bytes of one."""
+    """How many images are due, and the bytes of one."""
     try:
         status = read_status(files, clock)
     except (UserError, sqlite3.DatabaseError):
@@ -172,7 +172,7 @@ def _to_download(files: HomeFiles, clock: Clock) -> tuple[int, float]:
 
 
 def check_databases(files: HomeFiles) -> Iterator[Check]:
-    """Each opens, is ours, and of a version that this program reads."""
+    """Each database opens, is ours, and has a version that this program reads."""
     for path, mark, known in (
         (files.catalog, catalog_schema.APPLICATION_ID, len(catalog_schema.MIGRATIONS)),
         (files.history, history_schema.APPLICATION_ID, len(history_schema.MIGRATIONS)),
@@ -183,34 +183,34 @@ def check_databases(files: HomeFiles) -> Iterator[Check]:
 
 def _check_database(path: Path, mark: int, known: int) -> Check:
     if not path.exists():
-        return Check(path.name, "ok", "not there yet: the first sync makes it")
+        return Check(path.name, "ok", "does not exist yet: the first sync creates it")
     try:
         with closing(open_reader(path, mark, sys.maxsize)) as found:
             version: int = found.execute("PRAGMA user_version").fetchone()[0]
     except DatabaseUnusable as error:
-        remedy = "Restore it with `furnisync restore`, or move it away to begin anew."
+        remedy = "Restore it with `furnisync restore`, or move it away to start with a new one."
         return Check(path.name, "fail", str(error), remedy)
     if version > known:
-        message = f"is of version {version}, this program knows {known}"
+        message = f"has version {version}, this program knows {known}"
         return Check(path.name, "fail", message, "Update furnisync.")
     if version < known:
-        return Check(path.name, "ok", f"of version {version}: the next sync brings it to {known}")
+        return Check(path.name, "ok", f"version {version}: the next sync migrates it to {known}")
     return Check(path.name, "ok", f"opens, version {version}")
 
 
 def check_locks(files: HomeFiles, clock: Clock) -> Iterator[Check]:
-    """Who runs; what a killed run left does no harm."""
+    """Which syncs run; what a killed run left is harmless."""
     for job, title in TITLES.items():
         path = files.lock(job)
         try:
             pid = holder(path)
         except LocksUnsupported:
-            yield Check(title, "fail", "cannot run here: there are no file locks (see above)")
+            yield Check(title, "fail", "cannot run here: file locks do not work (see above)")
             continue
         if pid is not None:
             yield _check_running(job, title, pid, files, clock)
         elif path.exists() and path.read_text("utf-8", "replace").strip():
-            yield Check(title, "ok", "not running; the last run was killed, the next goes on")
+            yield Check(title, "ok", "not running; the last run was killed, the next one continues")
         else:
             yield Check(title, "ok", "not running")
 
@@ -226,18 +226,18 @@ def _check_running(job: Job, title: str, pid: int, files: HomeFiles, clock: Cloc
             return Check(
                 title,
                 "fail",
-                f"pid {pid} has said nothing for {minutes:,.0f} minutes",
-                f"It hangs: end it with `kill {pid}` and start it anew; it goes on where it was.",
+                f"pid {pid} has not responded for {minutes:,.0f} minutes",
+                f"It hangs: end it with `kill {pid}` and start it again; nothing is lost.",
             )
     return Check(title, "ok", f"runs (pid {pid})")
 
 
 def check_quota(files: HomeFiles, environment: Environment, clock: Clock) -> Check:
-    """The limits, whether they fell lately, what is left."""
+    """The limits, whether they fell in the last week, what is left."""
     key = environment.key
     quota = read_state(files.quota, None if key is None else key.fingerprint(), clock)
     if quota is None or quota.limit_per_day is None:
-        return Check("quota", "ok", "not known yet: the first answer tells")
+        return Check("quota", "ok", "not known yet: the first answer shows it")
     return _check_limits(quota, clock.now())
 
 
@@ -256,12 +256,12 @@ def _check_limits(quota: QuotaState, now: float) -> Check:
         remedy = f"Nothing to do: {quota.waiting_why}, the syncs wait until there are calls again."
         return Check("quota", "warn", words, remedy)
     if (quota.remaining_today or 0) * 100 < (quota.limit_per_day or 0) * LEFT_PERCENT:
-        return Check("quota", "warn", words, "The syncs wait once they are spent.")
+        return Check("quota", "warn", words, "The syncs wait when they are spent.")
     return Check("quota", "ok", words)
 
 
 def check_services(supervisor: Supervisor | None) -> Iterator[Check]:
-    """Whether the system starts the syncs by itself."""
+    """Whether the system starts the syncs."""
     if supervisor is None:
         yield Check("services", "warn", "neither launchd nor systemd", "Start syncs with nohup.")
         return
@@ -269,7 +269,7 @@ def check_services(supervisor: Supervisor | None) -> Iterator[Check]:
         state = supervisor.state(job)
         name = f"service {job}"
         if not state.installed:
-            remedy = "To have it start by itself: `furnisync service install`."
+            remedy = "To start it automatically: `furnisync service install`."
             yield Check(name, "ok", "not installed", remedy)
         elif not state.running:
             remedy = f"See `furnisync service logs {job}`, then `furnisync service start {job}`."

@@ -1,6 +1,6 @@
-"""The doctor's look at where the home lies: is it there, can it be written, can it be locked?
+"""The doctor's checks of the home's disk: is it mounted, can it be written, can it be locked?
 
-Nothing is created for it: what cannot be told by looking is told by the first sync.
+They create nothing: what cannot be seen that way, the first sync shows.
 """
 
 import os
@@ -34,42 +34,43 @@ _MOVE: Final = "Move the home to a local disk and set FURNISYNC_HOME to it."
 
 
 def check_home(files: HomeFiles) -> Check:
-    """Whether the home is there and can be written."""
+    """Whether the home exists and can be written."""
     home = files.home
     if not home.is_dir():
         remedy = "Mount its disk, or set FURNISYNC_HOME to the folder that holds your data."
-        return Check("home", "fail", f"{home} is not there", remedy)
+        return Check("home", "fail", f"{home} does not exist", remedy)
     if not os.access(home, os.W_OK):
         remedy = (
-            "Looking works, syncs do not: mount its disk for writing, or correct the permissions."
+            "It can be read, but no sync can run: mount its disk for writing, or correct the"
+            " permissions."
         )
         return Check("home", "fail", f"{home} cannot be written", remedy)
     try:
         require_home(files)
     except ConfigError:
-        remedy = "The first sync begins it; if your data are elsewhere, set FURNISYNC_HOME."
+        remedy = "The first sync creates it; if your data is elsewhere, set FURNISYNC_HOME."
         return Check("home", "warn", f"{home} holds no data of furnisync", remedy)
     return Check("home", "ok", f"{home} can be written")
 
 
 def check_file_system(files: HomeFiles, ask: Ask = ask_system) -> Iterator[Check]:
-    """Which locks the home's file system has, and whether other computers can write it."""
+    """Which locks the home's file system has, and whether other computers can write to it."""
     yield _check_locking(files)
-    kind = file_system_of(files.home, ask)
-    if kind in NETWORK:
+    name = file_system_of(files.home, ask)
+    if name in NETWORK:
         yield Check(
             "file system",
             "warn",
-            f"{files.home} is on a network share ({kind})",
+            f"{files.home} is on a network share ({name})",
             "Run furnisync on one computer only there: SQLite's log cannot be shared between"
             f" computers. {_MOVE}",
         )
     else:
-        yield Check("file system", "ok", kind or "the system does not name it")
+        yield Check("file system", "ok", name or "the system does not name it")
 
 
 def _check_locking(files: HomeFiles) -> Check:
-    """Try the locks on a file that is there."""
+    """Try the locks on a file that exists."""
     tried = (files.lock("images"), files.lock("data"), files.settings, files.metadata)
     for path in tried:
         if not path.is_file():
@@ -81,17 +82,17 @@ def _check_locking(files: HomeFiles) -> Check:
         except OSError as error:
             return Check("file locks", "fail", f"{path} cannot be locked ({error})", _MOVE)
         return Check("file locks", "ok", "work" if kind is None else f"work ({kind})")
-    return Check("file locks", "ok", "not tried yet: there is no file to lock")
+    return Check("file locks", "ok", "not tried yet: no file to lock exists")
 
 
 def file_system_of(path: Path, ask: Ask = ask_system) -> str | None:
-    """The name of a path's file system, such as ext4 or smbfs; None where the system tells none."""
+    """The name of a path's file system, such as ext4 or smbfs; None if the system does not know."""
     try:
-        told = ask("mount").stdout
+        mounts = ask("mount").stdout
     except UserError:
         return None
     found: dict[Path, str] = {}
-    for line in told.splitlines():
+    for line in mounts.splitlines():
         match = next((one for how in _MOUNTS if (one := how.fullmatch(line))), None)
         if match is not None and path.resolve().is_relative_to(match[1]):
             found[Path(match[1])] = match[2]

@@ -1,4 +1,4 @@
-"""The doctor's checks that ask somebody: Etsy (one ping), and macOS about its sleep."""
+"""The doctor's checks that ask Etsy (one ping), and macOS about its sleep."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ from furnisync.ops.checks.doctor import Check
 from furnisync.ops.service.service import ask_system
 
 TIMEOUT_S: Final = 20.0
-"""So long the doctor waits, for the ledger's leave too: a spent day is no reason to wait."""
+"""The doctor waits this long at most, for the ledger too, whose calls may be spent."""
 CLOCK_WARN_S: Final = 60.0
 CLOCK_FAIL_S: Final = 3600.0
 
@@ -30,7 +30,7 @@ Ask = Callable[..., subprocess.CompletedProcess[str]]
 def check_key(
     environment: Environment, files: HomeFiles, settings: Settings, clock: Clock
 ) -> Iterator[Check]:
-    """Whether Etsy takes the key, and what time it is there."""
+    """Whether Etsy accepts the key, and whether the clock agrees with Etsy's."""
     if environment.key is None:
         yield Check(
             "key",
@@ -58,24 +58,24 @@ async def _ping(
         except KeyRefused as error:
             return [Check("key", "fail", "Etsy refuses it", str(error))]
         except TimeoutError:
-            remedy = "Look at the quota below; try again when there are calls."
+            remedy = "See the quota below; try again when calls are left."
             return [Check("key", "warn", "not tried: no call was free", remedy)]
         except (Transient, Terminal) as error:
             remedy = (
-                "Check the line, the proxy and certificates (see network above), ETSY_API_URL and"
+                "Check the network, proxy and certificates (see network above), ETSY_API_URL and"
                 " status.etsy.com; the syncs wait by themselves."
             )
             return [
                 Check("key", "fail", f"{environment.api_url} does not answer ({error})", remedy)
             ]
-        return [Check("key", "ok", "Etsy takes it"), _check_clock(client.clock_behind_s)]
+        return [Check("key", "ok", "Etsy accepts it"), _check_clock(client.clock_behind_s)]
 
 
 @contextmanager
 def _counting_home(files: HomeFiles) -> Iterator[HomeFiles]:
-    """Where the ping is counted: the home, or another for the moment where that has no ledger yet.
+    """Where the ping is counted: in the home, or in a temporary one if that has no ledger yet.
 
-    Looking makes none, and on a read-only file system none can be written.
+    The doctor creates none, and on a read-only file system none can be written.
     """
     if os.access(files.quota, os.W_OK) and os.access(files.home, os.W_OK):
         yield files
@@ -86,25 +86,25 @@ def _counting_home(files: HomeFiles) -> Iterator[HomeFiles]:
 
 def _check_clock(behind_s: float | None) -> Check:
     if behind_s is None:
-        return Check("clock", "ok", "Etsy's answer bore no date to compare with")
+        return Check("clock", "ok", "Etsy's answer had no date to compare with")
     words = f"{abs(behind_s):,.0f} s {'behind' if behind_s > 0 else 'ahead of'} Etsy's"
     if abs(behind_s) < CLOCK_WARN_S:
         return Check("clock", "ok", "agrees with Etsy's")
-    remedy = "Let the computer set its clock by the network: every row bears its time."
+    remedy = "Let the computer set its clock by the network: every row has its time."
     return Check("clock", "fail" if abs(behind_s) > CLOCK_FAIL_S else "warn", words, remedy)
 
 
 def check_sleep(platform: str, *, services: bool, ask: Ask = ask_system) -> Check | None:
-    """Whether a Mac would fall asleep under a sync; None where it is no Mac.
+    """Whether a Mac would sleep while a sync runs; None if it is no Mac.
 
-    `services` tells whether the syncs run as services, which keep it awake.
+    `services`: whether the syncs run as services, which keep it awake.
     """
     if platform != "darwin":
         return None
-    told = ask("pmset", "-g")
-    found = re.search(r"^\s*sleep\s+(\d+)", told.stdout, re.MULTILINE)
-    if told.returncode != 0 or found is None:
-        return Check("sleep", "warn", "pmset does not tell", "Run syncs under `caffeinate -i`.")
+    answer = ask("pmset", "-g")
+    found = re.search(r"^\s*sleep\s+(\d+)", answer.stdout, re.MULTILINE)
+    if answer.returncode != 0 or found is None:
+        return Check("sleep", "warn", "pmset does not say", "Run syncs under `caffeinate -i`.")
     minutes = int(found[1])
     if minutes == 0:
         return Check("sleep", "ok", "this Mac does not sleep by itself")

@@ -1,11 +1,11 @@
-"""`furnisync verify`: disk, catalogue and history held against each other.
+"""`furnisync verify`: compares disk, catalogue and history.
 
-    image rows --> files (there? as long? with --sha256 the same to the byte?)
-    files --> image rows (extra ones are told, never deleted)
+    image rows --> files (there? as long? with --sha256 equal to the byte?)
+    files --> image rows (extra files are reported, never deleted)
     rows --> their parents; catalogue --> history; SQLite's own check of both files
 
-It reads in short steps and may run beside the syncs. Repairing writes the catalogue, so image sync
-must stand still for it; what can be repaired is fetched anew by its next run.
+It reads in short steps and may run beside the syncs. A repair writes the catalogue, so image sync
+must not run; its next run downloads again what was repaired.
 """
 
 from collections.abc import Iterator
@@ -27,9 +27,9 @@ from furnisync.lockfile import holder, single_instance
 from furnisync.ops.checks import verify_rows
 from furnisync.ops.checks.verify_images import (
     SUSPECTS_MAX,
+    Damage,
     ImageCheck,
     ImageTrouble,
-    Kind,
     requeue_troubles,
 )
 from furnisync.ops.checks.verify_rows import RowTrouble
@@ -37,25 +37,25 @@ from furnisync.sqlite import transaction
 from furnisync.store.folder import FolderStore
 
 EXAMPLES_MAX = 1000
-"""So many files of a report are named; the others are counted."""
+"""So many image troubles are listed; all are counted."""
 
 
-class Report(msgspec.Struct):
+class VerifyReport(msgspec.Struct):
     """What was found.
 
     Attributes:
-        images: image rows with a file that were held against the disk.
-        files: files that were held against the rows.
+        images: image rows with a file that were compared with the disk.
+        files: files that were compared with the rows.
         numbers: image troubles by kind.
-        troubles: the first of them by name.
-        rows: rows that should not be.
-        repaired: images and parents that the next run of image sync brings back.
-        wrong: what is wrong and was not repaired; extra files do no harm and do not count.
+        troubles: the first of them.
+        rows: rows that should not exist.
+        repaired: images and parents that the next run of image sync restores.
+        wrong: what is wrong and was not repaired; extra files are harmless and do not count.
     """
 
     images: int = 0
     files: int = 0
-    numbers: dict[Kind, int] = {}
+    numbers: dict[Damage, int] = {}
     troubles: list[ImageTrouble] = []
     rows: list[RowTrouble] = []
     repaired: int = 0
@@ -63,19 +63,19 @@ class Report(msgspec.Struct):
 
 
 class Progress(Protocol):
-    """Is told how far it is."""
+    """Shows how far it is."""
 
     def begin(self, title: str, total: int | None) -> None:
-        """A part begins; `total` steps, None where nobody knows."""
+        """Begin a part of `total` steps; None if not known."""
         ...
 
     def step(self, number: int) -> None:
-        """So many more are done."""
+        """Advance by so many steps."""
         ...
 
 
 class Verify:
-    """One look at a home."""
+    """One check of a home."""
 
     def __init__(
         self,
@@ -87,18 +87,18 @@ class Verify:
         repair: bool,
         accept_folder: bool = False,
     ) -> None:
-        """Make a look at a home.
+        """Prepare the check of a home.
 
         Args:
             files: of the home.
             clock: the time.
-            progress: is told how far it is.
+            progress: shows how far it is.
             sha256: read every file.
-            repair: queue again what is not whole.
-            accept_folder: take the image folder as it is now, though it lacks this home's mark.
+            repair: queue again what is damaged.
+            accept_folder: accept the image folder as it is, though it lacks this home's mark.
 
         Raises:
-            ConfigError: there is nothing to look at, or `accept_folder` without `repair`.
+            ConfigError: there is nothing to check, or `accept_folder` without `repair`.
         """
         if accept_folder and not repair:
             raise ConfigError("--accept-folder is part of a repair: add --repair.")
@@ -111,13 +111,13 @@ class Verify:
         self._repair = repair
         self._accept_folder = accept_folder
         self._counting: Literal["images", "files"] = "images"
-        self.report = Report()
+        self.report = VerifyReport()
 
-    def run(self) -> Report:
-        """Look at everything.
+    def run(self) -> VerifyReport:
+        """Check everything.
 
         Raises:
-            AlreadyRunning: repairing while image sync runs.
+            AlreadyRunning: a repair while image sync runs.
             NotHere: the image folder is away.
             UserError: a database cannot be used.
         """
@@ -159,7 +159,7 @@ class Verify:
                     self._requeue(catalog, waiting)
                     waiting = []
             self._requeue(catalog, waiting)
-            check_folder(catalog, self._files)  # away since: what it said is not to be believed
+            check_folder(catalog, self._files)  # if it was unmounted since, the result is not valid
             self._progress.begin("files in the catalogue", done)
             self._counting = "files"
             for trouble in check.check_files():
@@ -170,7 +170,7 @@ class Verify:
         return holder(self._files.lock("images")) is not None
 
     def _check_folder(self, catalog: Connection) -> None:
-        """An image folder that is away must not look like ten million missing files."""
+        """A missing image folder must not be reported as ten million missing files."""
         if self._accept_folder:
             with transaction(catalog):
                 accept_folder(catalog, self._files)
@@ -212,7 +212,7 @@ class Verify:
             self._add_all("history", verify_rows.check_both(catalog, self._files.history))
 
     def _is_damaged(self, connection: Connection, database: str, path: Path) -> bool:
-        """Ask SQLite first: what a damaged file says would only mislead."""
+        """Let SQLite check the file first: rows of a damaged one mislead."""
         self._progress.begin(f"pages of {path.name}", None)
         found = list(verify_rows.check_pages(connection, database))
         for one in found:

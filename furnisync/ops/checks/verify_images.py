@@ -1,8 +1,8 @@
-"""Image rows held against image files, in both directions, at any size in the same memory.
+"""Compares image rows with image files, in both directions, in constant memory.
 
-A sync may run meanwhile. It puts a file first and commits its row up to a second later, so what
-looks wrong is looked at again, row and file, before it is said: at once where nothing runs,
-until the two agree or `SETTLE_S` has passed where a sync runs.
+A sync may run meanwhile. It stores a file first and commits its row up to a second later. So what
+looks wrong is checked again, row and file, before it is reported: once if no sync runs, else until
+the two agree or `SETTLE_S` has passed.
 """
 
 import hashlib
@@ -10,7 +10,8 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from typing import Final, Literal, NamedTuple
+from itertools import islice
+from typing import Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,22 +20,22 @@ from furnisync.store.folder import FolderStore
 
 PAGE: Final = 1000
 SETTLE_S: Final = 30.0
-LOOK_EVERY_S: Final = 0.2
+CHECK_EVERY_S: Final = 0.2
 SUSPECTS_MAX: Final = 500
 CHUNK_BYTES: Final = 1 << 20
 
-Kind = Literal["missing", "truncated", "changed", "unreadable", "extra"]
-REPAIRABLE: Final[tuple[Kind, ...]] = ("missing", "truncated", "changed")
+Damage = Literal["missing", "truncated", "changed", "unreadable", "extra"]
+REPAIRABLE: Final[tuple[Damage, ...]] = ("missing", "truncated", "changed")
 REASON: Final = "not as its row said (verify)"
 
 
 class ImageTrouble(msgspec.Struct, frozen=True):
-    """Something that is not as it should be; ids where a row is meant, `file` relative.
+    """Something wrong; ids if it is about a row, `file` relative to the image folder.
 
-    An altered picture cannot be fetched anew: Etsy has only its original.
+    An altered picture cannot be downloaded again: Etsy has only its original.
     """
 
-    kind: Kind
+    kind: Damage
     file: str | None
     listing_id: int | None = None
     image_id: int | None = None
@@ -48,7 +49,7 @@ class ImageTrouble(msgspec.Struct, frozen=True):
 
 
 class ImageRow(NamedTuple):
-    """What the catalogue says of a file."""
+    """What the catalogue says about a file."""
 
     listing_id: int
     image_id: int
@@ -59,16 +60,20 @@ class ImageRow(NamedTuple):
 
 Table = Literal["images", "altered_images"]
 _ROW: Final = "SELECT listing_id, image_id, file, bytes, sha256 FROM"
-_HELD: Final[dict[Table, str]] = {
+_WITH_FILE: Final[dict[Table, str]] = {
     "images": "(file IS NOT NULL OR status = 'done')",
     "altered_images": "file IS NOT NULL",
 }
-_ALTERED_WORDS: Final = "altered picture: `furnisync import --take-altered` brings it back"
+_ALTERED_REMEDY: Final = "altered picture: `furnisync import --take-altered` brings it back"
 _KEY: Final = "(listing_id, image_id)"
+
+S = TypeVar("S")
+Found = tuple[S, ImageTrouble]
+"""A row or file as it is now, and what is wrong with it."""
 
 
 class ImageCheck:
-    """Checks one home's images; `step` is told how many rows or files were looked at."""
+    """Checks one home's images; `step` gets how many more rows or files were checked."""
 
     def __init__(
         self,
@@ -88,54 +93,59 @@ class ImageCheck:
     # -- rows against files --------------------------------------------------------------------
 
     def check_rows(self, table: Table = "images") -> Iterator[ImageTrouble]:
-        """Every row that has a file: is it there, as long and (on demand) the same to the byte?
+        """Every row that has a file: is it there, as long, and (with sha256) equal to the byte?"""
 
-        Short reads, a page of rows each: a long one would keep a running sync's log growing.
-        """
-        after, suspects = (-1, -1), list[ImageRow]()
-        while rows := self._rows(table, after):
-            suspects += [row for row in rows if self._judge(row, table) is not None]
-            if len(suspects) >= SUSPECTS_MAX:
-                yield from self._settle(suspects, table)
-                suspects = []
+        def check(row: ImageRow) -> ImageTrouble | None:
+            return self._check_row(row, table)
+
+        def check_again(row: ImageRow) -> Found[ImageRow] | None:
+            """The row as it is now; nothing if it was deleted or waits for another download."""
+            rows = self._rows(table, f"{_KEY} = (?, ?)", (row.listing_id, row.image_id))
+            trouble = check(rows[0]) if rows else None
+            return None if trouble is None else (rows[0], trouble)
+
+        yield from self._check(self._pages_of_rows(table), check, check_again)
+
+    def _pages_of_rows(self, table: Table) -> Iterator[list[ImageRow]]:
+        """Short reads: a long one would let the log of a running sync grow."""
+        after = (-1, -1)
+        while rows := self._rows(table, f"{_KEY} > (?, ?)", after):
+            yield rows
             after = (rows[-1].listing_id, rows[-1].image_id)
-            self._step(len(rows))
-        yield from self._settle(suspects, table)
 
-    def _rows(self, table: Table, after: tuple[int, int]) -> list[ImageRow]:
+    def _rows(self, table: Table, condition: str, key: tuple[int, int]) -> list[ImageRow]:
         rows = self._catalog.execute(
-            f"{_ROW} {table} WHERE {_KEY} > (?, ?) AND {_HELD[table]}"
+            f"{_ROW} {table} WHERE {condition} AND {_WITH_FILE[table]}"
             f" ORDER BY listing_id, image_id LIMIT {PAGE}",
-            after,
+            key,
         )
         return [ImageRow(*row) for row in rows]
 
-    def _judge(self, row: ImageRow, table: Table) -> ImageTrouble | None:
-        """What is wrong with the file of a row; None where nothing is."""
-        if row.file is None:
-            verdict: tuple[Kind, str] | None = ("missing", "its row is done and names no file")
-        else:
-            try:
-                verdict = self._judge_file(row.file, row)
-            except FileNotFoundError:
-                verdict = ("missing", "")
-            except (OSError, ValueError) as error:
-                verdict = ("unreadable", str(error))
-        if verdict is None:
+    def _check_row(self, row: ImageRow, table: Table) -> ImageTrouble | None:
+        """What is wrong with the file of a row; None if nothing is."""
+        try:
+            found = self._check_file(row)
+        except FileNotFoundError:
+            found = ("missing", "")
+        except (OSError, ValueError) as error:
+            found = ("unreadable", str(error))
+        if found is None:
             return None
-        kind, detail = verdict
+        damage, detail = found
         altered = table == "altered_images"
-        detail = ", ".join(filter(None, (detail, _ALTERED_WORDS if altered else "")))
-        return ImageTrouble(kind, row.file, row.listing_id, row.image_id, detail, altered)
+        detail = ", ".join(filter(None, (detail, _ALTERED_REMEDY if altered else "")))
+        return ImageTrouble(damage, row.file, row.listing_id, row.image_id, detail, altered)
 
-    def _judge_file(self, file: str, row: ImageRow) -> tuple[Kind, str] | None:
-        found = self._store.stat(file)
+    def _check_file(self, row: ImageRow) -> tuple[Damage, str] | None:
+        if row.file is None:
+            return "missing", "its row is done and names no file"
+        found = self._store.stat(row.file)
         if found is None:
             return "missing", ""
         if row.size_bytes is not None and found.size_bytes != row.size_bytes:
-            kind: Kind = "truncated" if found.size_bytes < row.size_bytes else "changed"
-            return kind, f"{found.size_bytes:,} of {row.size_bytes:,} bytes"
-        if self._sha256 and row.sha256 is not None and self._digest(file) != row.sha256:
+            damage: Damage = "truncated" if found.size_bytes < row.size_bytes else "changed"
+            return damage, f"{found.size_bytes:,} of {row.size_bytes:,} bytes"
+        if self._sha256 and row.sha256 is not None and self._digest(row.file) != row.sha256:
             return "changed", "another sha256"
         return None
 
@@ -146,48 +156,24 @@ class ImageCheck:
                 digest.update(chunk)
             return digest.digest()
 
-    def _settle(self, suspects: list[ImageRow], table: Table) -> Iterator[ImageTrouble]:
-        """Look again, until a running sync had time to commit what it has just put."""
-        end = time.monotonic() + SETTLE_S
-        while suspects:
-            again = [row for one in suspects for row in self._again(one, table)]
-            judged = [(row, self._judge(row, table)) for row in again]
-            wrong = [(row, trouble) for row, trouble in judged if trouble is not None]
-            if not wrong or not self._sync_runs() or time.monotonic() > end:
-                yield from (trouble for _, trouble in wrong)
-                return
-            suspects = [row for row, _ in wrong]
-            time.sleep(LOOK_EVERY_S)
-
-    def _again(self, row: ImageRow, table: Table) -> list[ImageRow]:
-        """The row as it is now; nothing where it is gone or waits to be fetched anew."""
-        rows = self._catalog.execute(
-            f"{_ROW} {table} WHERE {_KEY} = (?, ?) AND {_HELD[table]}",
-            (row.listing_id, row.image_id),
-        )
-        return [ImageRow(*one) for one in rows]
-
     # -- files against rows --------------------------------------------------------------------
 
     def check_files(self) -> Iterator[ImageTrouble]:
-        """Files that no row names. Hidden ones and half-written ones are not looked at."""
-        suspects: list[str] = []
-        for files in self._pages_of_files():
-            suspects += [file for file in files if not self._is_known(file)]
-            if len(suspects) >= SUSPECTS_MAX:
-                yield from self._settle_files(suspects)
-                suspects = []
-            self._step(len(files))
-        yield from self._settle_files(suspects)
+        """Files that no row names. Hidden and partly written ones are left out."""
+
+        def check(file: str) -> ImageTrouble | None:
+            return None if self._is_known(file) else ImageTrouble("extra", file)
+
+        def check_again(file: str) -> Found[str] | None:
+            trouble = check(file) if self._store.stat(file) is not None else None
+            return None if trouble is None else (file, trouble)
+
+        yield from self._check(self._pages_of_files(), check, check_again)
 
     def _pages_of_files(self) -> Iterator[list[str]]:
-        page: list[str] = []
-        for file in _walk(os.fspath(self._store.root), ""):
-            page.append(file)
-            if len(page) == PAGE:
-                yield page
-                page = []
-        yield page
+        files = _walk(os.fspath(self._store.root), "")
+        while page := list(islice(files, PAGE)):
+            yield page
 
     def _is_known(self, file: str) -> bool:
         """Whether a row names it, or waits for it: a killed run leaves files without their row."""
@@ -202,21 +188,39 @@ class ImageCheck:
         )
         return rows.fetchone() is not None
 
-    def _settle_files(self, suspects: list[str]) -> Iterator[ImageTrouble]:
+    # -- both ----------------------------------------------------------------------------------
+
+    def _check(
+        self,
+        pages: Iterator[list[S]],
+        check: Callable[[S], ImageTrouble | None],
+        check_again: Callable[[S], Found[S] | None],
+    ) -> Iterator[ImageTrouble]:
+        suspects: list[S] = []
+        for page in pages:
+            suspects += [one for one in page if check(one) is not None]
+            if len(suspects) >= SUSPECTS_MAX:
+                yield from self._settle(suspects, check_again)
+                suspects = []
+            self._step(len(page))
+        yield from self._settle(suspects, check_again)
+
+    def _settle(
+        self, suspects: list[S], check_again: Callable[[S], Found[S] | None]
+    ) -> Iterator[ImageTrouble]:
+        """Check again, until a running sync had time to commit what it has just stored."""
         end = time.monotonic() + SETTLE_S
         while suspects:
-            suspects = [file for file in suspects if self._is_left(file)]
+            wrong = [found for one in suspects if (found := check_again(one)) is not None]
             if not self._sync_runs() or time.monotonic() > end:
-                yield from (ImageTrouble("extra", file) for file in suspects)
+                yield from (trouble for _, trouble in wrong)
                 return
-            time.sleep(LOOK_EVERY_S)
-
-    def _is_left(self, file: str) -> bool:
-        return self._store.stat(file) is not None and not self._is_known(file)
+            suspects = [one for one, _ in wrong]
+            time.sleep(CHECK_EVERY_S)
 
 
 def _walk(folder: str, below: str) -> Iterator[str]:
-    """Files below a folder, relative and with `/`; names are never all in memory at once."""
+    """Files below a folder, relative and with `/`; never all names in memory at once."""
     try:
         entries = os.scandir(folder)
     except FileNotFoundError:
@@ -234,7 +238,7 @@ def _walk(folder: str, below: str) -> Iterator[str]:
 def requeue_troubles(
     connection: sqlite3.Connection, troubles: list[ImageTrouble], now: int
 ) -> None:
-    """Let the next run fetch these images anew."""
+    """Let the next run download these images again."""
     images = [
         (one.listing_id, one.image_id)
         for one in troubles

@@ -1,7 +1,7 @@
-"""Rows held against each other: children without parents, and the two databases side by side.
+"""Compares rows: children without parents, and the two databases with each other.
 
-Each question is asked a page of keys at a time, in short reads, so that a running sync is not
-hindered. What a sync is just writing is seen whole: it commits children with their parents.
+Each question reads a page of keys at a time, so that it does not delay a running sync. What a sync
+is writing is never seen in part: it commits children with their parents.
 """
 
 import sqlite3
@@ -21,7 +21,7 @@ EXAMPLES: Final = 5
 
 
 class Question(NamedTuple):
-    """Which rows of a table are wrong, and what to say of them."""
+    """Which rows of a table are wrong, and how to report them."""
 
     table: str
     key: str
@@ -31,7 +31,7 @@ class Question(NamedTuple):
 
 
 class RowTrouble(msgspec.Struct, frozen=True):
-    """Rows that should not be: how many, and the ids of a few."""
+    """Rows that should not exist: how many, and the ids of a few."""
 
     database: str
     words: str
@@ -83,8 +83,8 @@ HISTORY: Final = (
 BOTH: Final = (
     Question(
         "listings", "listing_id",
-        "EXISTS (SELECT 1 FROM other.listings AS told WHERE told.listing_id = listings.listing_id"
-        " AND told.shop_id <> listings.shop_id)",
+        "EXISTS (SELECT 1 FROM other.listings AS row WHERE row.listing_id = listings.listing_id"
+        " AND row.shop_id <> listings.shop_id)",
         "listings of one shop in the catalogue, of another in the history", "listing_id",
     ),
 )  # fmt: skip
@@ -92,7 +92,7 @@ BOTH: Final = (
 
 
 def readable(database: str, checks: Iterator[RowTrouble]) -> Iterator[RowTrouble]:
-    """What checks tell, and that they could not go on where the file is damaged."""
+    """The results of checks; one more if a damaged file stopped them."""
     try:
         yield from checks
     except sqlite3.DatabaseError as error:
@@ -102,7 +102,7 @@ def readable(database: str, checks: Iterator[RowTrouble]) -> Iterator[RowTrouble
 def check_rows(
     connection: sqlite3.Connection, database: str, questions: tuple[Question, ...]
 ) -> Iterator[RowTrouble]:
-    """Ask each question of a whole table; only those with an answer are told."""
+    """Ask each question about a whole table; only those with an answer are reported."""
     for one in questions:
         number, examples = 0, list[int]()
         for after, end in _pages(connection, one):
@@ -139,7 +139,7 @@ def _ask(connection: sqlite3.Connection, one: Question, after: int, end: int) ->
 
 
 def restore_parents(catalog: sqlite3.Connection, now: int) -> None:
-    """Bring back what is lacking above: listings to be asked for again, shops that are due."""
+    """Restore missing parents: listings to be requested again, shops that are due."""
     rows = catalog.execute(
         f"SELECT DISTINCT listing_id FROM images WHERE {_lacks('listings', 'listing_id', 'images')}"
     ).fetchall()
@@ -152,7 +152,7 @@ def restore_parents(catalog: sqlite3.Connection, now: int) -> None:
 
 def check_both(catalog: sqlite3.Connection, history: Path) -> Iterator[RowTrouble]:
     """The catalogue against the history."""
-    # The reader holds log and index there, so that the attached one need not make them.
+    # This reader keeps log and index, so that the attached one need not create them.
     with closing(open_history_reader(history)):
         catalog.execute("ATTACH ? AS other", (choose_reading(history).address,))
         try:
@@ -164,9 +164,9 @@ def check_both(catalog: sqlite3.Connection, history: Path) -> Iterator[RowTroubl
 def check_pages(connection: sqlite3.Connection, database: str) -> Iterator[RowTrouble]:
     """SQLite's own check of a whole file."""
     try:
-        told = [row[0] for row in connection.execute("PRAGMA quick_check(20)")]
+        signs = [row[0] for row in connection.execute("PRAGMA quick_check(20)")]
     except sqlite3.DatabaseError as error:
-        told = [str(error)]
-    if told != ["ok"]:
-        words = "; ".join(told)[:500]
-        yield RowTrouble(database, f"signs of damage in the file: {words}", len(told))
+        signs = [str(error)]
+    if signs != ["ok"]:
+        words = "; ".join(signs)[:500]
+        yield RowTrouble(database, f"signs of damage in the file: {words}", len(signs))

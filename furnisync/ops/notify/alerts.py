@@ -1,16 +1,16 @@
-"""What a person should be told, read from a home's files; works beside running syncs and without.
+"""What a person should know, read from a home's files; works whether syncs run or not.
 
 | kind                   | when                                                                    |
 | ---------------------- | ----------------------------------------------------------------------- |
 | key-refused            | a sync ended because Etsy refused the key                               |
 | clock-wrong            | our clock does not agree with Etsy's                                    |
 | quota-cut              | Etsy lowered a limit within the last day                                |
-| quota-spent            | the day's calls are spent, and not by us                                |
-| images-away            | the image folder is not here: its disk is not mounted                   |
-| images-unwritable      | the image folder refuses to be written                                  |
-| disk-low               | less free than `min_free_mb`, or downloads pause for want of room       |
-| sync-stalled           | it runs and gives no sign of life, or does nothing though work waits    |
-| sync-crashed           | it ran and ended without having been told to                            |
+| quota-spent            | the day's calls are spent by another program                            |
+| images-away            | the image folder is missing: its disk is not mounted                    |
+| images-unwritable      | the image folder cannot be written                                      |
+| disk-low               | less than `min_free_mb` is free, or downloads pause as the disk is full |
+| sync-stalled           | it runs without a heartbeat, or makes no progress though work waits     |
+| sync-crashed           | it ended, and nobody had stopped it                                     |
 | backup-failed          | the last backup failed                                                  |
 | certificate-incomplete | no pass was complete for a week                                         |
 """
@@ -32,24 +32,21 @@ from furnisync.errors import DatabaseUnusable
 from furnisync.history.schema import open_history_reader
 from furnisync.lockfile import holder
 from furnisync.ops.backup.backup import read_last_backup
+from furnisync.ops.service.service import JOBS, TITLES, Job
 from furnisync.quota.clock_check import ClockState
 from furnisync.quota.ledger import QuotaState, read_state
 from furnisync.status.history import read_data_status
 from furnisync.status.images import PauseKind, Status, read_status
 
 SILENT_S: Final = 900.0
-"""A sync says each minute that it lives; after this it hangs."""
+"""A sync writes a heartbeat each minute; after this it hangs."""
 STALLED_S: Final = 2 * 3600.0
-"""So long may nothing come though work waits and calls are free."""
+"""Without progress for this long, though work waits and calls are left, it is stalled."""
 INCOMPLETE_S: Final = 7 * DAY_S
 OURS: Final = 0.9
-"""With less than this part of the day's calls by us, somebody else has spent them."""
+"""Where our calls are less than this part of the day's, another program has spent them."""
 
-Job = Literal["images", "data"]
-JOBS: Final[tuple[Job, ...]] = ("images", "data")
-TITLES: Final[dict[Job, str]] = {"images": "image sync", "data": "data sync"}
-
-Kind = Literal[
+AlertKind = Literal[
     "key-refused",
     "clock-wrong",
     "quota-cut",
@@ -64,34 +61,34 @@ Kind = Literal[
 ]
 
 
-PAUSES: Final[dict[PauseKind | None, Kind]] = {
+PAUSES: Final[dict[PauseKind | None, AlertKind]] = {
     "away": "images-away",
     "unwritable": "images-unwritable",
     "room": "disk-low",
 }
 
 
-class Condition(msgspec.Struct, frozen=True):
+class Alert(msgspec.Struct, frozen=True):
     """Something that is wrong.
 
     Attributes:
-        subject: the job that it is about; empty where it is about the home.
-        at: when it happened (unix seconds), where it is an event that is over; None while it lasts.
+        subject: the job that it is about; empty if it is about the home.
+        at: when it happened (unix seconds), for an event; None while a state lasts.
     """
 
-    kind: Kind
+    kind: AlertKind
     message: str
     subject: str = ""
     at: float | None = None
 
     @property
     def key(self) -> str:
-        """Under which it is told at most once a day."""
+        """By which it is sent at most once a day."""
         return f"{self.kind}/{self.subject}" if self.subject else self.kind
 
 
-class Beat(msgspec.Struct):
-    """The last sign of life of a sync (unix seconds), and what ended it, where anything did."""
+class Heartbeat(msgspec.Struct):
+    """The last heartbeat of a sync (unix seconds), and the error that ended it, if any."""
 
     at: float
     pid: int
@@ -100,23 +97,23 @@ class Beat(msgspec.Struct):
 
 
 class Standing(msgspec.Struct):
-    """A picture of what a sync has done, and since when it has not changed (unix seconds)."""
+    """What a sync has done, as text, and since when it has not changed (unix seconds)."""
 
     picture: str
     since: float
 
 
-class Life(msgspec.Struct):
-    """What is remembered of the syncs between two looks."""
+class SyncMemory(msgspec.Struct):
+    """What is remembered of the syncs between two checks."""
 
-    beats: dict[str, Beat] = {}
+    beats: dict[str, Heartbeat] = {}
     standing: dict[str, Standing] = {}
 
 
-def read_conditions(
-    files: HomeFiles, settings: Settings, clock: Clock, life: Life
-) -> list[Condition]:
-    """All that is wrong now; `life` is kept up to date."""
+def read_alerts(
+    files: HomeFiles, settings: Settings, clock: Clock, life: SyncMemory
+) -> list[Alert]:
+    """All that is wrong now; updates `life`."""
     now = clock.now()
     images = _read_images(files, clock)
     quota = read_state(files.quota, None, clock)
@@ -129,7 +126,7 @@ def read_conditions(
         found += _about_sync(job, life, runs=runs, work=work, quota=quota, now=now)
     backup = read_last_backup(files)
     if backup is not None and not backup.ok:
-        found.append(Condition("backup-failed", backup.why or f"No backup to {backup.target}."))
+        found.append(Alert("backup-failed", backup.why or f"No backup to {backup.target}."))
     return [*found, *_about_certificate(files, now)]
 
 
@@ -140,23 +137,23 @@ def _read_images(files: HomeFiles, clock: Clock) -> Status | None:
         return None
 
 
-def _about_quota(quota: QuotaState | None, now: float) -> Iterator[Condition]:
+def _about_quota(quota: QuotaState | None, now: float) -> Iterator[Alert]:
     if quota is None:
         return
     if (state := quota.clock) is not None:
-        yield Condition("clock-wrong", _clock_message(state))
+        yield Alert("clock-wrong", _clock_message(state))
     for event in quota.events:
         if event.kind == "limit-fell" and abs(now - event.at) < DAY_S:
-            yield Condition("quota-cut", f"{event.message}.", at=event.at)
+            yield Alert("quota-cut", f"{event.message}.", at=event.at)
             break
     spent = quota.waiting_until is not None and quota.remaining_today is not None
     if spent and quota.limit_per_day and (quota.remaining_today or 0) <= quota.reserve:
         ours, all_calls = quota.used_last_day, quota.limit_per_day - quota.reserve
         if ours < OURS * all_calls:
-            yield Condition(
+            yield Alert(
                 "quota-spent",
                 f"The day's calls are spent, but only {ours:,} of {quota.limit_per_day:,} by"
-                " furnisync: something else uses the key.",
+                " furnisync: another program uses the key.",
             )
 
 
@@ -169,9 +166,9 @@ def _clock_message(state: ClockState) -> str:
     )
 
 
-def _about_disk(files: HomeFiles, settings: Settings, images: Status | None) -> Iterator[Condition]:
+def _about_disk(files: HomeFiles, settings: Settings, images: Status | None) -> Iterator[Alert]:
     if images is not None and images.image_folder_away is not None:
-        yield Condition("images-away", f"Downloads pause: {images.image_folder_away}.")
+        yield Alert("images-away", f"Downloads pause: {images.image_folder_away}.")
         return
     folder = files.images if files.images.exists() else files.home
     free_mb = shutil.disk_usage(folder).free / 1e6
@@ -179,9 +176,9 @@ def _about_disk(files: HomeFiles, settings: Settings, images: Status | None) -> 
     activity = images.activity if images is not None else None
     if activity is not None and activity.downloads_paused_kind in PAUSES:
         kind = PAUSES[activity.downloads_paused_kind]
-        yield Condition(kind, f"Downloads pause: {activity.downloads_paused}.")
+        yield Alert(kind, f"Downloads pause: {activity.downloads_paused}.")
     elif free_mb < least_mb:
-        yield Condition(
+        yield Alert(
             "disk-low",
             f"Only {free_mb:,.0f} MB are free in {folder}; under {least_mb:,.0f} MB downloads"
             " pause. Make room or move the home to a larger disk.",
@@ -191,7 +188,7 @@ def _about_disk(files: HomeFiles, settings: Settings, images: Status | None) -> 
 def _work_of(
     job: Job, files: HomeFiles, settings: Settings, clock: Clock, images: Status | None
 ) -> tuple[bool, str] | None:
-    """Whether work waits that could be done now, and a picture of what was done; None: unknown."""
+    """Whether work waits that could be done now, and what was done, as text; None if unknown."""
     if job == "images":
         return None if images is None else _image_work(images)
     try:
@@ -217,13 +214,13 @@ def _image_work(images: Status) -> tuple[bool, str]:
 
 def _about_sync(
     job: Job,
-    life: Life,
+    life: SyncMemory,
     *,
     runs: bool,
     work: tuple[bool, str] | None,
     quota: QuotaState | None,
     now: float,
-) -> Iterator[Condition]:
+) -> Iterator[Alert]:
     beat, title = life.beats.get(job), TITLES[job].capitalize()
     if not runs:
         life.standing.pop(job, None)
@@ -235,42 +232,42 @@ def _about_sync(
     )
     standing = life.standing.get(job)
     if standing is not None and standing.since > now:
-        standing = None  # of a clock that was ahead
+        standing = None  # written by a clock that was ahead
     if work is None or not work[0] or waiting or standing is None or standing.picture != work[1]:
         life.standing[job] = Standing("" if work is None else work[1], now)
     elif now - standing.since > STALLED_S:
         hours = (now - standing.since) / 3600
-        yield Condition(
+        yield Alert(
             "sync-stalled",
-            f"{title} has got nothing for {hours:.0f} hours though work waits: look at"
-            " `furnisync status` and the log; if Etsy answers, start it anew.",
+            f"{title} has made no progress for {hours:.0f} hours though work waits: look at"
+            " `furnisync status` and the log; if Etsy answers, restart it.",
             job,
         )
         return
     if beat is not None and now - beat.at > SILENT_S:
         minutes = (now - beat.at) / 60
-        yield Condition(
+        yield Alert(
             "sync-stalled",
-            f"{title} (pid {beat.pid}) has given no sign of life for {minutes:.0f} minutes: end it"
-            f" with `kill {beat.pid}` and start it anew.",
+            f"{title} (pid {beat.pid}) has not responded for {minutes:.0f} minutes: end it with"
+            f" `kill {beat.pid}` and start it again.",
             job,
         )
 
 
-def _ended(job: Job, beat: Beat, title: str) -> Condition:
+def _ended(job: Job, beat: Heartbeat, title: str) -> Alert:
     if beat.key_refused:
-        return Condition("key-refused", f"{title} ended: {beat.error}", job)
+        return Alert("key-refused", f"{title} ended: {beat.error}", job)
     if beat.error is not None:
-        return Condition("sync-crashed", f"{title} ended: {beat.error}", job)
-    return Condition(
+        return Alert("sync-crashed", f"{title} ended: {beat.error}", job)
+    return Alert(
         "sync-crashed",
-        f"{title} (pid {beat.pid}) ended without a word: look at its log and start it anew; it goes"
-        " on where it was.",
+        f"{title} (pid {beat.pid}) ended without an error: look at its log and start it again; it"
+        " continues where it was.",
         job,
     )
 
 
-def _about_certificate(files: HomeFiles, now: float) -> Iterator[Condition]:
+def _about_certificate(files: HomeFiles, now: float) -> Iterator[Alert]:
     try:
         with closing(read_catalog(files.catalog)) as catalog:
             newest, complete = frontier.last_pass(catalog), frontier.last_complete_pass(catalog)
@@ -285,14 +282,14 @@ def _about_certificate(files: HomeFiles, now: float) -> Iterator[Condition]:
         return
     if since is not None and now - since > INCOMPLETE_S:
         days = (now - since) / DAY_S
-        yield Condition(
+        yield Alert(
             "certificate-incomplete",
-            f"No pass over furniture was complete for {days:.0f} days: `furnisync coverage` says"
+            f"No pass over furniture was complete for {days:.0f} days: `furnisync coverage` shows"
             " what could not be read and why.",
         )
     elif unseen and newest.finished_at is not None and now - newest.finished_at > INCOMPLETE_S:
-        yield Condition(
+        yield Alert(
             "certificate-incomplete",
             f"{unseen:,} listings were out of reach of every query for a week: `furnisync coverage`"
-            " says where.",
+            " shows where.",
         )

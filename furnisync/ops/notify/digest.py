@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles, Settings
 from furnisync.errors import DatabaseUnusable
-from furnisync.ops.notify.alerts import Condition
+from furnisync.ops.notify.alerts import Alert
 from furnisync.status.history import read_data_status
 from furnisync.status.images import read_status
 
 TROUBLES = 5
 
 
-def write_digest(
-    files: HomeFiles, settings: Settings, clock: Clock, found: Sequence[Condition]
-) -> str:
-    """What there is, what is left, what is wrong."""
+def write_digest(files: HomeFiles, settings: Settings, clock: Clock, found: Sequence[Alert]) -> str:
+    """What there is, what is left to do, what is wrong."""
     lines = [*_images(files, clock), *_history(files, settings, clock)]
     lines.append(f"Free on the disk: {shutil.disk_usage(files.home).free / 1e9:,.0f} GB")
     lines += [f"WRONG: {one.message}" for one in found] or ["Nothing is wrong."]

@@ -1,6 +1,6 @@
-"""Looks after a running sync: each minute a sign of life and a look at what is wrong.
+"""Watches a running sync: a heartbeat and a check for alerts each minute.
 
-All of it happens on a thread of its own, so that a service that does not answer delays nothing.
+Both run in a thread, so that a notice service that does not answer delays nothing.
 """
 
 import logging
@@ -14,13 +14,14 @@ from furnisync.clock import Clock
 from furnisync.config import HomeFiles, Settings
 from furnisync.errors import AlreadyRunning, FurnisyncError, KeyRefused, MissingExtra
 from furnisync.extras import require_extra
-from furnisync.ops.notify.alerts import Beat, Job
+from furnisync.ops.notify.alerts import Heartbeat
 from furnisync.ops.notify.notifier import Notifier, remembering
+from furnisync.ops.service.service import Job
 
 log = logging.getLogger("furnisync")
 
-LOOK_EVERY_S = 60.0
-LAST_LOOK_S = 15.0
+CHECK_EVERY_S = 60.0
+LAST_CHECK_S = 15.0
 
 
 class Watch:
@@ -36,19 +37,19 @@ class Watch:
         self._ending = False
 
     def look(self) -> None:
-        """Call as often as you like, while the sync runs; returns at once."""
+        """Call as often as you like while the sync runs; returns at once."""
         now = time.monotonic()
-        if not self._notifier.is_on or self._ending or now - self._looked_at < LOOK_EVERY_S:
+        if not self._notifier.is_on or self._ending or now - self._looked_at < CHECK_EVERY_S:
             return
         if self._thread is not None and self._thread.is_alive():
             return
         self._looked_at = now
-        self._start(Beat(self._clock.now(), os.getpid()))
+        self._start(Heartbeat(self._clock.now(), os.getpid()))
 
     def expect_end(self) -> None:
-        """The user ends the sync: whatever becomes of the process from now on is no crash.
+        """The user ends the sync: from now on no end of the process is a crash.
 
-        Done before it returns, as a second signal or an impatient system may kill it any moment.
+        Saved before it returns, as a second signal or the system may kill the process any moment.
         """
         self._ending = True
         if self._notifier.is_on:
@@ -58,8 +59,8 @@ class Watch:
         if self._notifier.is_on:
             try:
                 require_extra("notices")
-            except MissingExtra as error:  # the sync goes on: it does not depend on notices
-                log.warning("nobody will be told of what goes wrong: %s", error)
+            except MissingExtra as error:  # the sync does not depend on notices
+                log.warning("no notices can be sent: %s", error)
         return self
 
     def __exit__(
@@ -71,29 +72,29 @@ class Watch:
         if not self._notifier.is_on or isinstance(error, AlreadyRunning):
             return
         if self._thread is not None:
-            self._thread.join(LAST_LOOK_S)
+            self._thread.join(LAST_CHECK_S)
         if not isinstance(error, Exception):
             self._save(None)  # ended by itself or by a signal
             return
         self._ending = False
         words = str(error) if isinstance(error, FurnisyncError) else f"{type(error).__name__}"
-        beat = Beat(self._clock.now(), os.getpid(), words, isinstance(error, KeyRefused))
-        self._start(beat).join(LAST_LOOK_S)
+        beat = Heartbeat(self._clock.now(), os.getpid(), words, isinstance(error, KeyRefused))
+        self._start(beat).join(LAST_CHECK_S)
 
-    def _start(self, beat: Beat) -> threading.Thread:
+    def _start(self, beat: Heartbeat) -> threading.Thread:
         self._thread = threading.Thread(target=self._run, args=(beat,), name="notices", daemon=True)
         self._thread.start()
         return self._thread
 
-    def _run(self, beat: Beat) -> None:
+    def _run(self, beat: Heartbeat) -> None:
         if self._save(beat):
             try:
                 self._notifier.look()
-            except Exception as error:  # noqa: BLE001 -- a notice never hurts the sync
-                log.warning("notices: could not look (%s: %s)", type(error).__name__, error)
+            except Exception as error:  # noqa: BLE001 -- a notice must not fail the sync
+                log.warning("notices: the check failed (%s: %s)", type(error).__name__, error)
 
-    def _save(self, beat: Beat | None) -> bool:
-        """Note a sign of life, or a clean end; whether that could be written."""
+    def _save(self, beat: Heartbeat | None) -> bool:
+        """Save a heartbeat, or a clean end; False if that could not be written."""
         try:
             with remembering(self._files) as memory:
                 if beat is None or self._ending:

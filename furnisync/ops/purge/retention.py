@@ -1,25 +1,25 @@
-"""`retention_days`: what a run purges by itself, once a day, through its own writer.
+"""`retention_days`: what a sync purges by itself, once a day, through its own writer.
 
-A listing goes only if a complete pass since has not seen it either: what was merely not looked at
-yet is not old.
+A listing is deleted only if a complete pass since has not seen it either: it may not have been read
+yet.
 """
 
 import asyncio
 import logging
-import sqlite3
 import time
+from collections.abc import AsyncIterator, Iterator
+from typing import TypeVar
 
 from furnisync.catalog import purge as catalog_rows
-from furnisync.catalog.image_folder import why_away
 from furnisync.clock import DAY_S
 from furnisync.config import HomeFiles
-from furnisync.errors import Terminal, Transient, UserError
+from furnisync.errors import NotHere, Terminal, Transient, UserError
 from furnisync.history import purge as history_rows
-from furnisync.history.staging import drop_sync
-from furnisync.ops.purge.purge import FIRST, remove_files
+from furnisync.ops.purge.pages import Run, drop_staged, purge_listings, purge_rows
 from furnisync.quota.clock_check import ClockCheck
 from furnisync.sqlite import Writer, overwrite_free_pages
-from furnisync.store.folder import FolderStore
+
+T = TypeVar("T")
 
 log = logging.getLogger("furnisync")
 
@@ -28,15 +28,15 @@ class Retention:
     """Purges by age while a sync runs, in small transactions."""
 
     def __init__(self, files: HomeFiles, days: float) -> None:
-        """Make it for a run; `days` 0 keeps everything."""
+        """Create it for a run; 0 `days` keep everything."""
         self._files = files
         self._days = days
         self._done_mono = float("-inf")
 
     async def _before(self, clock: ClockCheck) -> int | None:
-        """The time before which things are too old; None where nothing is to be done now.
+        """The time before which data is too old (unix seconds); None if there is nothing to do now.
 
-        A clock that is years ahead makes everything old: only one that is known to agree counts.
+        A clock that is years ahead makes everything old, so it must be known to be right.
         """
         if not self._days or time.monotonic() - self._done_mono < DAY_S:
             return None
@@ -49,67 +49,58 @@ class Retention:
             return None
         self._done_mono = time.monotonic()
         if not clock.is_known_right:
-            log.warning("retention_days: nothing is purged: no answer bears a Date to compare with")
+            log.warning("retention_days: nothing is purged: no answer has a Date to compare with")
             return None
         return int(now - self._days * DAY_S)
 
     async def purge_catalog(self, writer: Writer, clock: ClockCheck) -> None:
-        """For image sync: listings with their images and files."""
+        """For image sync: delete listings with their images and files."""
         before = await self._before(clock)
         if before is None:
             return
         before = min(before, await writer.run(catalog_rows.last_complete_start))
         reach = catalog_rows.Reach("age", before, resting=True)
-        store = FolderStore(self._files.images)
-        if await self._is_away(writer):
-            return
-        listings, after = 0, FIRST
-        while ids := await writer.run(catalog_rows.listings_page, reach, after):
-            images = await writer.run(catalog_rows.images_of, ids)
-            await asyncio.to_thread(remove_files, store, images)
-            if await self._is_away(writer):
-                return
-            listings += await writer.run(catalog_rows.delete_listings, ids)
-            after = ids[-1]
+        listings = 0
+        try:
+            async for gone in _in_threads(purge_listings(_by(writer), self._files, reach, before)):
+                listings = gone.listings
+        except NotHere as error:
+            log.warning("retention_days: nothing is purged: %s", error)
+            self._done_mono = float("-inf")  # again in the next round
         if listings:
-            await _forget_for_good(writer)
+            await _overwrite_deleted(writer)
             log.info(
                 "retention_days: %d listings and their images purged, not shown for %g days",
                 listings,
                 self._days,
             )
 
-    async def _is_away(self, writer: Writer) -> bool:
-        """Whether the image folder is away: rows are forgotten only together with their files."""
-        why = await writer.run(why_away, self._files)
-        if why is not None:
-            log.warning("retention_days: nothing is purged: %s", why)
-            self._done_mono = float("-inf")  # again in the next round
-        return why is not None
-
     async def purge_history(self, writer: Writer, clock: ClockCheck) -> None:
-        """For data sync: rows of the history."""
+        """For data sync: delete rows of the history."""
         before = await self._before(clock)
         if before is None:
             return
         reach = history_rows.Reach("age", (before,))
-
-        def drop_old(connection: sqlite3.Connection) -> None:
-            for sync_id in history_rows.open_syncs_of(connection, reach):
-                drop_sync(connection, sync_id)
-
-        await writer.run(drop_old)
+        await writer.run(drop_staged, reach)
         rows = 0
-        for part in history_rows.parts_of(reach):
-            after: int | None = FIRST
-            while after is not None:
-                number, after = await writer.run(history_rows.delete_page, reach, part, after)
-                rows += number
+        async for _, number in _in_threads(purge_rows(_by(writer), reach)):
+            rows += number
         if rows:
-            await _forget_for_good(writer)
+            await _overwrite_deleted(writer)
             log.info("retention_days: %d rows older than %g days purged", rows, self._days)
 
 
-async def _forget_for_good(writer: Writer) -> None:
+def _by(writer: Writer) -> Run:
+    """Run work by a writer and wait for it; for use in threads."""
+    return lambda work, *args: writer.submit(work, *args).result()
+
+
+async def _in_threads(pages: Iterator[T]) -> AsyncIterator[T]:
+    """Take each step in a thread; a cancelled run ends after the step that it is in."""
+    while (page := await asyncio.to_thread(next, pages, None)) is not None:
+        yield page
+
+
+async def _overwrite_deleted(writer: Writer) -> None:
     while await writer.run(overwrite_free_pages):
         pass

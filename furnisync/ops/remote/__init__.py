@@ -1,1 +1,1 @@
-"""The same program on another computer, over ssh."""
+"""The same program on another computer, over ssh and rsync."""

@@ -1,20 +1,19 @@
 """Puts this program on another computer and makes its environment there.
 
-Both can break off at any moment and be repeated: the code is laid in place only when all of it has
-arrived, data and `.env` that lie in the same folder are never touched, and a lock keeps two makes
+Both steps may break off at any moment and be repeated. The code is moved to its place only when all
+of it has arrived, data and `.env` in the same folder are never touched, and a lock keeps two setups
 of the environment apart.
 """
 
-import io
+import secrets
 import shlex
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import furnisync
 from furnisync.errors import ConfigError
 from furnisync.extras import Extra
-from furnisync.ops.remote.host import RemoteHost
+from furnisync.ops.remote.host import CHECK_RSYNC, RemoteHost
 
 PARTS = (
     "furnisync", "docs", "sync_images.py", "sync_data.py", "Makefile", "pyproject.toml",
@@ -22,7 +21,7 @@ PARTS = (
     "SECURITY.md",
 )  # fmt: skip
 """All that the other computer gets: no data, no key, no tests."""
-NO_CODE = (".db", ".db-wal", ".db-shm", ".log", ".pyc")
+LEFT_OUT = (".*", "__pycache__", "*.pyc", "*.db", "*.db-wal", "*.db-shm", "*.log")
 NEEDED = ("furnisync", "Makefile", "pyproject.toml", "requirements.lock")
 
 PYTHONS = (
@@ -41,31 +40,36 @@ done
 echo 'there is no Python 3.11 or newer: install one there, or name it with --python' >&2; exit 1
 """
 
-# Our names may replace only what is ours: a folder of something else is refused. Each try has a
-# folder of its own, so that one whose connection hangs can never meet the next one's.
-PUT_CODE = """
+UPDATE_FOLDER = ".furnisync-update"
+
+# Our names may replace only our own files: a folder of something else is refused. Each update has
+# a staging folder of its own, so that one whose connection hangs cannot mix with the next one.
+STAGE_CODE = """
 set -eu; umask 077
-mkdir -p {folder}; cd {folder}; u=.furnisync-update
-if [ ! -d $u ] && [ ! -f furnisync/__init__.py ]; then
+{check_rsync}
+mkdir -p {folder}; cd {folder}
+if [ ! -d {update} ] && [ ! -f furnisync/__init__.py ]; then
   for n in {parts}; do
     if [ -e "$n" ]; then
       echo "$n there is of something else: name another folder with --dir" >&2; exit 1
     fi
   done
 fi
-n=$u/$$; mkdir -p $n/new $n/old; cat > $n/code
-if [ $(wc -c < $n/code) -ne {size} ]; then echo 'not all of it arrived' >&2; exit 1; fi
-tar -xmzf $n/code -C $n/new
+mkdir -p {staging}/new {staging}/old
+"""
+
+PLACE_CODE = """
+set -eu; cd {folder}; n={staging}
 for f in $n/new/*; do
   b=${{f##*/}}
   if [ -e "$b" ]; then mv "$b" "$n/old/$b"; fi
   mv "$f" "$b"
 done
-rm -rf $u
+rm -rf {update}
 """
 
-# The lock is a link whose target is the holder's number, made in one step. A make whose connection
-# broke goes on there to its end; the next one waits for it.
+# The lock is a link to the holder's pid, made in one step. A setup whose connection broke continues
+# there to its end; the next one waits for it.
 MAKE_ENVIRONMENT = """
 set -eu
 cd {folder}; l=.furnisync-setup.lock; i=0
@@ -73,12 +77,12 @@ until ln -s $$ $l 2>/dev/null; do
   p=$(readlink $l || true)
   if [ -n "$p" ] && ! kill -0 "$p" 2>/dev/null; then rm -f $l; continue; fi
   i=$((i+1))
-  if [ $i -gt {wait_s} ]; then echo "another setup is still at work there (pid $p)" >&2; exit 1; fi
+  if [ $i -gt {wait_s} ]; then echo "another setup still runs there (pid $p)" >&2; exit 1; fi
   sleep 1
 done
 trap 'rm -f $l' EXIT; trap 'exit 1' HUP INT TERM
 command -v make >/dev/null || {{
-  echo 'make is not there: run `xcode-select --install` (macOS) or `apt install make`' >&2; exit 1
+  echo 'make is missing: run `xcode-select --install` (macOS) or `apt install make`' >&2; exit 1
 }}
 make PYTHON={python} setup </dev/null 1>&2
 if [ -n '{extras}' ]; then
@@ -105,30 +109,14 @@ def project_root() -> Path:
     return root
 
 
-def pack_code(root: Path) -> bytes:
-    """The project as a compressed tar: named parts only, plain files and folders only."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        for part in PARTS:
-            if (root / part).exists():
-                tar.add(root / part, arcname=part, filter=_only_code)
-    return packed.getvalue()
-
-
-def _only_code(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    name = member.name.rsplit("/", 1)[-1]
-    if not (member.isfile() or member.isdir()) or name == "__pycache__" or name.startswith("."):
-        return None
-    if name.endswith(NO_CODE):
-        return None
-    member.uid = member.gid = 0
-    member.uname = member.gname = ""
-    member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
-    return member
+def code_words(root: Path) -> list[str]:
+    """What rsync sends of a project: the named parts, in them plain files and folders only."""
+    excluded = (f"--exclude={pattern}" for pattern in LEFT_OUT)
+    return ["-r", *excluded, *(str(root / part) for part in PARTS if (root / part).exists())]
 
 
 def find_python(host: RemoteHost, named: str | None) -> str:
-    """A Python there that is new enough.
+    """Find a Python there that is new enough.
 
     Raises:
         StepFailed: there is none.
@@ -138,14 +126,17 @@ def find_python(host: RemoteHost, named: str | None) -> str:
 
 
 def put_code(host: RemoteHost) -> None:
-    """Send this program there and lay it in place.
+    """Send this program there, then move it to its place.
 
     Raises:
-        StepFailed: what was there before is still there, whole.
+        StepFailed: the program that was there is still whole.
     """
-    packed = pack_code(project_root())
-    script = PUT_CODE.format(folder=host.quoted_folder, parts=" ".join(PARTS), size=len(packed))
-    host.run("put the code there", script, packed)
+    step, words = "put the code there", code_words(project_root())
+    staging = f"{UPDATE_FOLDER}/{secrets.token_hex(4)}"
+    names = {"folder": host.quoted_folder, "update": UPDATE_FOLDER, "staging": staging}
+    host.run(step, STAGE_CODE.format(**names, check_rsync=CHECK_RSYNC, parts=" ".join(PARTS)))
+    host.send(step, words, f"{staging}/new/")
+    host.run(step, PLACE_CODE.format(**names))
 
 
 def make_environment(host: RemoteHost, python: str, extras: Sequence[Extra]) -> None:
@@ -153,11 +144,11 @@ def make_environment(host: RemoteHost, python: str, extras: Sequence[Extra]) -> 
 
     Args:
         host: where.
-        python: the one to use there.
-        extras: what to install beside what running needs, in the versions of the locks.
+        python: the interpreter to use there.
+        extras: what to install beside the core, in the versions of the locks.
 
     Raises:
-        StepFailed: with what make or pip said last.
+        StepFailed: with the last line of make or pip.
     """
     script = MAKE_ENVIRONMENT.format(
         folder=host.quoted_folder,

@@ -1,13 +1,13 @@
 """Services under macOS: an agent in `~/Library/LaunchAgents`, driven by `launchctl`.
 
-Three things that launchd does not do, and who does them instead:
+Three things that launchd does not do, and what does them:
 
 | wanted                              | by                                                       |
 | ----------------------------------- | -------------------------------------------------------- |
-| leave exit status 2 alone           | the runner, which turns it into 0 (`SuccessfulExit`)     |
+| no restart after exit status 2      | the runner, which turns it into 0 (`SuccessfulExit`)     |
 | keep the Mac awake, end cleanly     | the runner, which starts `caffeinate -i -w` on itself:   |
-|                                     | as a wrapper `caffeinate` takes SIGTERM for itself and   |
-|                                     | the sync would be killed with it, without a word         |
+|                                     | as a wrapper `caffeinate` would take the SIGTERM, and    |
+|                                     | the sync would be killed without a clean end             |
 | rotate logs without root            | the runner (service_log.py)                              |
 """
 
@@ -25,19 +25,19 @@ from furnisync.ops.service.service import (
     Job,
     Service,
     ServiceState,
+    Supervisor,
     Under,
     ask_system,
-    told,
-    write_unit,
+    complaint_of,
 )
 
 PAUSE_S = 60
 """Between a crash and the next start."""
 OPEN_FILES = 4096
-"""launchd gives 256 by default, fast mode's connections and database files may need more."""
+"""The default of 256 may be too few for fast mode's connections and the database files."""
 
 PROTECTED = ("Documents", "Desktop", "Downloads")
-"""Folders that macOS keeps background programs out of until the user allows it."""
+"""Folders that background programs may use only once the user has allowed it."""
 
 
 def label(job: Job) -> str:
@@ -46,14 +46,13 @@ def label(job: Job) -> str:
 
 
 def early_log(job: Job) -> Path:
-    """Where what is said before the runner opens its own log goes."""
+    """The file for output before the runner opens its own log."""
     return Path.home() / "Library" / "Logs" / f"furnisync-{job}.log"
 
 
 def render_agent(service: Service) -> bytes:
     """The agent's property list."""
-    # Not in the home: launchd starts nothing whose files it cannot open, and the home's disk may
-    # not be mounted yet.
+    # Not in the home: its disk may not be mounted, and launchd starts nothing without its files.
     early = str(early_log(service.job))
     agent: dict[str, Any] = {
         "Label": label(service.job),
@@ -64,17 +63,16 @@ def render_agent(service: Service) -> bytes:
         "KeepAlive": {"SuccessfulExit": False},
         "ThrottleInterval": PAUSE_S,
         "ExitTimeOut": STOP_TIMEOUT_S,
-        # Only what is said before the runner opens its own log.
         "StandardOutPath": early,
         "StandardErrorPath": early,
         "SoftResourceLimits": {"NumberOfFiles": OPEN_FILES},
-        # With Aqua alone it could not be started over ssh where nobody is logged in at the screen.
+        # With Aqua alone it could not start over ssh while nobody is logged in at the screen.
         "LimitLoadToSessionType": ["Aqua", "Background"],
     }
     return plistlib.dumps(agent, sort_keys=False)
 
 
-class Launchd:
+class Launchd(Supervisor):
     """launchd of the present user."""
 
     name: Under = "launchd"
@@ -86,30 +84,32 @@ class Launchd:
         """The agent's file."""
         return Path.home() / "Library" / "LaunchAgents" / f"{label(job)}.plist"
 
-    def install(self, service: Service) -> None:
-        """Write and load the agent.
+    def render(self, service: Service) -> bytes:
+        """The agent's property list."""
+        return render_agent(service)
+
+    def load(self, service: Service, *, changed: bool) -> None:
+        """Check and load the agent.
 
         Raises:
             UserError: launchd refuses it.
         """
         path = self.unit(service.job)
-        service.log.parent.mkdir(parents=True, exist_ok=True)
         early_log(service.job).parent.mkdir(parents=True, exist_ok=True)
-        changed = write_unit(path, render_agent(service))
         checked = ask_system("plutil", "-lint", str(path))
         if checked.returncode != 0:
-            raise UserError(f"{path} is not right ({told(checked)}): please report this.")
+            raise UserError(f"{path} is not valid ({complaint_of(checked)}): please report this.")
         if changed:
             self.stop(service.job)
         self.start(service.job)
 
     def uninstall(self, job: Job) -> None:
-        """Unload the agent and take its file away."""
+        """Unload the agent and remove its file."""
         self.stop(job)
         owned.remove(self.unit(job))
 
     def start(self, job: Job) -> None:
-        """Load the agent, which starts it; afresh where it is loaded and has ended.
+        """Load the agent, which starts it; load it again if it has ended.
 
         Raises:
             UserError: launchd refuses.
@@ -118,13 +118,13 @@ class Launchd:
             return
         self.stop(job)
         domain = self._domain()
-        # A `launchctl disable` of old would make bootstrap fail without saying why.
+        # After an earlier `launchctl disable` bootstrap would fail without a reason.
         ask_system("launchctl", "enable", f"{domain}/{label(job)}")
         answer = ask_system("launchctl", "bootstrap", domain, str(self.unit(job)))
         if answer.returncode != 0 and self._loaded(job) is None:
             raise UserError(
-                f"launchd refuses the service {job} ({told(answer)}): log in once at the Mac's"
-                " screen or over ssh as this user, then try again."
+                f"launchd refuses the service {job} ({complaint_of(answer)}): log in once at"
+                " the Mac's screen or over ssh as this user, then try again."
             )
 
     def stop(self, job: Job) -> None:
@@ -135,7 +135,7 @@ class Launchd:
         """
         end = time.monotonic() + STOP_TIMEOUT_S + 10
         while (target := self._loaded(job)) is not None:
-            # Answers before the job has ended, and "in progress" while it ends.
+            # It returns before the job has ended, and says "in progress" while it ends.
             ask_system("launchctl", "bootout", target)
             if time.monotonic() > end:
                 raise UserError(
@@ -143,12 +143,9 @@ class Launchd:
                 )
             time.sleep(0.2)
 
-    def state(self, job: Job) -> ServiceState:
+    def read_state(self, job: Job, unit: bytes) -> ServiceState:
         """Read `launchctl print`."""
-        path = self.unit(job)
-        if not path.exists():
-            return ServiceState(job, None)
-        home = Path(plistlib.loads(path.read_bytes())["EnvironmentVariables"]["FURNISYNC_HOME"])
+        home = Path(plistlib.loads(unit)["EnvironmentVariables"]["FURNISYNC_HOME"])
         target = self._loaded(job)
         if target is None:
             return ServiceState(job, home, at_boot=True)
@@ -169,7 +166,7 @@ class Launchd:
     def notices(self, service: Service) -> list[str]:
         """What macOS needs from the user."""
         login = (
-            "It starts when you log in. To have it back after a power cut without you, turn on"
+            "It starts when you log in. To have it restart after a power cut without you, turn on"
             " System Settings > Users & Groups > Automatic login, and Energy > Start up"
             " automatically after a power failure."
         )
@@ -178,7 +175,7 @@ class Launchd:
         for path in (service.home, service.python):
             if any(path.is_relative_to(folder) for folder in protected):
                 words.append(
-                    f"{path} lies in a folder that macOS protects: if the log says 'Operation not"
+                    f"{path} is in a folder that macOS protects: if the log says 'Operation not"
                     f" permitted', allow {service.python.resolve()} in System Settings > Privacy &"
                     " Security > Full Disk Access."
                 )
@@ -186,7 +183,7 @@ class Launchd:
         return words
 
     def _domain(self) -> str:
-        """The user's domain: of the screen session where there is one, else of the background."""
+        """The user's domain: that of the screen session if there is one, else the background's."""
         gui = f"gui/{self._uid}"
         there = ask_system("launchctl", "print", gui).returncode == 0
         return gui if there else f"user/{self._uid}"
@@ -201,7 +198,7 @@ class Launchd:
 
 
 def parse_print(text: str) -> dict[str, str]:
-    """The agent's own facts of `launchctl print`, one tab deep; deeper ones are of its parts."""
+    """The agent's own facts of `launchctl print`, one tab deep; deeper ones belong to its parts."""
     return dict(re.findall(r"^\t([a-z][a-z ]*?) = (.*)$", text, re.MULTILINE))
 
 
@@ -214,7 +211,7 @@ def _last_exit(facts: dict[str, str]) -> str | None:
 
 
 def _started_at(pid: int) -> float | None:
-    """Unix time at which a process started, by its age that `ps` tells as [[dd-]hh:]mm:ss."""
+    """Unix time of a process's start, from the age that `ps` prints as [[dd-]hh:]mm:ss."""
     age = ask_system("ps", "-o", "etime=", "-p", str(pid)).stdout.strip()
     found = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)", age)
     if found is None:

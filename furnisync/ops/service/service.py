@@ -1,4 +1,4 @@
-"""The two jobs as services of the operating system: what both systems have in common.
+"""The two jobs as services of the operating system: what launchd and systemd share.
 
     furnisync service install           launchd (macOS)              systemd --user (Linux)
             |                               |                              |
@@ -7,16 +7,17 @@
                               both start `furnisync service run JOB`, which keeps
                               its own log (service_log.py) and runs the sync
 
-The units hold where the home lies and nothing secret: the key stays in `.env`.
+The units contain the home's path and nothing secret: the key stays in `.env`.
 """
 
 import os
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
@@ -33,19 +34,19 @@ Under = Literal["launchd", "systemd"]
 
 ROOT = Path("/")
 STOP_TIMEOUT_S = 30
-"""A sync ends within 5 s of the signal; a slow disk gets more before it is killed."""
+"""A sync ends within 5 s of the signal; a slow disk may take longer before it is killed."""
 HOME_EVERY_S = 5.0
-"""How often a service whose home is not there looks again."""
+"""How often a service checks for its home while that is not mounted."""
 SETTLE_S = 10.0
-"""A start that goes wrong for a reason that the user can mend shows itself within this."""
+"""A start that fails for a reason that the user can fix does so within this."""
 
 
 class Service(msgspec.Struct, frozen=True):
     """One job of one home as a service.
 
     Attributes:
-        folder: where it runs; a `.env` there is read like in the home. The root where the home
-            has its own `.env`: a home that is not mounted must not keep the service from starting.
+        folder: its working directory; a `.env` in it is read as in the home. It is the root if the
+            home has its own `.env`: the service must also start while the home is not mounted.
         python: the environment's interpreter, by its path in the environment.
     """
 
@@ -61,7 +62,7 @@ class Service(msgspec.Struct, frozen=True):
 
     @property
     def log(self) -> Path:
-        """The log that the service keeps and rotates itself."""
+        """The log that the service writes and rotates itself."""
         return log_of(self.home, self.job)
 
     def command(self, under: Under) -> list[str]:
@@ -76,14 +77,14 @@ class Service(msgspec.Struct, frozen=True):
 
 
 class ServiceState(msgspec.Struct, frozen=True):
-    """How a service stands.
+    """The state of a service.
 
     Attributes:
-        home: where the installed unit works; None where there is none.
-        at_boot: whether it starts without anyone starting it.
-        since: unix time at which it started, or ended where it does not run; None if unknown.
-        last_exit: how the last run ended, in words; None where none did.
-        restarts: starts by the system after crashes; None where it does not tell.
+        home: the home of the installed unit; None if it is not installed.
+        at_boot: whether the system starts it at boot.
+        since: unix time of its start, or of its end if it does not run; None if unknown.
+        last_exit: how the last run ended; None if none did.
+        restarts: starts by the system after crashes; None if unknown.
     """
 
     job: Job
@@ -101,38 +102,60 @@ class ServiceState(msgspec.Struct, frozen=True):
         return self.home is not None
 
 
-class Supervisor(Protocol):
+class Supervisor(ABC):
     """launchd or systemd, as this program uses them. Each raises UserError where it refuses."""
 
     name: Under
 
+    @abstractmethod
     def unit(self, job: Job) -> Path:
-        """Where the unit file lies."""
-        ...
+        """The path of the unit file."""
 
-    def install(self, service: Service) -> None:
-        """Write the unit, let it start at boot, start it (anew where the unit changed)."""
-        ...
+    @abstractmethod
+    def render(self, service: Service) -> bytes:
+        """The unit file's content."""
 
+    @abstractmethod
+    def load(self, service: Service, *, changed: bool) -> None:
+        """Start the unit that was written, now and at boot; restart it if it changed."""
+
+    @abstractmethod
     def uninstall(self, job: Job) -> None:
-        """Stop it and take the unit away; nothing happens where there is none."""
-        ...
+        """Stop it and remove the unit; does nothing if there is none."""
 
+    @abstractmethod
     def start(self, job: Job) -> None:
         """Start it if it does not run."""
-        ...
 
+    @abstractmethod
     def stop(self, job: Job) -> None:
         """End it cleanly; returns when it has ended."""
-        ...
+
+    @abstractmethod
+    def read_state(self, job: Job, unit: bytes) -> ServiceState:
+        """The state of an installed unit with this content."""
+
+    @abstractmethod
+    def notices(self, service: Service) -> list[str]:
+        """What the user should know or do so that it always runs."""
+
+    def install(self, service: Service) -> None:
+        """Write the unit, have it started at boot, start it; restart it if it changed.
+
+        Raises:
+            UserError: the system refuses it.
+        """
+        service.log.parent.mkdir(parents=True, exist_ok=True)
+        changed = write_unit(self.unit(service.job), self.render(service))
+        self.load(service, changed=changed)
 
     def state(self, job: Job) -> ServiceState:
-        """How it stands."""
-        ...
-
-    def notices(self, service: Service) -> list[str]:
-        """What the user should know or do for it to run at all times."""
-        ...
+        """Whether it is installed and runs."""
+        try:
+            unit = self.unit(job).read_bytes()
+        except FileNotFoundError:
+            return ServiceState(job, None)
+        return self.read_state(job, unit)
 
 
 def log_of(home: Path, job: Job) -> Path:
@@ -141,13 +164,13 @@ def log_of(home: Path, job: Job) -> Path:
 
 
 def describe_service(job: Job) -> Service:
-    """The service of the present home, checked for what would end it at once.
+    """The service of the present home, checked for what would stop it at once.
 
     Raises:
-        UserError: no key that a service could see, or a path that no unit can hold.
+        UserError: no key in a file, or a path that no unit can contain.
     """
     home = read_environment().home
-    # A service sees nothing of this shell, so the key must be where it will look for it.
+    # A service has no variables of this shell.
     seen = read_environment({"FURNISYNC_HOME": str(home)})
     if seen.key is None:
         raise UserError(
@@ -158,12 +181,14 @@ def describe_service(job: Job) -> Service:
     service = Service(job, home, folder, Path(sys.executable))
     for path in (service.home, service.folder, service.python):
         if not str(path).isprintable():
-            raise UserError(f"{str(path)!r} holds a character that no unit can: rename the folder.")
+            raise UserError(
+                f"{str(path)!r} contains a character that no unit can: rename the folder."
+            )
     return service
 
 
 def mark_home(home: Path) -> None:
-    """Give the home its mark, by which a service knows that its disk is mounted.
+    """Give the home its mark, which shows a service that the disk is mounted.
 
     Raises:
         UserError: the home cannot be written.
@@ -172,27 +197,27 @@ def mark_home(home: Path) -> None:
 
 
 def await_home(home: Path, tell: Callable[[str], None]) -> None:
-    """Wait, for ever if need be, until the home is there; nothing is made in an empty mount point.
+    """Wait, without limit, until the home is mounted; nothing is created in an empty mount point.
 
     Args:
-        home: as the unit names it.
-        tell: takes what is being waited for, once, and that it is over.
+        home: as in the unit.
+        tell: gets one message when the wait begins and one when it ends.
     """
     waited = False
     while not home_is_here(home):
         if not waited:
             tell(
-                f"waiting for the home {home}: it is not there or empty, mount its disk"
+                f"waiting for the home {home}: it is missing or empty, mount its disk"
                 f" (or run `furnisync service install` again for a new home)"
             )
         waited = True
         time.sleep(HOME_EVERY_S)
     if waited:
-        tell(f"the home {home} is there")
+        tell(f"the home {home} is mounted")
 
 
 def check_free(service: Service, state: ServiceState) -> None:
-    """Refuse where the job runs outside the service, or is installed for another home.
+    """Refuse if the job runs outside the service, or is installed for another home.
 
     Raises:
         UserError: with what to stop or uninstall first.
@@ -206,15 +231,15 @@ def check_free(service: Service, state: ServiceState) -> None:
     if pid is not None and pid != state.pid:
         raise UserError(
             f"{service.title.capitalize()} already runs on {service.home} (pid {pid}), not as"
-            f" a service: end it with `kill {pid}`, then go on here."
+            f" a service: end it with `kill {pid}`, then try again."
         )
 
 
 def await_start(supervisor: Supervisor, service_home: Path, job: Job) -> ServiceState:
-    """Wait until the job works or has shown that it cannot; some seconds.
+    """Wait some seconds until the job works or has failed.
 
     Raises:
-        UserError: it ended, with its own last words.
+        UserError: it ended, with the last line of its log.
     """
     lock = HomeFiles(service_home).lock(job)
     end = time.monotonic() + SETTLE_S
@@ -223,15 +248,15 @@ def await_start(supervisor: Supervisor, service_home: Path, job: Job) -> Service
         if state.running and (holder(lock) == state.pid or time.monotonic() > end):
             return state
         if not state.running and (state.last_exit is not None or time.monotonic() > end):
-            words = last_words(log_of(service_home, job)) or "it wrote nothing"
+            line = last_line(log_of(service_home, job)) or "it wrote nothing"
             raise UserError(
-                f"The service {job} was started and ended again ({state.last_exit}): {words}"
+                f"The service {job} was started and ended again ({state.last_exit}): {line}"
             )
         time.sleep(0.2)
 
 
-def last_words(log: Path) -> str | None:
-    """The newest line of a log, without its time; None where there is none."""
+def last_line(log: Path) -> str | None:
+    """The newest line of a log; None if there is none."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -239,18 +264,17 @@ def last_words(log: Path) -> str | None:
             lines = file.read().decode("utf-8", "replace").split("\n")
     except FileNotFoundError:
         return None
-    told = [line for line in lines if line.strip()]
-    return told[-1].strip() if told else None
+    return next((line.strip() for line in reversed(lines) if line.strip()), None)
 
 
 def ask_system(*command: str, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
-    """Run a program of the system and hand back what it said, whatever its exit status.
+    """Run a program of the system and return its output, whatever its exit status.
 
     Raises:
-        UserError: it is not there, or does not answer.
+        UserError: it is missing, or does not answer.
     """
     try:
-        return subprocess.run(  # noqa: S603 -- our own words, no shell
+        return subprocess.run(  # noqa: S603 -- our own arguments, no shell
             command,
             capture_output=True,
             text=True,
@@ -269,14 +293,14 @@ def ask_system(*command: str, timeout_s: float = 90) -> subprocess.CompletedProc
         ) from None
 
 
-def told(answer: subprocess.CompletedProcess[str]) -> str:
-    """What a program complained of, on one line."""
+def complaint_of(answer: subprocess.CompletedProcess[str]) -> str:
+    """What a program complained about, on one line."""
     words = " ".join((answer.stderr.strip() or answer.stdout.strip()).split())
     return words or f"exit status {answer.returncode}"
 
 
 def write_unit(path: Path, content: bytes) -> bool:
-    """Write a unit whole; whether it differs from what was there.
+    """Write a unit atomically; whether it differs from the one before.
 
     One that somebody wrote or changed is kept beside, under a name that no system starts.
     """

@@ -1,7 +1,7 @@
 """The log of a service: one file that rotates by itself, for months.
 
-Neither launchd nor a user without root offers rotation, so the process does it: everything that it
-says, log lines, prints and tracebacks alike, goes to `logs/JOB.log` of the home.
+Neither launchd nor a user without root has rotation, so the process does it: all its output, log
+lines, prints and tracebacks, goes to `logs/JOB.log` of the home.
 """
 
 import logging
@@ -18,7 +18,7 @@ STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 
 
 class RotatingOutput(RotatingFileHandler):
-    """A rotating log file that is the process's standard output and error as well."""
+    """A rotating log file that is also the process's standard output and error."""
 
     def __init__(self, path: Path, max_bytes: int, keep: int) -> None:
         """Open the log and point the process's output at it.
@@ -31,13 +31,13 @@ class RotatingOutput(RotatingFileHandler):
         self._point_output_here()
 
     def doRollover(self) -> None:  # noqa: N802 -- the library's name
-        """Begin a new file, prints and tracebacks too."""
+        """Start a new file, for prints and tracebacks too."""
         super().doRollover()
         self._point_output_here()
 
     def _point_output_here(self) -> None:
-        # By descriptor, so that what C libraries and a dying interpreter say comes here too.
-        if self.stream is None:  # a full disk let no new file begin: the next line tries again
+        # By descriptor, so that output of C libraries and a crashing interpreter comes here too.
+        if self.stream is None:  # a full disk allowed no new file: the next line tries again
             return
         sys.stdout.flush()
         sys.stderr.flush()

@@ -15,10 +15,10 @@ from furnisync.ops.service.service import (
     Job,
     Service,
     ServiceState,
+    Supervisor,
     Under,
     ask_system,
-    told,
-    write_unit,
+    complaint_of,
 )
 
 GROWING_PAUSES_SINCE = 254
@@ -35,7 +35,7 @@ def unit_name(job: Job) -> str:
 
 
 def quote(word: str) -> str:
-    """A word for ExecStart= or Environment=, with specifiers switched off."""
+    """Quote a word for ExecStart= or Environment=, without specifiers."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
 
@@ -43,7 +43,7 @@ def quote(word: str) -> str:
 def render_unit(service: Service, version: int) -> str:
     """The unit file for a version of systemd."""
     program, *arguments = service.command("systemd")
-    # A leading colon: a $ in a path is a $.
+    # After a leading colon a $ in a path is literal.
     command = " ".join([quote(":" + program), *map(quote, arguments)])
     environment = " ".join(quote(f"{name}={value}") for name, value in service.environment.items())
     pauses = (
@@ -63,7 +63,7 @@ WorkingDirectory=-{str(service.folder).replace("%", "%%")}
 Environment={environment}
 Restart=on-failure
 {pauses}
-# 2: only the user can mend it, another try would end the same.
+# 2: only the user can fix it, another try would fail as well.
 RestartPreventExitStatus=2
 KillSignal=SIGTERM
 TimeoutStopSec={STOP_TIMEOUT_S}
@@ -76,7 +76,7 @@ Home={json.dumps(str(service.home), ensure_ascii=False)}
 """
 
 
-class Systemd:
+class Systemd(Supervisor):
     """The present user's systemd."""
 
     name: Under = "systemd"
@@ -85,7 +85,7 @@ class Systemd:
         """Find the user's systemd.
 
         Raises:
-            UserError: this machine has none, or it cannot be reached from here.
+            UserError: there is none, or it cannot be reached.
         """
         _find_runtime_folder()
         answer = ask_system("systemctl", "--version")
@@ -94,8 +94,9 @@ class Systemd:
         reached = ask_system("systemctl", "--user", "show", "-p", "Version")
         if reached.returncode != 0:
             raise UserError(
-                f"systemd of user {getpass.getuser()} cannot be reached ({told(reached)}): log in"
-                " afresh (not by su or sudo), or run the sync under nohup as the README shows."
+                f"systemd of user {getpass.getuser()} cannot be reached"
+                f" ({complaint_of(reached)}): log in again (not by su or sudo), or run the sync"
+                " under nohup as the README shows."
             )
 
     def unit(self, job: Job) -> Path:
@@ -103,21 +104,22 @@ class Systemd:
         config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
         return Path(config) / "systemd" / "user" / unit_name(job)
 
-    def install(self, service: Service) -> None:
-        """Write the unit, enable and start it.
+    def render(self, service: Service) -> bytes:
+        """The unit file."""
+        return render_unit(service, self._version).encode()
+
+    def load(self, service: Service, *, changed: bool) -> None:
+        """Enable and start the unit.
 
         Raises:
             UserError: systemd refuses it.
         """
-        service.log.parent.mkdir(parents=True, exist_ok=True)
-        content = render_unit(service, self._version).encode()
-        changed = write_unit(self.unit(service.job), content)
         self._systemctl("daemon-reload")
         self._systemctl("enable", unit_name(service.job))
         self._systemctl("restart" if changed else "start", unit_name(service.job))
 
     def uninstall(self, job: Job) -> None:
-        """Stop, disable, take the file away."""
+        """Stop, disable, remove the file."""
         if not self.unit(job).exists():
             return
         self._systemctl("disable", "--now", unit_name(job))
@@ -133,30 +135,27 @@ class Systemd:
         """Stop the unit; it gets SIGTERM and time to end."""
         self._systemctl("stop", unit_name(job))
 
-    def state(self, job: Job) -> ServiceState:
+    def read_state(self, job: Job, unit: bytes) -> ServiceState:
         """Read `systemctl show`."""
-        path = self.unit(job)
-        if not path.exists():
-            return ServiceState(job, None)
-        found = re.search(r"^Home=(.*)$", path.read_text("utf-8"), re.MULTILINE)
+        found = re.search(r"^Home=(.*)$", unit.decode(), re.MULTILINE)
         home = Path(json.loads(found.group(1))) if found else None
         shown = self._systemctl("show", unit_name(job)).stdout
         facts = dict(line.partition("=")[::2] for line in shown.splitlines())
         running = facts.get("ActiveState") in ("active", "deactivating", "reloading")
         main_pid = int(facts.get("MainPID") or 0)
-        moment = "ExecMainStartTimestampMonotonic" if running else "ExecMainExitTimestampMonotonic"
+        event = "ExecMainStartTimestampMonotonic" if running else "ExecMainExitTimestampMonotonic"
         return ServiceState(
             job,
             home,
             running=running,
             pid=main_pid or None,
             at_boot=facts.get("UnitFileState") == "enabled" and _lingers(),
-            since=_wall_time(facts.get(moment, "0")),
+            since=_wall_time(facts.get(event, "0")),
             last_exit=_last_exit(facts),
             restarts=int(facts.get("NRestarts") or 0),
         )
 
-    def notices(self, service: Service) -> list[str]:  # noqa: ARG002 -- launchd's needs it
+    def notices(self, service: Service) -> list[str]:  # noqa: ARG002 -- launchd needs it
         """What Linux needs from the user."""
         linger = (
             "It ends when you log out and does not start at boot: run `loginctl enable-linger`"
@@ -168,14 +167,14 @@ class Systemd:
         answer = ask_system("systemctl", "--user", *arguments, timeout_s=STOP_TIMEOUT_S + 60)
         if answer.returncode != 0:
             raise UserError(
-                f"`systemctl --user {' '.join(arguments)}` failed ({told(answer)}): mend that"
-                " and try again."
+                f"`systemctl --user {' '.join(arguments)}` failed ({complaint_of(answer)}): fix"
+                " that and try again."
             )
         return answer
 
 
 def _find_runtime_folder() -> None:
-    """Over ssh the variable is sometimes missing while the folder is there."""
+    """Over ssh the variable is sometimes missing although the folder exists."""
     folder = Path(f"/run/user/{os.getuid()}")
     if "XDG_RUNTIME_DIR" not in os.environ and folder.is_dir():
         os.environ["XDG_RUNTIME_DIR"] = str(folder)
@@ -186,7 +185,7 @@ def _lingers() -> bool:
 
 
 def _wall_time(monotonic_us: str) -> float | None:
-    """Unix time of one of systemd's monotonic times, in microseconds; 0 is never."""
+    """Unix time of one of systemd's monotonic times, in microseconds; 0 means never."""
     at_s = int(monotonic_us or 0) / 1e6
     return time.time() - (time.monotonic() - at_s) if at_s else None
 
