@@ -11,6 +11,7 @@ from pathlib import Path
 
 from furnisync.catalog.altered import ALTERED
 from furnisync.catalog.purge import PURGED
+from furnisync.catalog.reason_codes import add_reason_codes
 from furnisync.sqlite import Migration, open_database, open_reader
 
 APPLICATION_ID = 0x46534341  # "FSCA"
@@ -160,12 +161,20 @@ def _count(connection: sqlite3.Connection) -> None:
 
 _WAVES = "ALTER TABLE pages ADD COLUMN wave INTEGER NOT NULL DEFAULT 1;"
 
-_GIANTS = """
+_OVERSIZE = """
 ALTER TABLE intervals ADD COLUMN sort_on TEXT NOT NULL DEFAULT 'created';
 ALTER TABLE intervals ADD COLUMN proven INTEGER;  -- a giant's ends met: 1; did not: 0
 """
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST, _count, _WAVES, _GIANTS, PURGED, ALTERED)
+MIGRATIONS: tuple[Migration, ...] = (
+    _FIRST,
+    _count,
+    _WAVES,
+    _OVERSIZE,
+    PURGED,
+    ALTERED,
+    add_reason_codes,
+)
 
 
 def open_catalog(path: Path) -> sqlite3.Connection:

@@ -38,11 +38,14 @@ def test_redirect_elsewhere_is_never_followed(bent_home, bent, stranger):
     ended = bent_home.sync("--fast")
     assert ended.status == 0, ended.out
     assert stranger.asked == []
-    [(state, reason)] = bent_home.rows(
-        "SELECT status, reason FROM images WHERE image_id = ?", image
+    [(state, reason, detail)] = bent_home.rows(
+        "SELECT status, reason, reason_detail FROM images WHERE image_id = ?", image
     )
-    assert state == "bad"
-    assert "redirect to 127.0.0.1" in reason
+    assert (state, reason) == ("bad", "redirect_refused")
+    assert detail == f"127.0.0.1:{stranger.server_port}"
+    assert [one["reason"] for one in bent_home.status()["troubles"]] == [
+        f"redirect to {detail} refused"
+    ]
     assert bent.asked()["cdn"]["leaked_key"] == 0
 
 

@@ -15,6 +15,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from furnisync.catalog import image_queue
+from furnisync.image_job import ReasonCode
 from furnisync.store.folder import FolderStore
 
 PAGE: Final = 1000
@@ -25,7 +26,6 @@ CHUNK_BYTES: Final = 1 << 20
 
 Kind = Literal["missing", "truncated", "changed", "unreadable", "extra"]
 REPAIRABLE: Final[tuple[Kind, ...]] = ("missing", "truncated", "changed")
-REASON: Final = "not as its row said (verify)"
 
 
 class ImageTrouble(msgspec.Struct, frozen=True):
@@ -240,4 +240,4 @@ def requeue_troubles(
         for one in troubles
         if one.listing_id is not None and one.image_id is not None
     ]
-    image_queue.requeue(connection, images, REASON, now)
+    image_queue.requeue(connection, images, ReasonCode.NOT_AS_RECORDED, now)
