@@ -182,19 +182,9 @@ def apply_wanted(
     wanted = f"{which} {size}"
     if get_meta(connection, "wanted") == wanted:
         return 0
-    first = "rank = (SELECT min(rank) FROM images AS f WHERE f.listing_id = images.listing_id)"
     smaller = f"size IN ({','.join('?' * len(larger_than))})"
-    due = smaller if which == "all" else f"{smaller} AND {first}"
-    queued = 0
-    if which == "all":
-        queued += connection.execute(
-            "UPDATE images SET status = 'pending', next_try = ? WHERE status = 'unwanted'", (now,)
-        ).rowcount
-    else:
-        connection.execute(
-            "UPDATE images SET status = 'unwanted', next_try = NULL"
-            f" WHERE status IN ('pending', 'failed') AND file IS NULL AND NOT ({first})"
-        )
+    due = smaller if which == "all" else f"{smaller} AND {_IS_FIRST}"
+    queued = _apply_which(connection, which, now)
     # A larger size was queued and is no longer wanted: the file that we hold is enough.
     connection.execute(
         "UPDATE images SET status = 'done', next_try = NULL, attempts = 0, reason = NULL,"
@@ -209,6 +199,21 @@ def apply_wanted(
     ).rowcount
     set_meta(connection, "wanted", wanted)
     return queued
+
+
+_IS_FIRST = "rank = (SELECT min(rank) FROM images AS f WHERE f.listing_id = images.listing_id)"
+
+
+def _apply_which(connection: sqlite3.Connection, which: Which, now: int) -> int:
+    if which == "all":
+        return connection.execute(
+            "UPDATE images SET status = 'pending', next_try = ? WHERE status = 'unwanted'", (now,)
+        ).rowcount
+    connection.execute(
+        "UPDATE images SET status = 'unwanted', next_try = NULL"
+        f" WHERE status IN ('pending', 'failed') AND file IS NULL AND NOT ({_IS_FIRST})"
+    )
+    return 0
 
 
 def apply_refusals(connection: sqlite3.Connection, refusing: str, now: int) -> int:

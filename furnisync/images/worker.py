@@ -7,6 +7,7 @@ fetched twice and a kill leaves nothing to undo.
 """
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -66,18 +67,11 @@ class JobQueue:
         self._scope = scope
 
     def claim(self, in_flight: Iterable[tuple[int, int]]) -> Future[list[ImageJob]]:
-        """Up to `CLAIM` jobs that are due and not in flight, for `sized`."""
+        """Claim up to `CLAIM` jobs that are due and not in flight."""
+        now = int(self._clock.now())
         return self._writer.submit(
-            image_queue.claim_images,
-            int(self._clock.now()),
-            frozenset(in_flight),
-            CLAIM,
-            self._scope(),
+            _claim_sized, now, frozenset(in_flight), self._scope(), self._size
         )
-
-    def sized(self, jobs: Iterable[ImageJob]) -> list[ImageJob]:
-        """The jobs with the urls of the wanted size."""
-        return [msgspec.structs.replace(job, url=url_of_size(job.url, self._size)) for job in jobs]
 
     def record(self, outcomes: list[ImageOutcome]) -> Future[None]:
         """Commit how jobs ended."""
@@ -175,7 +169,7 @@ class DownloadWorker(threading.Thread):
         if self._claiming is not None:
             if not self._claiming.done():
                 return
-            jobs = self._queue.sized(self._claiming.result())
+            jobs = self._claiming.result()
             self._claiming = None
             self._in_flight.update(job.key for job in jobs)
             self._downloader.submit(jobs if self._adoption is None else self._adoption.take(jobs))
@@ -233,3 +227,15 @@ class DownloadWorker(threading.Thread):
         if self._adoption is not None:
             dropped += self._adoption.withdraw()
         self._in_flight.difference_update(job.key for job in dropped)
+
+
+def _claim_sized(
+    connection: sqlite3.Connection,
+    now: int,
+    in_flight: Collection[tuple[int, int]],
+    scope: Collection[int] | None,
+    size: ImageSize,
+) -> list[ImageJob]:
+    """Claim jobs, with the urls of the wanted size."""
+    jobs = image_queue.claim_images(connection, now, in_flight, CLAIM, scope)
+    return [msgspec.structs.replace(job, url=url_of_size(job.url, size)) for job in jobs]
