@@ -239,11 +239,14 @@ def test_taking_over_goes_on_after_a_kill(home, sandbox):
 
 
 def test_a_damaged_file_of_a_known_image_is_fetched_and_not_taken_over(home):
-    """Verify queued it: what lies in its place is the damage."""
+    """Verify queued it: the file under its name is the damage. A whole picture is kept beside."""
     assert home.sync("--fast").status == 0
     change(home, "UPDATE meta SET value = '1' WHERE key = 'begun_beside_files'")
     first, second, *_ = home.files().values()
     first.write_bytes(second.read_bytes())
     assert home.run("verify", "--sha256", "--repair").status == 0
     assert home.sync("--fast").status == 0
+    (kept,) = first.parent.glob(f"{first.name}.kept-*")
+    assert kept.read_bytes() == second.read_bytes()
+    kept.unlink()
     check_complete(home)
