@@ -3,7 +3,7 @@
     catalog/image_queue.py --ImageJob--> download/ --ImageOutcome--> catalog/image_queue.py
 
 Plain values that know neither the catalog nor the network, so that both sides can share them. Why
-an image did not come is a code with a detail. Code compares codes; `Reason.words` is for people.
+an image is missing is a code with a detail: the program compares codes, people read the words.
 """
 
 from enum import StrEnum
@@ -15,7 +15,7 @@ __all__ = [
     "REFUSED_BY_SETTINGS",
     "ImageJob",
     "ImageOutcome",
-    "Reason",
+    "ImageReason",
     "ReasonCode",
     "Result",
 ]
@@ -83,7 +83,7 @@ _WORDS: Final[dict[ReasonCode, str]] = {
 }
 
 
-class Reason(msgspec.Struct, frozen=True):
+class ImageReason(msgspec.Struct, frozen=True):
     """Why an image is not stored.
 
     Attributes:
@@ -140,7 +140,7 @@ class ImageOutcome(msgspec.Struct, frozen=True):
 
     job: ImageJob
     result: Result
-    reason: Reason | None = None
+    reason: ImageReason | None = None
     file: str | None = None
     size_bytes: int | None = None
     width: int | None = None

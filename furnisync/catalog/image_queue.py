@@ -4,14 +4,14 @@
 | -------- | --------------------------------------------------- | ------------------------------ |
 | pending  | wanted, not here yet                                | now, or soon after a failure   |
 | done     | whole under its final name                          | when a larger size is wanted   |
-| gone     | the CDN has it no more (404, 410)                   | when batch names it again      |
+| gone     | the CDN no longer has it (404, 410)                 | when batch names it again      |
 | bad      | the answer is no image, or its url is refused       | weekly, a few times, and when  |
 |          |                                                     | the settings no longer refuse  |
 |          |                                                     | it                             |
 | failed   | could not be fetched in several tries               | hourly at first, growing       |
 | unwanted | known, but the settings want only the primary image | when the settings want it      |
 
-Why a try failed is a code in `reason` with its `reason_detail` (`image_job.Reason`).
+Why a try failed is a code in `reason` with its `reason_detail` (`image_job.ImageReason`).
 """
 
 import json
@@ -22,7 +22,7 @@ from typing import Literal
 from furnisync.catalog.listings import ImageRow
 from furnisync.catalog.schema import get_meta, set_meta
 from furnisync.clock import HOUR_S
-from furnisync.image_job import REFUSED_BY_SETTINGS, ImageJob, ImageOutcome, Reason, ReasonCode
+from furnisync.image_job import REFUSED_BY_SETTINGS, ImageJob, ImageOutcome, ImageReason, ReasonCode
 
 QUICK_RETRIES_S = (2, 10, 30)
 """Waits before an image counts as failed: a momentary fault passes by itself."""
@@ -239,7 +239,7 @@ def apply_refusals(connection: sqlite3.Connection, refusing: str, now: int) -> i
 
 def count_troubles(
     connection: sqlite3.Connection, limit: int
-) -> list[tuple[str, Reason | None, int]]:
+) -> list[tuple[str, ImageReason | None, int]]:
     """Images that are not here, by status and reason: the most frequent, with their numbers."""
     rows = connection.execute(
         "SELECT status, reason, reason_detail, count(*) AS number FROM images"
@@ -248,7 +248,7 @@ def count_troubles(
         (limit,),
     )
     return [
-        (status, None if code is None else Reason(ReasonCode(code), detail or ""), number)
+        (status, None if code is None else ImageReason(ReasonCode(code), detail or ""), number)
         for status, code, detail, number in rows
     ]
 

@@ -5,7 +5,7 @@ import re
 
 from furnisync.download.curl import ImageResponse
 from furnisync.download.limits import DownloadLimits
-from furnisync.image_job import ImageJob, ImageOutcome, Reason, ReasonCode
+from furnisync.image_job import ImageJob, ImageOutcome, ImageReason, ReasonCode
 from furnisync.store import NotStored, Store
 from furnisync.store.image_format import NotAnImage, Picture, inspect_image
 
@@ -25,13 +25,13 @@ def check_response(
     if response.status not in (0, 200):
         # The status is enough, even where the page that came with it was broken off.
         gone = response.status in (404, 410)
-        reason = Reason(ReasonCode.HTTP_STATUS, _describe_status(response))
+        reason = ImageReason(ReasonCode.HTTP_STATUS, _describe_status(response))
         return ImageOutcome(job, "gone" if gone else "failed", reason)
     if failure is None:
         return _keep(job, response.body, store, limits)
     if failure.overrun:
-        return ImageOutcome(job, "bad", Reason(ReasonCode.TOO_LARGE, f"{limits.max_bytes:,}"))
-    return ImageOutcome(job, "failed", Reason(ReasonCode.TRANSFER_FAILED, failure.reason))
+        return ImageOutcome(job, "bad", ImageReason(ReasonCode.TOO_LARGE, f"{limits.max_bytes:,}"))
+    return ImageOutcome(job, "failed", ImageReason(ReasonCode.TRANSFER_FAILED, failure.reason))
 
 
 def stored(job: ImageJob, picture: Picture, body: bytes, file: str) -> ImageOutcome:
@@ -42,7 +42,7 @@ def stored(job: ImageJob, picture: Picture, body: bytes, file: str) -> ImageOutc
 
 def _keep(job: ImageJob, body: bytes, store: Store, limits: DownloadLimits) -> ImageOutcome:
     if not body:
-        return ImageOutcome(job, "failed", Reason(ReasonCode.EMPTY_BODY))
+        return ImageOutcome(job, "failed", ImageReason(ReasonCode.EMPTY_BODY))
     try:
         picture = inspect_image(body, limits.max_pixels)
         file = store.put(job.listing_id, job.image_id, picture.extension, body, job.held)

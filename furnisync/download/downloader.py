@@ -19,7 +19,7 @@ from furnisync.download.limits import DownloadLimits
 from furnisync.download.rate_limiter import BackOff, RateLimiter
 from furnisync.download.url_policy import refusal, shown_host
 from furnisync.http.network import DIRECT, Network
-from furnisync.image_job import ImageJob, ImageOutcome, Reason, ReasonCode
+from furnisync.image_job import ImageJob, ImageOutcome, ImageReason, ReasonCode
 from furnisync.store import Store
 
 __all__ = ["Downloader", "download_batch"]
@@ -178,12 +178,14 @@ class Downloader:
     def _redirect(self, transfer: Transfer, target: str | None) -> ImageOutcome | None:
         """Follow a redirect to one of our hosts, a few times at most."""
         if target is None:
-            return ImageOutcome(transfer.job, "failed", Reason(ReasonCode.REDIRECT_WITHOUT_TARGET))
+            return ImageOutcome(
+                transfer.job, "failed", ImageReason(ReasonCode.REDIRECT_WITHOUT_TARGET)
+            )
         if refusal(target, self._limits.allowed_hosts):
-            reason = Reason(ReasonCode.REDIRECT_REFUSED, shown_host(target))
+            reason = ImageReason(ReasonCode.REDIRECT_REFUSED, shown_host(target))
             return ImageOutcome(transfer.job, "bad", reason)
         if transfer.redirects == MAX_REDIRECTS:
-            reason = Reason(ReasonCode.TOO_MANY_REDIRECTS, str(MAX_REDIRECTS))
+            reason = ImageReason(ReasonCode.TOO_MANY_REDIRECTS, str(MAX_REDIRECTS))
             return ImageOutcome(transfer.job, "bad", reason)
         transfer.follow(target)
         self._loop.begin(transfer)

@@ -7,7 +7,7 @@ accepts has one reading only.
 
 import re
 
-from furnisync.image_job import Reason, ReasonCode
+from furnisync.image_job import ImageReason, ReasonCode
 
 __all__ = ["refusal", "shown_host"]
 
@@ -25,7 +25,7 @@ _URL = re.compile(
 _ODD = re.compile(r"[^!-\[\]-~]")
 
 
-def refusal(url: str, allowed_hosts: frozenset[str]) -> Reason | None:
+def refusal(url: str, allowed_hosts: frozenset[str]) -> ImageReason | None:
     """Say why `url` must not be requested; None where it may.
 
     Args:
@@ -45,11 +45,11 @@ def refusal(url: str, allowed_hosts: frozenset[str]) -> Reason | None:
         return _refused(f"port {port}")
     if host in allowed_hosts or f"{host}:{port}" in allowed_hosts:
         return None
-    return Reason(ReasonCode.HOST_REFUSED, shown_host(url))
+    return ImageReason(ReasonCode.HOST_REFUSED, shown_host(url))
 
 
-def _refused(detail: str) -> Reason:
-    return Reason(ReasonCode.URL_REFUSED, detail)
+def _refused(detail: str) -> ImageReason:
+    return ImageReason(ReasonCode.URL_REFUSED, detail)
 
 
 def shown_host(url: str) -> str:

@@ -12,7 +12,7 @@ from furnisync.catalog.image_folder import AWAY, why_away
 from furnisync.catalog.schema import read_catalog
 from furnisync.config import HomeFiles
 from furnisync.identity import IMAGES_MARK, Mark, read_mark, write_mark
-from furnisync.image_job import Reason, ReasonCode
+from furnisync.image_job import ImageReason, ReasonCode
 from furnisync.status.images import PauseKind
 from furnisync.store import NotStored
 from furnisync.store.folder import FolderStore, not_stored
@@ -68,8 +68,8 @@ class FolderGate:
             return self.pause_for(not_stored(error).reason)
         return None
 
-    def pause_for(self, reason: Reason) -> Pause:
-        """The pause that a reason of the store (`Reason.is_local`) requires."""
+    def pause_for(self, reason: ImageReason) -> Pause:
+        """The pause that a reason of the store (`ImageReason.is_local`) requires."""
         folder = self._files.images
         if reason.code is ReasonCode.FOLDER_AWAY:
             return Pause("away", f"{AWAY} ({folder})")

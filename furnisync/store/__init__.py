@@ -9,7 +9,7 @@ from typing import BinaryIO, Protocol
 import msgspec
 
 from furnisync.errors import Transient
-from furnisync.image_job import Reason
+from furnisync.image_job import ImageReason
 
 __all__ = ["NotStored", "Store", "StoredFile"]
 
@@ -21,7 +21,7 @@ class NotStored(Transient):
         reason: one that `is_local`.
     """
 
-    def __init__(self, reason: Reason) -> None:
+    def __init__(self, reason: ImageReason) -> None:
         super().__init__(reason.words)
         self.reason = reason
 

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from furnisync import owned
 from furnisync.identity import IMAGES_MARK, Mark, read_mark
-from furnisync.image_job import Reason, ReasonCode
+from furnisync.image_job import ImageReason, ReasonCode
 from furnisync.store import NotStored, StoredFile
 from furnisync.store.image_format import NotAnImage, inspect_image
 
@@ -148,7 +148,7 @@ class FolderStore:
             # The first time, or a disk was mounted or unmounted at the root since.
             self._ready.clear()
             if self._mark is not None and read_mark(self.root / IMAGES_MARK) != self._mark:
-                raise NotStored(Reason(ReasonCode.FOLDER_AWAY))
+                raise NotStored(ImageReason(ReasonCode.FOLDER_AWAY))
         if _PARTIAL not in self._ready:
             Path(self._partial).mkdir(parents=self._mark is None, exist_ok=True)
             self._seen = _inode(self._root)
@@ -231,5 +231,5 @@ def _files(folder: str) -> Iterator[Path]:
 def not_stored(error: OSError) -> NotStored:
     """The same failure in the words of the store."""
     if error.errno in _NO_ROOM:
-        return NotStored(Reason(ReasonCode.DISK_FULL))
-    return NotStored(Reason(ReasonCode.NOT_WRITTEN, error.strerror or type(error).__name__))
+        return NotStored(ImageReason(ReasonCode.DISK_FULL))
+    return NotStored(ImageReason(ReasonCode.NOT_WRITTEN, error.strerror or type(error).__name__))

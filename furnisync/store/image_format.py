@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from furnisync.errors import Terminal
-from furnisync.image_job import Reason, ReasonCode
+from furnisync.image_job import ImageReason, ReasonCode
 
 __all__ = ["Extension", "NotAnImage", "Picture", "inspect_image"]
 
@@ -41,7 +41,7 @@ class NotAnImage(Terminal):
     """
 
     def __init__(self, code: ReasonCode, detail: str) -> None:
-        self.reason = Reason(code, detail)
+        self.reason = ImageReason(code, detail)
         super().__init__(self.reason.words)
 
 

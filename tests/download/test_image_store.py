@@ -14,7 +14,7 @@ from PIL import Image
 
 from furnisync.clock import SystemClock
 from furnisync.download.downloader import download_batch
-from furnisync.image_job import Reason, ReasonCode
+from furnisync.image_job import ImageReason, ReasonCode
 from furnisync.store import NotStored
 from furnisync.store.folder import FolderStore
 
@@ -158,7 +158,7 @@ def test_full_disk_and_room_again(tiny_disk, limits, jobs):
     outcomes = download_batch(jobs(*paths), store, limits(), SystemClock())
     full = [outcome for outcome in outcomes if outcome.result == "failed"]
     assert full
-    assert {outcome.reason for outcome in full} == {Reason(ReasonCode.DISK_FULL)}
+    assert {outcome.reason for outcome in full} == {ImageReason(ReasonCode.DISK_FULL)}
     assert all(outcome.reason.is_local for outcome in full)
     done = {outcome.file: JPEG for outcome in outcomes if outcome.result == "done"}
     assert len(done) == 40 - len(full)

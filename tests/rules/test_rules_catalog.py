@@ -15,7 +15,7 @@ from furnisync.catalog.frontier import PageRow
 from furnisync.catalog.listings import Batched, ImageRow, Listed
 from furnisync.catalog.schema import open_catalog
 from furnisync.config import SIZES
-from furnisync.image_job import REFUSED_BY_SETTINGS, ImageJob, ImageOutcome, Reason, ReasonCode
+from furnisync.image_job import REFUSED_BY_SETTINGS, ImageJob, ImageOutcome, ImageReason, ReasonCode
 from furnisync.sqlite import transaction
 
 DAY = 86_400
@@ -50,7 +50,7 @@ def fetched(key, result, reason=None, **facts):
     return ImageOutcome(ImageJob(*key, "https://i/"), result, reason, **facts)
 
 
-SLOW = Reason(ReasonCode.TRANSFER_FAILED, "timed out after 60 s")
+SLOW = ImageReason(ReasonCode.TRANSFER_FAILED, "timed out after 60 s")
 
 
 # -- claims cost the same at any size ------------------------------------------------------------
@@ -198,9 +198,14 @@ def test_what_the_settings_refused_is_queued_again_when_they_change(catalog, cod
     one, other, here = add(catalog)
     image_queue.apply_refusals(catalog, "i1", NOW)
     for _ in range(image_queue.BAD_TRIES_MAX):
-        image_queue.record_outcomes(catalog, [fetched(one, "bad", Reason(code, "9"))], "570xN", NOW)
         image_queue.record_outcomes(
-            catalog, [fetched(other, "bad", Reason(ReasonCode.NOT_AN_IMAGE, "HTML"))], "570xN", NOW
+            catalog, [fetched(one, "bad", ImageReason(code, "9"))], "570xN", NOW
+        )
+        image_queue.record_outcomes(
+            catalog,
+            [fetched(other, "bad", ImageReason(ReasonCode.NOT_AN_IMAGE, "HTML"))],
+            "570xN",
+            NOW,
         )
     image_queue.record_outcomes(catalog, [fetched(here, "done")], "570xN", NOW)
     assert image_queue.apply_refusals(catalog, "i1", NOW) == 0

@@ -8,7 +8,7 @@ import pytest
 
 from furnisync.catalog import image_queue
 from furnisync.catalog.schema import APPLICATION_ID, MIGRATIONS, open_catalog
-from furnisync.image_job import REFUSED_BY_SETTINGS, Reason, ReasonCode
+from furnisync.image_job import REFUSED_BY_SETTINGS, ImageReason, ReasonCode
 from furnisync.sqlite import open_database, transaction
 
 NOW = 1_790_000_000
@@ -87,8 +87,8 @@ def test_the_counters_survive_the_migration(migrated):
 
 @pytest.mark.parametrize("code", ReasonCode)
 def test_each_code_has_words_of_its_own(code):
-    words = Reason(code, "X").words
-    others = {Reason(other, "X").words for other in ReasonCode if other is not code}
+    words = ImageReason(code, "X").words
+    others = {ImageReason(other, "X").words for other in ReasonCode if other is not code}
     same = {ReasonCode.HTTP_STATUS, ReasonCode.TRANSFER_FAILED}  # these two are detail only
     assert "{" not in words
     assert words not in others or code in same

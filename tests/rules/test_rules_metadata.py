@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from furnisync.catalog import image_queue, listings
 from furnisync.catalog.listings import Batched, ImageRow, Listed
 from furnisync.catalog.schema import open_catalog, read_catalog
-from furnisync.image_job import ImageJob, ImageOutcome, Reason, ReasonCode
+from furnisync.image_job import ImageJob, ImageOutcome, ImageReason, ReasonCode
 from furnisync.images.metadata import write_metadata
 
 NOW = 1_790_000_000
@@ -49,7 +49,7 @@ def test_its_form(catalog, tmp_path):
     add(catalog, 2, ["https://i/a", "https://i/b", "https://i/c"])
     add(catalog, 1, [])
     done = ImageOutcome(ImageJob(2, 21, ""), "done", None, "002/2_21.jpg", 5, 1, 1, b"x")
-    gone = ImageOutcome(ImageJob(2, 22, ""), "gone", Reason(ReasonCode.HTTP_STATUS, "404"))
+    gone = ImageOutcome(ImageJob(2, 22, ""), "gone", ImageReason(ReasonCode.HTTP_STATUS, "404"))
     image_queue.record_outcomes(catalog, [done, gone], "570xN", NOW)
     listings.want_batch(catalog, [99], NOW)  # asked for by a file of ids, never answered
     found = written(tmp_path, "images_test")

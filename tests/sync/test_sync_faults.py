@@ -15,7 +15,7 @@ from sync_world import (
     small_sandbox,
 )
 
-from furnisync.image_job import Reason, ReasonCode
+from furnisync.image_job import ImageReason, ReasonCode
 
 API_FAULTS = {
     "500": {"do": "500"},
@@ -250,7 +250,7 @@ def test_each_fault_of_the_cdn_that_lasts(bent_home, bent):
     truth = served(bent)
     check_complete(bent_home, images=truth)
     rows = {
-        image_id: (state, Reason(ReasonCode(code), detail).words if code else None)
+        image_id: (state, ImageReason(ReasonCode(code), detail).words if code else None)
         for image_id, state, code, detail in bent_home.rows(
             "SELECT image_id, status, reason, reason_detail FROM images"
         )
