@@ -27,8 +27,8 @@ INSERT INTO listings (listing_id, shop_id, taxonomy_id, state, price_usd, create
     :now + n % 2592000 + 86400, :now - 31 * 86400 FROM number
 """
 _IMAGES = """
-INSERT INTO images (listing_id, image_id, rank, url, status, next_try, attempts, reason, file,
-    size, bytes, width, height, sha256, done_at)
+INSERT INTO images (listing_id, image_id, rank, url, status, next_try, attempts, reason,
+    reason_detail, file, size, bytes, width, height, sha256, done_at)
 {numbers},
 one AS (SELECT :first + n / :each AS listing, :first + n AS image, n % :each + 1 AS rank,
     CASE WHEN n / 10 % 10 < 9 THEN 'done' WHEN n % 100 < 98 THEN 'pending'
@@ -37,7 +37,8 @@ SELECT listing, image, rank,
     'http://{host}/' || listing || '/r/il/0a1b2c/' || image || '/il_570xN.' || image || '_ab3d.jpg',
     status, CASE status WHEN 'pending' THEN :now - 86400 WHEN 'failed' THEN :now + 432000 END,
     status IN ('failed', 'gone'),
-    CASE status WHEN 'failed' THEN 'HTTP status 503' WHEN 'gone' THEN 'HTTP status 404' END,
+    CASE WHEN status IN ('failed', 'gone') THEN 'http_status' END,
+    CASE status WHEN 'failed' THEN '503' WHEN 'gone' THEN '404' END,
     CASE status WHEN 'done' THEN printf('%03d/%d_%d.jpg', listing % 1000, listing, image) END,
     CASE status WHEN 'done' THEN '570xN' END, CASE status WHEN 'done' THEN 45000 END,
     CASE status WHEN 'done' THEN 570 END, CASE status WHEN 'done' THEN 600 END,

@@ -40,7 +40,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.rows import Row
 from furnisync.clock import SystemClock
-from furnisync.download.downloader import Downloader, DownloadLimits, ImageJob, Outcome
+from furnisync.download.downloader import Downloader
+from furnisync.download.limits import DownloadLimits
+from furnisync.image_job import ImageJob, ImageOutcome
 from furnisync.store.folder import FolderStore
 
 BODY_BYTES = 45_000
@@ -71,7 +73,7 @@ def fetch_bare(base: str, images: int, connections: int, folder: Path) -> None:
 
 def fetch_duty(base: str, images: int, connections: int, folder: Path) -> None:
     """The bare loop, and sha256, a temporary file and its rename, rows."""
-    done: list[Outcome] = []
+    done: list[ImageOutcome] = []
     (folder / ".partial").mkdir()
     with contextlib.closing(_open_table(folder / "rows.db")) as rows:
 
@@ -82,7 +84,7 @@ def fetch_duty(base: str, images: int, connections: int, folder: Path) -> None:
                 file.write(body)
             os.replace(partial, _file(folder, number))  # noqa: PTH105 - bare
             job = ImageJob(number, number, "")
-            done.append(Outcome(job, "done", size_bytes=len(body), sha256=digest))
+            done.append(ImageOutcome(job, "done", size_bytes=len(body), sha256=digest))
             if len(done) >= ROWS_AT_ONCE:
                 _append_rows(rows, done)
                 done.clear()
@@ -142,7 +144,7 @@ def fetch_ours(base: str, images: int, connections: int, folder: Path) -> None:
     with contextlib.closing(_open_table(folder / "rows.db")) as rows:
         downloader = Downloader(FolderStore(folder), limits, SystemClock())
         downloader.submit(ImageJob(n, n, f"{base}/{n}.jpg") for n in range(images))
-        done: list[Outcome] = []
+        done: list[ImageOutcome] = []
         while downloader.waiting or downloader.active:
             done += downloader.poll(1.0)
             if len(done) >= ROWS_AT_ONCE:
@@ -165,14 +167,11 @@ def _open_table(path: Path) -> sqlite3.Connection:
     return rows
 
 
-def _append_rows(rows: sqlite3.Connection, done: list[Outcome]) -> None:
+def _append_rows(rows: sqlite3.Connection, done: list[ImageOutcome]) -> None:
     rows.execute("BEGIN")
     rows.executemany(
         "INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (o.job.listing_id, o.job.image_id, o.verdict, o.size_bytes, o.width, o.height, o.sha256)
-            for o in done
-        ],
+        [(*o.job.key, o.result, o.size_bytes, o.width, o.height, o.sha256) for o in done],
     )
     rows.execute("COMMIT")
 

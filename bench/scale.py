@@ -19,8 +19,8 @@ from bench.big_catalog import IMAGES_A_LISTING, make_catalog
 from bench.homes import ROOT, SMALL_IMAGES, BenchError, Home, forget_cached
 from bench.rows import Row
 from furnisync.catalog import image_queue
-from furnisync.catalog.image_queue import Fetched
 from furnisync.catalog.schema import open_catalog
+from furnisync.image_job import ImageJob, ImageOutcome
 from furnisync.sandbox.process import SandboxProcess
 from furnisync.sqlite import transaction
 
@@ -53,9 +53,9 @@ def _claim_rows(path: Path, size: str) -> list[Row]:
     now = int(time.time())
     with closing(open_catalog(path)) as catalog:
         forget_cached(path)
-        before: list[image_queue.Claim] = []
+        before: list[ImageJob] = []
         for _ in range(CLAIMS + 1):
-            in_flight = frozenset((one.listing_id, one.image_id) for one in before)
+            in_flight = frozenset(job.key for job in before)
             began = time.perf_counter()
             with transaction(catalog):
                 claims = image_queue.claim_images(catalog, now, in_flight, CLAIM)
@@ -70,13 +70,10 @@ def _claim_rows(path: Path, size: str) -> list[Row]:
     ]  # fmt: skip
 
 
-def _record(catalog: sqlite3.Connection, claims: list[image_queue.Claim], now: int) -> None:
-    done = [
-        Fetched(one.listing_id, one.image_id, "done", None, "000/1_1.jpg", 1, 1, 1, bytes(32))
-        for one in claims
-    ]
+def _record(catalog: sqlite3.Connection, claims: list[ImageJob], now: int) -> None:
+    done = [ImageOutcome(job, "done", None, "000/1_1.jpg", 1, 1, 1, bytes(32)) for job in claims]
     with transaction(catalog):
-        image_queue.record_fetched(catalog, done, "570xN", now)
+        image_queue.record_outcomes(catalog, done, "570xN", now)
 
 
 def _status_row(home: Home, path: Path, rounds: int) -> Row:

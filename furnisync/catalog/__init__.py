@@ -1,4 +1,4 @@
-"""`catalog.db`: what exists, where each image stands, how far the crawl has come. No network.
+"""`catalog.db`: what exists, the state of each image, the progress of the crawl. No network.
 
-Functions take the connection inside the caller's transaction (see `database.Writer`).
+Functions take the connection inside the caller's transaction (see `sqlite.Writer`).
 """

@@ -1,6 +1,6 @@
-"""Times that lie ahead of now: a clock that was wrong wrote them, and they would wait for years.
+"""Repairs times ahead of now: a wrong clock wrote them, and what is due then would wait for years.
 
-A machine whose clock was ahead for a while and is right again goes on as if nothing had been.
+A machine whose clock was ahead for a while and is right again continues normally.
 """
 
 import sqlite3
@@ -13,7 +13,7 @@ TIMES = ("looked_at", "taxonomy_at", "reset_at", "alive_at", "recheck_since", "s
 
 
 def times_ahead(connection: sqlite3.Connection, now: int, refresh_s: int) -> bool:
-    """Whether there are any: a clock was ahead, or ours is behind now. Cheap at any size."""
+    """Whether there are any: a clock was ahead, or ours is behind now. Fast at any size."""
     found = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM images WHERE next_try > ?1 + ?3 + ?4)"
         " OR EXISTS (SELECT 1 FROM images WHERE done_at > ?1 + ?4)"
@@ -26,9 +26,9 @@ def times_ahead(connection: sqlite3.Connection, now: int, refresh_s: int) -> boo
 
 
 def repair_times(connection: sqlite3.Connection, now: int, refresh_s: int) -> None:
-    """Bring what waits for a time that never was, back to one that will come.
+    """Set times ahead of now to now, or to when they are due from now.
 
-    `now` must be right: under a clock that is behind, all right times would be lost.
+    `now` must be right: with a clock that is behind, all right times would be lost.
     """
     connection.execute(
         "UPDATE images SET next_try = ? WHERE next_try > ?", (now, now + FAILED_RETRY_MAX_S + DAY_S)

@@ -1,8 +1,8 @@
-"""The coverage certificate: what a pass was to read, what came of it, and what did not.
+"""The coverage certificate: what a pass should read, what it read, and what it did not.
 
 An interval is complete when every page of it arrived and, where it is longer than a query shows,
-its two ends met or its parts together showed as many listings as Etsy counted. Nothing else counts
-as complete.
+its two ends met or its parts together showed as many listings as Etsy counted. Nothing else is
+complete.
 """
 
 import sqlite3
@@ -14,7 +14,7 @@ import msgspec
 from furnisync.catalog import frontier, oversize
 from furnisync.catalog.schema import get_meta
 
-Verdict = Literal["complete", "partly out of reach", "failed", "not read yet"]
+Completeness = Literal["complete", "partly out of reach", "failed", "not read yet"]
 
 
 class IntervalCoverage(msgspec.Struct, frozen=True):
@@ -35,15 +35,15 @@ class IntervalCoverage(msgspec.Struct, frozen=True):
     found: int
     short: int
     at: int | None
-    verdict: Verdict
+    verdict: Completeness
     reason: str | None
 
 
 class ShopCoverage(msgspec.Struct, frozen=True):
-    """A shop: active furniture listings known, against all its active listings as it says itself.
+    """A shop: its known active furniture listings, and all its active listings by its own count.
 
     `listing_active_count` counts all that the shop sells, furniture or not; it is None where data
-    sync has not asked the shop.
+    sync has not read the shop.
     """
 
     shop_id: int
@@ -65,10 +65,10 @@ class Coverage(msgspec.Struct, frozen=True):
     listings_counted: int
     out_of_reach: int
     swept: bool
-    """What changed while it ran was looked at afterwards, or did not need to be."""
+    """What changed while it ran was read afterwards, or did not need to be."""
 
     def total(self) -> str:
-        """The whole in a line."""
+        """A summary in one line."""
         done = sum(one.verdict == "complete" for one in self.intervals)
         words = (
             f"{done:,} of {len(self.intervals):,} price intervals complete;"
@@ -77,7 +77,7 @@ class Coverage(msgspec.Struct, frozen=True):
         if self.out_of_reach:
             words += f"; {self.out_of_reach:,} out of reach of any query"
         if not self.swept:
-            words += "; what changed meanwhile is still to be looked at"
+            words += "; what changed meanwhile is not read yet"
         return ("Complete: " if self.complete else "NOT complete: ") + words
 
 
@@ -90,9 +90,9 @@ SELECT intervals.taxonomy_id, taxonomy.name, low, high, count, done_at, state, r
     found IS NOT NULL AS counted, proven
 FROM intervals LEFT JOIN taxonomy USING (taxonomy_id)
 WHERE pass_id = ? AND part = 'whole'
-    AND (state <> 'split' OR {oversize.IS_GIANT.format("intervals")})
+    AND (state <> 'split' OR {oversize.IS_OVERSIZE.format("intervals")})
     AND NOT EXISTS (SELECT 1 FROM intervals AS above
-        WHERE above.interval_id = intervals.parent AND {oversize.IS_GIANT.format("above")})
+        WHERE above.interval_id = intervals.parent AND {oversize.IS_OVERSIZE.format("above")})
 ORDER BY intervals.taxonomy_id, coalesce(low, -1), coalesce(high, 1e18)
 """
 
@@ -135,12 +135,12 @@ def _interval(row: sqlite3.Row) -> IntervalCoverage:
         found=row["so_far"],
         short=short,
         at=row["done_at"],
-        verdict=_verdict(row["state"], lacking=lacking, counted=bool(row["counted"])),
+        verdict=_completeness(row["state"], lacking=lacking, counted=bool(row["counted"])),
         reason=row["reason"],
     )
 
 
-def _verdict(state: str, *, lacking: bool, counted: bool) -> Verdict:
+def _completeness(state: str, *, lacking: bool, counted: bool) -> Completeness:
     if state == "failed":
         return "failed"
     if state == "pending" or not counted:
@@ -149,9 +149,9 @@ def _verdict(state: str, *, lacking: bool, counted: bool) -> Verdict:
 
 
 def read_shops(
-    connection: sqlite3.Connection, told: dict[int, int | None]
+    connection: sqlite3.Connection, active_counts: dict[int, int | None]
 ) -> Iterator[ShopCoverage]:
-    """Every known shop, most furniture first; `told` is `listing_active_count` by shop."""
+    """Every known shop, most furniture first; `active_counts` is `listing_active_count` by shop."""
     rows = connection.execute(
         "SELECT shops.shop_id, count(listings.listing_id) AS furniture, synced_at, shops.reason"
         " FROM shops LEFT JOIN listings ON listings.shop_id = shops.shop_id"
@@ -161,7 +161,7 @@ def read_shops(
         yield ShopCoverage(
             shop_id=row["shop_id"],
             furniture=row["furniture"],
-            listing_active_count=told.get(row["shop_id"]),
+            listing_active_count=active_counts.get(row["shop_id"]),
             synced_at=row["synced_at"],
             reason=row["reason"],
         )

@@ -1,4 +1,4 @@
-"""How far a pass over all of furniture has come: passes, price intervals, pages."""
+"""The progress of a pass over all furniture: passes, price intervals, pages."""
 
 import json
 import sqlite3
@@ -11,15 +11,15 @@ Part = Literal["whole", "oldest", "newest"]
 Order = Literal["created", "updated", "score"]
 
 SWEEP_SINCE = "sweep_since"
-"""Set with the end of a pass over several intervals, until what changed meanwhile was read."""
+"""Key of `meta`: set when a pass over several intervals ends, until later changes were read."""
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """A list to be read: a price interval of a taxonomy node, or the list of one shop.
+    """A list to read: a price interval of a taxonomy node, or the list of one shop.
 
-    Prices are US dollars, None is an open end. `part` other than whole: the list is longer than a
-    query reaches and cannot be cut; this reads as far as the reach goes, from the oldest or from
-    the newest on, or from the ends of another order.
+    Prices are US dollars, None is an open end. With a `part` other than whole the list is longer
+    than the reach and cannot be split: this reads as far as the reach, from the oldest or the
+    newest on, or from an end of another order.
     """
 
     interval_id: int
@@ -37,11 +37,11 @@ class PageRow(msgspec.Struct, frozen=True):
 
     Attributes:
         start: its offset.
-        sent: how many results the answer held.
-        count: how long the list is, as the answer said it.
+        sent: number of results in the answer.
+        count: length of the list, as the answer gives it.
         items: (listing_id, created) in the answer's order.
         tries: how often it was read.
-        wave: pages of one wave were asked for side by side, those of a later one after them.
+        wave: pages of one wave were requested at once, those of a later one after them.
     """
 
     start: int
@@ -72,7 +72,7 @@ Bounds = tuple[int | None, float | None, float | None]
 def begin_pass(
     connection: sqlite3.Connection, plan: str, bounds: Iterable[Bounds], now: int
 ) -> int:
-    """Begin a pass over these intervals; an unfinished one before it is dropped.
+    """Begin a pass over these intervals; an unfinished one before it is ended.
 
     Returns:
         its pass_id.
@@ -80,55 +80,58 @@ def begin_pass(
     connection.execute(
         "UPDATE passes SET finished_at = ?, complete = 0 WHERE finished_at IS NULL", (now,)
     )
-    _forget_old_passes(connection)
+    _delete_old_pages(connection)
     pass_id = connection.execute(
         "INSERT INTO passes (plan, started_at) VALUES (?, ?)", (plan, now)
     ).lastrowid
     assert pass_id is not None
-    _add_intervals(connection, bounds, "whole", pass_id=pass_id)
+    _add_intervals(connection, bounds, _Origin(pass_id=pass_id))
     return pass_id
 
 
-def _forget_old_passes(connection: sqlite3.Connection) -> None:
-    """Keep the intervals of the last few passes; pages of finished ones are of no more use."""
+def _delete_old_pages(connection: sqlite3.Connection) -> None:
+    """Delete the pages of finished passes: nothing needs them."""
     connection.execute(
         "DELETE FROM pages WHERE interval_id IN (SELECT interval_id FROM intervals"
         " JOIN passes USING (pass_id) WHERE passes.finished_at IS NOT NULL)"
     )
 
 
+class _Origin(msgspec.Struct, frozen=True):
+    """What new intervals have in common: their pass or shop, and the interval that was split."""
+
+    pass_id: int | None = None
+    shop_id: int | None = None
+    parent: int | None = None
+    part: Part = "whole"
+    sort_on: Order = "created"
+
+
 def _add_intervals(
-    connection: sqlite3.Connection,
-    bounds: Iterable[Bounds],
-    part: Part,
-    *,
-    pass_id: int | None,
-    shop_id: int | None = None,
-    parent: int | None = None,
-    sort_on: Order = "created",
+    connection: sqlite3.Connection, bounds: Iterable[Bounds], origin: _Origin
 ) -> None:
     connection.executemany(
         "INSERT INTO intervals"
-        " (taxonomy_id, low, high, part, state, pass_id, shop_id, parent, sort_on)"
-        " VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?)",
-        [(*one, part, pass_id, shop_id, parent, sort_on) for one in bounds],
+        " (taxonomy_id, low, high, state, pass_id, shop_id, parent, part, sort_on)"
+        " VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?)",
+        [(*one, *msgspec.structs.astuple(origin)) for one in bounds],
     )
 
 
 def begin_shop(connection: sqlite3.Connection, shop_id: int) -> list[Interval]:
-    """The lists still to be read of a shop: what a run before left, else its whole list."""
+    """The lists of a shop to read: those that an earlier run left, else its whole list."""
     rows = connection.execute(
         f"SELECT {_INTERVAL} FROM intervals WHERE shop_id = ? AND state IN ('pending', 'failed')",
         (shop_id,),
     ).fetchall()
     if not rows:
-        _add_intervals(connection, [(None, None, None)], "whole", pass_id=None, shop_id=shop_id)
+        _add_intervals(connection, [(None, None, None)], _Origin(shop_id=shop_id))
         return begin_shop(connection, shop_id)
     return [Interval(*row) for row in rows]
 
 
 def end_shop(connection: sqlite3.Connection, shop_id: int) -> None:
-    """A shop was read whole: its lists have done their work."""
+    """A shop was read whole: delete its lists."""
     connection.execute(
         "DELETE FROM pages WHERE interval_id IN"
         " (SELECT interval_id FROM intervals WHERE shop_id = ?)",
@@ -138,7 +141,7 @@ def end_shop(connection: sqlite3.Connection, shop_id: int) -> None:
 
 
 def open_pass(connection: sqlite3.Connection) -> PassRow | None:
-    """The pass that is under way, None where none is."""
+    """The unfinished pass, None where there is none."""
     return _pass(connection, "finished_at IS NULL")
 
 
@@ -163,7 +166,7 @@ def _pass(connection: sqlite3.Connection, where: str) -> PassRow | None:
 def pending_intervals(connection: sqlite3.Connection, pass_id: int) -> list[Interval]:
     """Intervals that can be read now, in the order in which they were planned.
 
-    A giant's newest part waits for its oldest, which says how far it must go.
+    The newest part of an oversize interval waits for its oldest, which says how far it must go.
     """
     rows = connection.execute(
         f"SELECT {_INTERVAL} FROM intervals AS one WHERE pass_id = ? AND state = 'pending'"
@@ -176,7 +179,7 @@ def pending_intervals(connection: sqlite3.Connection, pass_id: int) -> list[Inte
 
 
 def load_pages(connection: sqlite3.Connection, interval_id: int) -> list[PageRow]:
-    """The pages of an interval that arrived, by offset."""
+    """The stored pages of an interval, by offset."""
     rows = connection.execute(
         "SELECT start, sent, count, items, tries, wave FROM pages"
         " WHERE interval_id = ? ORDER BY start",
@@ -191,9 +194,9 @@ def load_pages(connection: sqlite3.Connection, interval_id: int) -> list[PageRow
 def load_ground(
     connection: sqlite3.Connection, interval: Interval
 ) -> frozenset[tuple[int, int | None]]:
-    """What the other end of a giant has shown: (listing_id, created) in its oldest part.
+    """(listing_id, created) of the oldest part of an oversize interval, for its newest part.
 
-    Those of its newest second are left out: equal times stand in an order of their own.
+    Those of its newest second are left out: listings of one second have no fixed order.
     """
     rows = connection.execute(
         "SELECT items FROM pages WHERE interval_id = (SELECT other.interval_id"
@@ -208,9 +211,9 @@ def load_ground(
 
 
 def save_page(connection: sqlite3.Connection, interval_id: int, page: PageRow, now: int) -> None:
-    """Keep a page; one that was read before at the same offset is replaced.
+    """Store a page; it replaces one at the same offset.
 
-    What it says of the list's length holds also for the giant that the list is a part of.
+    The length that it gives is also that of the oversize interval that the list is a part of.
     """
     connection.execute(
         "INSERT INTO pages (interval_id, start, sent, count, items, wave, fetched_at)"
@@ -227,7 +230,7 @@ def save_page(connection: sqlite3.Connection, interval_id: int, page: PageRow, n
 
 
 def forget_pages(connection: sqlite3.Connection, interval_id: int) -> None:
-    """Begin a list anew: its pages fit together no more."""
+    """Restart a list: its pages no longer fit together."""
     connection.execute("DELETE FROM pages WHERE interval_id = ?", (interval_id,))
 
 
@@ -239,16 +242,9 @@ def split_interval(
     reason: str,
     sort_on: Order = "created",
 ) -> None:
-    """Replace an interval by others; its pages have done their work."""
-    _add_intervals(
-        connection,
-        bounds,
-        part,
-        pass_id=interval.pass_id,
-        shop_id=interval.shop_id,
-        parent=interval.interval_id,
-        sort_on=sort_on,
-    )
+    """Replace an interval by others."""
+    origin = _Origin(interval.pass_id, interval.shop_id, interval.interval_id, part, sort_on)
+    _add_intervals(connection, bounds, origin)
     connection.execute(
         "UPDATE intervals SET state = 'split', reason = ? WHERE interval_id = ?",
         (reason, interval.interval_id),
@@ -258,10 +254,10 @@ def split_interval(
 def mark_interval_done(
     connection: sqlite3.Connection, interval_id: int, count: int | None, now: int
 ) -> int:
-    """Every page of it arrived; `count` is what they say together, where they say it.
+    """Record that every page arrived; `count` is the length that they agree on, if any.
 
     Returns:
-        how many distinct listings came.
+        number of distinct listings.
     """
     row = connection.execute(
         "UPDATE intervals SET state = 'done', done_at = ?, reason = NULL,"
@@ -280,7 +276,7 @@ _FOUND = (
 def mark_interval_failed(
     connection: sqlite3.Connection, interval_id: int, reason: str, now: int
 ) -> None:
-    """It could not be read whole, and why; the next round of the pass tries it again."""
+    """Record why an interval could not be read whole; the next round tries it again."""
     connection.execute(
         "UPDATE intervals SET state = 'failed', done_at = ?, reason = ?, found ="
         f" ({_FOUND}) WHERE interval_id = ?",
@@ -289,7 +285,7 @@ def mark_interval_failed(
 
 
 def retry_failed(connection: sqlite3.Connection, pass_id: int) -> int:
-    """Make the failed intervals of a pass pending again; what arrived of them stays.
+    """Make the failed intervals of a pass pending again; their pages stay.
 
     Returns:
         how many.
@@ -323,7 +319,7 @@ def finish_pass(connection: sqlite3.Connection, pass_id: int, now: int) -> bool:
 
 
 def count_intervals(connection: sqlite3.Connection, pass_id: int) -> int:
-    """How many lists a pass reads, those that were cut not counted."""
+    """How many lists a pass reads, without those that were split."""
     row = connection.execute(
         "SELECT count(*) FROM intervals WHERE pass_id = ? AND state <> 'split'", (pass_id,)
     ).fetchone()

@@ -1,17 +1,17 @@
-"""Is the image folder here? What the catalogue knows decides, as an absent disk looks like none.
+"""Is the image folder here? The catalog decides, as a missing disk looks like an empty folder.
 
 | the folder                                    | it is                                          |
 | --------------------------------------------- | ---------------------------------------------- |
-| bears the mark of this home                   | here                                           |
-| bears another home's mark                     | away: another disk                             |
-| bears no mark, and half of a sample of the    | here; it gets the mark (an older version, or a |
-| images that are done lie in it                | copy without hidden files)                     |
-| bears no mark, though it had one or should    | away: most likely an empty mount point         |
-| hold images                                   |                                                |
-| is not there, though it was or should be      | away                                           |
+| has the mark of this home                     | here                                           |
+| has another home's mark                       | away: another disk                             |
+| has no mark, and half of a sample of the      | here; it gets the mark (an older version, or a |
+| images that are done are in it                | copy without hidden files)                     |
+| has no mark, but had one or should have       | away: most likely an empty mount point         |
+| images                                        |                                                |
+| does not exist, but did or should             | away                                           |
 | otherwise                                     | new: it is made and gets the mark              |
 
-Whoever takes a missing file for a lost one asks `why_away` first, and again before acting on it.
+Code that takes a missing file for a lost one calls `why_away` first, and again before it acts.
 """
 
 import sqlite3
@@ -34,17 +34,17 @@ LOST = "if the folder is lost for good, run `furnisync verify --repair --accept-
 
 
 def identify(connection: sqlite3.Connection, files: HomeFiles) -> Mark:
-    """Give catalogue and home their id where they have none; inside a transaction.
+    """Give catalog and home their id where they have none; inside a transaction.
 
     Returns:
-        the mark that the image folder should bear.
+        the mark that the image folder should have.
 
     Raises:
         UserError: the home cannot be written.
     """
     known = get_meta(connection, HOME_ID)
     if known is None:
-        # A new catalogue takes what the home, or else the image folder, still remembers.
+        # A new catalog takes the id of the home, or else of the image folder.
         mark = _read_quietly(files)
         ours = mark is not None and mark.folder == files.images.name
         known = ensure_home_id(files.home, mark.home if mark and ours else None)
@@ -55,7 +55,7 @@ def identify(connection: sqlite3.Connection, files: HomeFiles) -> Mark:
 
 
 def expected_mark(connection: sqlite3.Connection, files: HomeFiles) -> Mark | None:
-    """The mark that the image folder should bear; None where no id was given yet.
+    """The mark that the image folder should have; None where there is no id yet.
 
     Raises:
         OSError: the home cannot be read.
@@ -68,9 +68,9 @@ def expected_mark(connection: sqlite3.Connection, files: HomeFiles) -> Mark | No
 
 
 def why_away(connection: sqlite3.Connection, files: HomeFiles) -> str | None:
-    """Why the image folder counts as away, as words with the remedy; None where it is here.
+    """Why the image folder counts as away, with the remedy; None where it is here.
 
-    Nothing is written, and the cost is the same at any size: it looks for some dozens of files.
+    Nothing is written, and the cost is the same at any size: it checks some dozens of files.
     """
     try:
         why = _what_is_wrong(connection, files)
@@ -86,19 +86,19 @@ def _what_is_wrong(connection: sqlite3.Connection, files: HomeFiles) -> str | No
     if mark is not None:
         expected = expected_mark(connection, files)
         ours = expected is None or mark == expected
-        return None if ours else f"{folder} bears the mark of another home"
-    held = _number_held(connection)
-    if not held and get_meta(connection, MARKED) is None:
+        return None if ours else f"{folder} has the mark of another home"
+    stored = _count_stored(connection)
+    if not stored and get_meta(connection, MARKED) is None:
         return None  # a new one
     if not exists:
         return f"{folder} does not exist"
-    if held and _sample_agrees(connection, files):
+    if stored and _sample_agrees(connection, files):
         return None
     return f"{folder} lacks its mark and the images that should be there"
 
 
 def check_folder(connection: sqlite3.Connection, files: HomeFiles) -> None:
-    """Refuse to go on where the image folder is away.
+    """Stop where the image folder is away.
 
     Raises:
         NotHere: with the remedy.
@@ -108,15 +108,15 @@ def check_folder(connection: sqlite3.Connection, files: HomeFiles) -> None:
 
 
 def settle(connection: sqlite3.Connection, files: HomeFiles, mark: Mark) -> str | None:
-    """Make a new image folder and mark one that has no mark yet; leave one that is away alone.
+    """Make a new image folder, or mark one without a mark; do not touch one that is away.
 
     Args:
         connection: inside a transaction.
         files: of the home.
-        mark: as `identify` told it.
+        mark: from `identify`.
 
     Returns:
-        why it is away; None where it is here and bears the mark.
+        why it is away; None where it is here and has the mark.
 
     Raises:
         OSError: it cannot be made or written.
@@ -128,7 +128,7 @@ def settle(connection: sqlite3.Connection, files: HomeFiles, mark: Mark) -> str 
 
 
 def accept_folder(connection: sqlite3.Connection, files: HomeFiles) -> None:
-    """Take the image folder as it is now, made anew where it is missing; inside a transaction.
+    """Accept the image folder as it is, or make a new one where it is missing; in a transaction.
 
     Raises:
         OSError: it cannot be made or written.
@@ -146,22 +146,22 @@ def _mark(connection: sqlite3.Connection, files: HomeFiles, mark: Mark) -> None:
 
 
 def _read_quietly(files: HomeFiles) -> Mark | None:
-    """The image folder's mark; one that cannot be read tells nothing, and `why_away` says why."""
+    """The image folder's mark; None where it cannot be read, and `why_away` says why."""
     try:
         return read_mark(files.images / IMAGES_MARK)
     except OSError:
         return None
 
 
-def _number_held(connection: sqlite3.Connection) -> int:
+def _count_stored(connection: sqlite3.Connection) -> int:
     row = connection.execute("SELECT value FROM counters WHERE name = 'images.done'").fetchone()
     return 0 if row is None else int(row[0])
 
 
 def _sample_agrees(connection: sqlite3.Connection, files: HomeFiles) -> bool:
-    """Whether at least half of a sample of the images that we hold lies in the folder.
+    """Whether the folder has at least half of a sample of the stored images.
 
-    Some of each of several times, by the index of `done_at`.
+    Some files of each of several times, by the index of `done_at`.
     """
     first, last = connection.execute("SELECT min(done_at), max(done_at) FROM images").fetchone()
     if first is None:

@@ -1,14 +1,17 @@
-"""The download queue is the catalogue: each image row says where it stands and when to try it.
+"""The download queue is the catalog: each image row says where it stands and when to try it.
 
 | status   | meaning                                             | tried again                    |
 | -------- | --------------------------------------------------- | ------------------------------ |
 | pending  | wanted, not here yet                                | now, or soon after a failure   |
 | done     | whole under its final name                          | when a larger size is wanted   |
-| gone     | the CDN knows it no more (404, 410)                 | when batch names it again      |
-| bad      | what came is no image, or its url is refused        | weekly, a few times, and when  |
-|          |                                                     | the settings refuse it no more |
+| gone     | the CDN no longer has it (404, 410)                 | when batch names it again      |
+| bad      | the answer is no image, or its url is refused       | weekly, a few times, and when  |
+|          |                                                     | the settings no longer refuse  |
+|          |                                                     | it                             |
 | failed   | could not be fetched in several tries               | hourly at first, growing       |
 | unwanted | known, but the settings want only the primary image | when the settings want it      |
+
+Why a try failed is a code in `reason` with its `reason_detail` (`image_job.ImageReason`).
 """
 
 import json
@@ -16,51 +19,19 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
-import msgspec
-
 from furnisync.catalog.listings import ImageRow
 from furnisync.catalog.schema import get_meta, set_meta
 from furnisync.clock import HOUR_S
+from furnisync.image_job import REFUSED_BY_SETTINGS, ImageJob, ImageOutcome, ImageReason, ReasonCode
 
 QUICK_RETRIES_S = (2, 10, 30)
-"""Pauses before an image that failed counts as failed: a fault of the moment passes by itself."""
+"""Waits before an image counts as failed: a momentary fault passes by itself."""
 FAILED_RETRY_MAX_S = 7 * 24 * HOUR_S
 BAD_RETRY_S = 7 * 24 * HOUR_S
 BAD_QUICK_TRIES = 2
 BAD_TRIES_MAX = 5
-REFUSED_BY_SETTINGS = ("host refused:", "redirect to ", "larger than ", "too many pixels:")
-"""How the reasons begin that other settings would do away with."""
 
 Which = Literal["all", "primary"]
-
-
-class Claim(msgspec.Struct, frozen=True):
-    """An image to fetch.
-
-    Attributes:
-        sha256: of the file that we hold of it, where we do.
-        untouched: it was neither tried nor held before.
-    """
-
-    listing_id: int
-    image_id: int
-    url: str
-    sha256: bytes | None
-    untouched: bool
-
-
-class Fetched(msgspec.Struct, frozen=True):
-    """How the try to fetch an image ended; file facts only where `verdict` is done."""
-
-    listing_id: int
-    image_id: int
-    verdict: Literal["done", "gone", "bad", "failed"]
-    reason: str | None = None
-    file: str | None = None
-    size_bytes: int | None = None
-    width: int | None = None
-    height: int | None = None
-    sha256: bytes | None = None
 
 
 def add_images(
@@ -70,22 +41,22 @@ def add_images(
     which: Which,
     now: int,
 ) -> None:
-    """Record the images that batch told of a listing; what is new, or named anew, is queued.
+    """Record the images that batch gave for a listing; new ones, and named again ones, are queued.
 
-    Images that the listing shows no more stay as they are: files are kept.
+    Images that the listing no longer shows stay as they are: files are kept.
     """
     rows = []
     for place, image in enumerate(images):
         wanted = which == "all" or place == 0
         status, next_try = ("pending", now) if wanted else ("unwanted", None)
         rows.append((listing_id, image.image_id, image.rank, image.url, status, next_try))
-    anew = "(status IN ('unwanted', 'gone') OR url <> excluded.url AND status <> 'done')"
+    again = "(status IN ('unwanted', 'gone') OR url <> excluded.url AND status <> 'done')"
     connection.executemany(
         "INSERT INTO images (listing_id, image_id, rank, url, status, next_try)"
         " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET rank = excluded.rank,"
-        f" status = CASE WHEN {anew} THEN excluded.status ELSE status END,"
-        f" next_try = CASE WHEN {anew} THEN excluded.next_try ELSE next_try END,"
-        f" attempts = CASE WHEN {anew} THEN 0 ELSE attempts END,"
+        f" status = CASE WHEN {again} THEN excluded.status ELSE status END,"
+        f" next_try = CASE WHEN {again} THEN excluded.next_try ELSE next_try END,"
+        f" attempts = CASE WHEN {again} THEN 0 ELSE attempts END,"
         " url = excluded.url",
         rows,
     )
@@ -97,11 +68,11 @@ def claim_images(
     in_flight: Collection[tuple[int, int]],
     limit: int,
     scope: Collection[int] | None = None,
-) -> list[Claim]:
+) -> list[ImageJob]:
     """Up to `limit` images that are due, longest due first, none of those in flight.
 
-    Claims live in the caller's memory only, so that a kill leaves nothing to undo. `scope`
-    restricts them to some listings.
+    Claims are in the caller's memory only, so that a kill leaves nothing to undo. `scope`
+    restricts them to some listings. Urls are as the API gave them.
     """
     within = "" if scope is None else "AND listing_id IN (SELECT value FROM json_each(:scope))"
     rows = connection.execute(
@@ -115,8 +86,8 @@ def claim_images(
             "scope": json.dumps(sorted(scope or ())),
         },
     )
-    found = (Claim(row[0], row[1], row[2], row[3], bool(row[4])) for row in rows)
-    return [one for one in found if (one.listing_id, one.image_id) not in in_flight][:limit]
+    found = (ImageJob(row[0], row[1], row[2], row[3], bool(row[4])) for row in rows)
+    return [job for job in found if job.key not in in_flight][:limit]
 
 
 def next_image_due(
@@ -131,51 +102,59 @@ def next_image_due(
     return None if row[0] is None else int(row[0])
 
 
-def record_fetched(
-    connection: sqlite3.Connection, fetched: Iterable[Fetched], size: str, now: int
+def record_outcomes(
+    connection: sqlite3.Connection, outcomes: Iterable[ImageOutcome], size: str, now: int
 ) -> None:
-    """Record how fetches ended: done, or when to try again as the kind deserves."""
+    """Record how jobs ended: done with a file of this size, or when to try again."""
     done = []
-    for one in fetched:
-        if one.verdict == "done":
+    for one in outcomes:
+        if one.result == "done":
             done.append(
                 (one.file, size, one.size_bytes, one.width, one.height, one.sha256, now,
-                 one.listing_id, one.image_id)
+                 *one.job.key)
             )  # fmt: skip
         else:
             _record_miss(connection, one, now)
     connection.executemany(
         "UPDATE images SET status = 'done', next_try = NULL, attempts = 0, reason = NULL,"
-        " file = ?, size = ?, bytes = ?, width = ?, height = ?, sha256 = ?, done_at = ?"
-        " WHERE listing_id = ? AND image_id = ?",
+        " reason_detail = NULL, file = ?, size = ?, bytes = ?, width = ?, height = ?,"
+        " sha256 = ?, done_at = ? WHERE listing_id = ? AND image_id = ?",
         done,
     )
 
 
-def _record_miss(connection: sqlite3.Connection, one: Fetched, now: int) -> None:
-    key = (one.listing_id, one.image_id)
+def _record_miss(connection: sqlite3.Connection, outcome: ImageOutcome, now: int) -> None:
     row = connection.execute(
-        "SELECT attempts + 1, file FROM images WHERE listing_id = ? AND image_id = ?", key
+        "SELECT attempts + 1, file FROM images WHERE listing_id = ? AND image_id = ?",
+        outcome.job.key,
     ).fetchone()
     if row is None:
         return
     attempts, file = row
-    status, next_try = _next_try(one.verdict, attempts, now)
+    status, next_try = _next_try(outcome.result, attempts, now)
     if file is not None and status != "pending":
-        # The larger size cannot be had (now); the smaller one that we hold remains.
+        # The larger size is not available (now); we keep the smaller one.
         status = "done"
+    reason = outcome.reason
     connection.execute(
-        "UPDATE images SET status = ?, next_try = ?, attempts = ?, reason = ?"
+        "UPDATE images SET status = ?, next_try = ?, attempts = ?, reason = ?, reason_detail = ?"
         " WHERE listing_id = ? AND image_id = ?",
-        (status, next_try, attempts, one.reason, *key),
+        (
+            status,
+            next_try,
+            attempts,
+            reason and reason.code,
+            reason and reason.detail,
+            *outcome.job.key,
+        ),
     )
 
 
-def _next_try(verdict: str, attempts: int, now: int) -> tuple[str, int | None]:
+def _next_try(result: str, attempts: int, now: int) -> tuple[str, int | None]:
     """Status and time of the next try after so many attempts."""
-    if verdict == "gone":
+    if result == "gone":
         return "gone", None
-    if verdict == "bad":
+    if result == "bad":
         if attempts < BAD_QUICK_TRIES:
             return "pending", now + QUICK_RETRIES_S[attempts - 1]
         return "bad", now + BAD_RETRY_S if attempts < BAD_TRIES_MAX else None
@@ -188,13 +167,13 @@ def _next_try(verdict: str, attempts: int, now: int) -> tuple[str, int | None]:
 def apply_wanted(
     connection: sqlite3.Connection, size: str, which: Which, larger_than: Collection[str], now: int
 ) -> int:
-    """Bring the queue in line with the settings, where they changed since the last run.
+    """Adapt the queue to the settings, where they changed since the last run.
 
     Args:
         connection: inside a transaction.
         size: the CDN size that is wanted now.
-        which: all images of a listing or the first shown only.
-        larger_than: the sizes that `size` is larger than; files of those are fetched anew.
+        which: all images of a listing, or only the first.
+        larger_than: the sizes that `size` is larger than; images of those are fetched again.
         now: unix seconds.
 
     Returns:
@@ -203,22 +182,13 @@ def apply_wanted(
     wanted = f"{which} {size}"
     if get_meta(connection, "wanted") == wanted:
         return 0
-    queued = 0
     smaller = f"size IN ({','.join('?' * len(larger_than))})"
-    first = "rank = (SELECT min(rank) FROM images AS f WHERE f.listing_id = images.listing_id)"
-    due = smaller if which == "all" else f"{smaller} AND {first}"
-    if which == "all":
-        queued += connection.execute(
-            "UPDATE images SET status = 'pending', next_try = ? WHERE status = 'unwanted'", (now,)
-        ).rowcount
-    else:
-        connection.execute(
-            "UPDATE images SET status = 'unwanted', next_try = NULL"
-            f" WHERE status IN ('pending', 'failed') AND file IS NULL AND NOT ({first})"
-        )
-    # What was to be fetched in a size that is wanted no more: the file that we hold will do.
+    due = smaller if which == "all" else f"{smaller} AND {_IS_FIRST}"
+    queued = _apply_which(connection, which, now)
+    # A larger size was queued and is no longer wanted: the file that we hold is enough.
     connection.execute(
-        "UPDATE images SET status = 'done', next_try = NULL, attempts = 0, reason = NULL"
+        "UPDATE images SET status = 'done', next_try = NULL, attempts = 0, reason = NULL,"
+        " reason_detail = NULL"
         f" WHERE file IS NOT NULL AND next_try IS NOT NULL AND NOT ({due})",
         tuple(larger_than),
     )
@@ -229,6 +199,21 @@ def apply_wanted(
     ).rowcount
     set_meta(connection, "wanted", wanted)
     return queued
+
+
+_IS_FIRST = "rank = (SELECT min(rank) FROM images AS f WHERE f.listing_id = images.listing_id)"
+
+
+def _apply_which(connection: sqlite3.Connection, which: Which, now: int) -> int:
+    if which == "all":
+        return connection.execute(
+            "UPDATE images SET status = 'pending', next_try = ? WHERE status = 'unwanted'", (now,)
+        ).rowcount
+    connection.execute(
+        "UPDATE images SET status = 'unwanted', next_try = NULL"
+        f" WHERE status IN ('pending', 'failed') AND file IS NULL AND NOT ({_IS_FIRST})"
+    )
+    return 0
 
 
 def apply_refusals(connection: sqlite3.Connection, refusing: str, now: int) -> int:
@@ -245,14 +230,27 @@ def apply_refusals(connection: sqlite3.Connection, refusing: str, now: int) -> i
     if get_meta(connection, "refusing") == refusing:
         return 0
     set_meta(connection, "refusing", refusing)
-    return sum(
-        connection.execute(
-            "UPDATE images SET status = 'pending', next_try = ?, attempts = 0"
-            " WHERE status = 'bad' AND reason >= ? AND reason < ?",
-            (now, words, words + chr(0x10FFFF)),
-        ).rowcount
-        for words in REFUSED_BY_SETTINGS
+    return connection.execute(
+        "UPDATE images SET status = 'pending', next_try = ?, attempts = 0 WHERE status = 'bad'"
+        f" AND reason IN ({','.join('?' * len(REFUSED_BY_SETTINGS))})",
+        (now, *REFUSED_BY_SETTINGS),
+    ).rowcount
+
+
+def count_troubles(
+    connection: sqlite3.Connection, limit: int
+) -> list[tuple[str, ImageReason | None, int]]:
+    """Images that are not here, by status and reason: the most frequent, with their numbers."""
+    rows = connection.execute(
+        "SELECT status, reason, reason_detail, count(*) AS number FROM images"
+        " WHERE status IN ('gone', 'bad', 'failed') GROUP BY status, reason, reason_detail"
+        " ORDER BY number DESC LIMIT ?",
+        (limit,),
     )
+    return [
+        (status, None if code is None else ImageReason(ReasonCode(code), detail or ""), number)
+        for status, code, detail, number in rows
+    ]
 
 
 def recent_files(connection: sqlite3.Connection, since: int) -> list[tuple[int, int, str, bytes]]:
@@ -266,12 +264,12 @@ def recent_files(connection: sqlite3.Connection, since: int) -> list[tuple[int, 
 
 
 def requeue(
-    connection: sqlite3.Connection, images: Iterable[tuple[int, int]], reason: str, now: int
+    connection: sqlite3.Connection, images: Iterable[tuple[int, int]], reason: ReasonCode, now: int
 ) -> None:
-    """Fetch these images anew, since their files are not what their rows say."""
+    """Fetch these images again, since their files are not what their rows say."""
     connection.executemany(
         "UPDATE images SET status = 'pending', next_try = ?, attempts = 0, reason = ?,"
-        " file = NULL, size = NULL, bytes = NULL, sha256 = NULL"
+        " reason_detail = NULL, file = NULL, size = NULL, bytes = NULL, sha256 = NULL"
         " WHERE listing_id = ? AND image_id = ?",
         [(now, reason, listing_id, image_id) for listing_id, image_id in images],
     )

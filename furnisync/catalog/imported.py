@@ -13,6 +13,7 @@ import msgspec
 
 from furnisync.catalog.image_queue import requeue
 from furnisync.catalog.schema import set_meta
+from furnisync.image_job import ReasonCode
 
 
 class TakenListing(msgspec.Struct, frozen=True):
@@ -42,7 +43,7 @@ class TakenImage(msgspec.Struct, frozen=True):
     url: str
     status: str
     next_try: int | None = None
-    reason: str | None = None
+    reason: ReasonCode | None = None
     file: str | None = None
     size: str | None = None
     size_bytes: int | None = None
@@ -124,7 +125,13 @@ def take_images(connection: sqlite3.Connection, images: Sequence[TakenImage]) ->
 _FILE_FACTS = ("file", "size", "bytes", "width", "height", "sha256", "done_at")
 _GETS_FILE = "images.file IS NULL AND excluded.file IS NOT NULL"
 _GETS_URL = "images.url = '' AND excluded.url <> ''"
-_STANDING = {"status": "'done'", "next_try": "NULL", "attempts": "0", "reason": "NULL"}
+_STANDING = {
+    "status": "'done'",
+    "next_try": "NULL",
+    "attempts": "0",
+    "reason": "NULL",
+    "reason_detail": "NULL",
+}
 _TAKE = (
     "INSERT INTO images (listing_id, image_id, rank, url, status, next_try, reason, file, size,"
     " bytes, width, height, sha256, done_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -173,7 +180,7 @@ def give_back(connection: sqlite3.Connection, images: Collection[HeldOriginal], 
     One without an address cannot be fetched until batch names it: its row goes. Files stay.
     """
     ids = [(one.listing_id, one.image_id) for one in images]
-    requeue(connection, ids, "an altered picture stood for it", now)
+    requeue(connection, ids, ReasonCode.REPLACED_BY_ALTERED, now)
     connection.executemany(
         "DELETE FROM images WHERE listing_id = ? AND image_id = ? AND url = ''", ids
     )

@@ -1,4 +1,4 @@
-"""Listings and shops: what lists and batch told of them, and which wait for batch."""
+"""Listings and shops: what lists and batch said of them, and which are due for batch."""
 
 import json
 import sqlite3
@@ -25,7 +25,7 @@ class Listed(msgspec.Struct, frozen=True):
 
 
 class ImageRow(msgspec.Struct, frozen=True):
-    """An image that batch told of."""
+    """An image as batch gives it."""
 
     image_id: int
     rank: int
@@ -33,7 +33,7 @@ class ImageRow(msgspec.Struct, frozen=True):
 
 
 class Batched(msgspec.Struct, frozen=True):
-    """A listing as batch tells it, with its images in the order of their rank."""
+    """A listing as batch gives it, with its images in the order of their rank."""
 
     listing_id: int
     shop_id: int | None
@@ -65,7 +65,7 @@ ON CONFLICT (listing_id) DO UPDATE SET
 def add_listed(
     connection: sqlite3.Connection, listed: Sequence[Listed], now: int, pass_id: int | None = None
 ) -> None:
-    """Record what an active list named; new listings, and those that come back, wait for batch."""
+    """Record the listings of an active list; new and returning ones become due for batch."""
     rows = [
         {
             "listing_id": one.listing_id,
@@ -90,7 +90,7 @@ def _add_shops(connection: sqlite3.Connection, shop_ids: Iterable[int | None], n
 
 
 def want_batch(connection: sqlite3.Connection, listing_ids: Iterable[int], now: int) -> None:
-    """Ask batch for these ids now, known or not."""
+    """Make these ids due for batch now, known or not."""
     connection.executemany(
         "INSERT INTO listings (listing_id, first_seen, batch_due) VALUES (?1, ?2, ?2)"
         " ON CONFLICT DO UPDATE SET batch_due = ?2, batch_tries = 0",
@@ -105,7 +105,7 @@ def claim_batch(
     limit: int,
     scope: Collection[int] | None = None,
 ) -> list[int]:
-    """Up to `limit` ids that batch is due for, longest due first, none of those in flight.
+    """Up to `limit` ids that are due for batch, longest due first, none of those in flight.
 
     `scope` restricts them to some ids.
     """
@@ -125,9 +125,9 @@ def claim_batch(
 def record_batch(
     connection: sqlite3.Connection, batched: Sequence[Batched], now: int, next_due: int
 ) -> None:
-    """Record what batch told; listings that still are active are due again at `next_due`.
+    """Record what batch gave; listings that are still active are due again at `next_due`.
 
-    Their images are recorded by `queue.add_images` in the same transaction.
+    `image_queue.add_images` records their images in the same transaction.
     """
     rows = [
         (
@@ -158,12 +158,12 @@ def record_absent(
 ) -> int:
     """Record ids that a batch answer left out.
 
-    An id that an active list named within a day is asked for once more before it counts as gone,
-    and looked at again in a week: one odd answer must not cost a listing. Where the answer held a
-    broken result (`broken` says what), absence proves nothing: asked again, then tomorrow.
+    An id that an active list named within a day is requested once more before it counts as gone,
+    and again in a week: one odd answer must not lose a listing. Where the answer had a broken
+    result (`broken` says which), absence proves nothing: it is requested again, then tomorrow.
 
     Returns:
-        how many wait until tomorrow.
+        how many are due only tomorrow.
     """
     waiting = 0
     for listing_id in listing_ids:
@@ -191,7 +191,7 @@ def record_absent(
 def postpone_batch(
     connection: sqlite3.Connection, listing_ids: Iterable[int], due: int, reason: str
 ) -> None:
-    """A batch call failed for good: its listings wait until `due` with the reason."""
+    """A batch call failed: its listings are due again at `due`, with the reason."""
     connection.executemany(
         "UPDATE listings SET batch_due = ?, reason = ? WHERE listing_id = ?",
         [(due, reason, listing_id) for listing_id in listing_ids],
@@ -199,7 +199,7 @@ def postpone_batch(
 
 
 def want_unseen(connection: sqlite3.Connection, pass_id: int, now: int) -> int:
-    """After a complete pass: ask batch what became of active listings that it did not see.
+    """After a complete pass: make active listings that it did not see due for batch.
 
     Returns:
         how many.
@@ -213,7 +213,7 @@ def want_unseen(connection: sqlite3.Connection, pass_id: int, now: int) -> int:
 
 
 def want_unlisted(connection: sqlite3.Connection, shop_id: int, since: int, now: int) -> None:
-    """After a shop was read whole: ask batch for active listings that its list did not name."""
+    """After a whole shop list: make active listings that it did not name due for batch."""
     connection.execute(
         "UPDATE listings SET batch_due = ?, batch_tries = 0 WHERE shop_id = ? AND state = 'active'"
         " AND (last_listed IS NULL OR last_listed < ?)",
@@ -229,7 +229,7 @@ def mark_all_shops_synced(connection: sqlite3.Connection, at: int) -> None:
 def mark_shop_synced(
     connection: sqlite3.Connection, shop_id: int, at: int | None, reason: str | None
 ) -> None:
-    """One shop was read whole, or why it was not (then `at` None leaves it due)."""
+    """Record that one shop was read whole, or why not (then `at` is None and it stays due)."""
     connection.execute(
         "UPDATE shops SET synced_at = coalesce(?, synced_at), reason = ? WHERE shop_id = ?",
         (at, reason, shop_id),
@@ -242,7 +242,7 @@ def make_shops_due(
     low: float | None,
     high: float | None,
 ) -> int:
-    """Make the shops due that are known to sell something in a price interval of some nodes.
+    """Make shops due that sell something in a price interval of some nodes.
 
     Returns:
         how many.
@@ -263,10 +263,10 @@ def take_into_pass(
     low: float | None,
     high: float | None,
 ) -> int:
-    """Count listings of a price interval of some nodes to a pass that a list named since it began.
+    """Add to a pass the listings of a price interval that lists named since it began.
 
     Returns:
-        how many the pass has in that interval now.
+        how many listings the pass has in that interval now.
     """
     where = (
         " price_usd >= coalesce(?2, -1e18) AND price_usd <= coalesce(?3, 1e18)"
@@ -305,7 +305,7 @@ def known_prices(
     high: float | None,
     limit: int,
 ) -> list[float]:
-    """A sample of the dollar prices of active listings in a price interval, for cutting it."""
+    """A sample of the dollar prices of active listings in a price interval, to split it."""
     rows = connection.execute(
         "SELECT price_usd FROM listings WHERE state = 'active' AND price_usd IS NOT NULL"
         " AND price_usd >= coalesce(?, -1e18) AND price_usd <= coalesce(?, 1e18)"

@@ -1,7 +1,7 @@
-"""Taking listings and shops out of the catalogue, for good.
+"""Deletes listings and shops from the catalog, for good.
 
-What was purged by its id is listed in `purged`, and triggers keep it out: no list, batch or import
-can bring it back, whichever code path it comes by. What was purged for its age may come back.
+The table `purged` has what was purged by its id, and triggers keep that out: no list, batch or
+import can add it again, by any code path. What was purged for its age may return.
 """
 
 import json
@@ -56,7 +56,7 @@ CREATE TRIGGER images_removed AFTER DELETE ON images BEGIN
     UPDATE counters SET value = value - coalesce(OLD.bytes, 0) WHERE name = 'images.bytes';
 END;
 """
-"""A migration of the catalogue. `counters` had no triggers for what is deleted: nothing was."""
+"""A migration of the catalog. `counters` had no triggers for deletes: nothing was deleted."""
 
 PAGE: Final = 500
 _MEANT: Final = "(SELECT value FROM json_each(:ids))"
@@ -65,11 +65,11 @@ _UNSEEN: Final = "max(first_seen, ifnull(last_listed, 0), ifnull(batched_at, 0))
 
 
 class Reach(msgspec.Struct, frozen=True):
-    """Which listings are meant.
+    """Which listings to purge.
 
     Attributes:
         by: a listing's id, a shop's, or the time (unix seconds) since which Etsy has not shown it.
-        resting: only listings that no run is about to ask for.
+        resting: only listings that are not due for batch.
     """
 
     by: Literal["listing", "shop", "age"]
@@ -85,7 +85,7 @@ class Reach(msgspec.Struct, frozen=True):
 
 
 class ImageFile(msgspec.Struct, frozen=True):
-    """An image of a listing that goes.
+    """An image of a listing that is purged.
 
     Attributes:
         file: as its row names it.
@@ -101,7 +101,7 @@ class ImageFile(msgspec.Struct, frozen=True):
 def remember_purged(
     connection: sqlite3.Connection, kind: Literal["listing", "shop"], key: int, now: int
 ) -> None:
-    """Keep out from now on whatever has this id."""
+    """Keep this id out from now on."""
     connection.execute(
         "INSERT INTO purged VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (kind, key, now)
     )
@@ -113,7 +113,7 @@ def purged_among(
     """Those of some listings that were purged, by themselves or with their shop.
 
     Args:
-        connection: a catalogue's.
+        connection: of a catalog.
         shop_of: the shop of each listing, None where it is not known.
     """
     listings = _purged(connection, "listing", shop_of)
@@ -132,7 +132,7 @@ def _purged(
 
 
 def listings_page(connection: sqlite3.Connection, reach: Reach, after: int) -> list[int]:
-    """Up to `PAGE` listings that are meant, by id, from `after` on (exclusive)."""
+    """Up to `PAGE` listings to purge, by id, from `after` on (exclusive)."""
     rows = connection.execute(
         f"SELECT listing_id FROM listings WHERE {reach.condition} AND listing_id > :after"
         " ORDER BY listing_id LIMIT :page",
@@ -153,7 +153,7 @@ def images_of(connection: sqlite3.Connection, listing_ids: Collection[int]) -> l
 
 
 def delete_listings(connection: sqlite3.Connection, listing_ids: Sequence[int]) -> int:
-    """Delete listings, their images and altered pictures; their files are gone already.
+    """Delete listings, their images and altered pictures; their files are deleted already.
 
     Returns:
         how many listings had a row.
@@ -173,7 +173,7 @@ _SHOPS: Final = {
 
 
 def count_shops(connection: sqlite3.Connection, reach: Reach) -> int:
-    """How many shops go by themselves now, once their listings are gone."""
+    """How many shops `delete_shops` deletes, once their listings are deleted."""
     row = connection.execute(
         f"SELECT count(*) FROM shops WHERE {_SHOPS[reach.by]}", {"value": reach.value}
     ).fetchone()
@@ -181,7 +181,7 @@ def count_shops(connection: sqlite3.Connection, reach: Reach) -> int:
 
 
 def delete_shops(connection: sqlite3.Connection, reach: Reach) -> int:
-    """Delete the shop, or those that no listing is left of, with their half-read lists.
+    """Delete the shop, or shops without a listing, with their half-read lists.
 
     Returns:
         how many shops.

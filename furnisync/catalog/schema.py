@@ -1,9 +1,8 @@
-"""Tables of the catalogue.
+"""Tables of the catalog.
 
-A listing with `batch_due` waits for batch from that time on; an image with `next_try` waits for the
-CDN from that time on. Both are partial indexes, so that a claim costs the same at any size.
-Counters are kept by triggers: `status` reads totals of ten million rows at once, and no code path
-can forget them.
+A listing with `batch_due` is due for batch from that time on, an image with `next_try` for the CDN.
+Both have partial indexes, so that a claim costs the same at any size. Triggers keep the counters:
+`status` reads totals of ten million rows at once, and no code path can forget them.
 """
 
 import sqlite3
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from furnisync.catalog.altered import ALTERED
 from furnisync.catalog.purge import PURGED
+from furnisync.catalog.reason_codes import add_reason_codes
 from furnisync.sqlite import Migration, open_database, open_reader
 
 APPLICATION_ID = 0x46534341  # "FSCA"
@@ -27,7 +27,7 @@ CREATE TABLE taxonomy (
     dropped_at INTEGER             -- when Etsy no longer had it; NULL: it has
 ) STRICT;
 
-CREATE TABLE events (              -- what a person should know, told once
+CREATE TABLE events (              -- notices for a person
     at INTEGER NOT NULL,
     kind TEXT NOT NULL,
     message TEXT NOT NULL
@@ -46,7 +46,7 @@ CREATE TABLE listings (
     listing_id INTEGER PRIMARY KEY,
     shop_id INTEGER,
     taxonomy_id INTEGER,
-    state TEXT,                    -- Etsy's, or 'gone' when Etsy knows it no more
+    state TEXT,                    -- Etsy's, or 'gone' when Etsy has it no longer
     price_usd REAL,
     created INTEGER,
     first_seen INTEGER NOT NULL,
@@ -54,7 +54,7 @@ CREATE TABLE listings (
     pass_id INTEGER,               -- the last pass that saw it
     batch_due INTEGER,             -- ask batch from then on; NULL: not wanted
     batch_tries INTEGER NOT NULL DEFAULT 0,
-    batched_at INTEGER,            -- when batch last told its images
+    batched_at INTEGER,            -- when batch last gave its images
     reason TEXT                    -- why the last batch brought nothing
 ) STRICT;
 CREATE INDEX listings_batch ON listings (batch_due) WHERE batch_due IS NOT NULL;
@@ -66,14 +66,14 @@ CREATE TABLE images (
     listing_id INTEGER NOT NULL,
     image_id INTEGER NOT NULL,
     rank INTEGER NOT NULL,
-    url TEXT NOT NULL,             -- word for word as the API gave it
+    url TEXT NOT NULL,             -- exactly as the API gave it
     status TEXT NOT NULL CHECK (
         status IN ('pending', 'done', 'gone', 'bad', 'failed', 'unwanted')
     ),
     next_try INTEGER,              -- ask the CDN from then on; NULL: not in the queue
     attempts INTEGER NOT NULL DEFAULT 0,
     reason TEXT,
-    file TEXT,                     -- what we hold, relative to the image folder
+    file TEXT,                     -- the stored file, relative to the image folder
     size TEXT,                     -- the CDN size of that file
     bytes INTEGER,
     width INTEGER,
@@ -116,7 +116,7 @@ CREATE INDEX intervals_shop ON intervals (shop_id) WHERE shop_id IS NOT NULL;
 CREATE TABLE pages (
     interval_id INTEGER NOT NULL REFERENCES intervals,
     start INTEGER NOT NULL,        -- offset
-    sent INTEGER NOT NULL,         -- results that the answer held
+    sent INTEGER NOT NULL,         -- number of results in the answer
     count INTEGER,
     items TEXT NOT NULL,           -- JSON [[listing_id, created], ...]
     tries INTEGER NOT NULL DEFAULT 1,
@@ -160,25 +160,33 @@ def _count(connection: sqlite3.Connection) -> None:
 
 _WAVES = "ALTER TABLE pages ADD COLUMN wave INTEGER NOT NULL DEFAULT 1;"
 
-_GIANTS = """
+_OVERSIZE = """
 ALTER TABLE intervals ADD COLUMN sort_on TEXT NOT NULL DEFAULT 'created';
-ALTER TABLE intervals ADD COLUMN proven INTEGER;  -- a giant's ends met: 1; did not: 0
+ALTER TABLE intervals ADD COLUMN proven INTEGER;  -- oversize: the ends met (1) or not (0)
 """
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST, _count, _WAVES, _GIANTS, PURGED, ALTERED)
+MIGRATIONS: tuple[Migration, ...] = (
+    _FIRST,
+    _count,
+    _WAVES,
+    _OVERSIZE,
+    PURGED,
+    ALTERED,
+    add_reason_codes,
+)
 
 
 def open_catalog(path: Path) -> sqlite3.Connection:
-    """Open the catalogue for its one writer, made or migrated where needed.
+    """Open the catalog for its one writer; create or migrate it where needed.
 
     Raises:
-        DatabaseUnusable: see `database.open_database`.
+        DatabaseUnusable: see `sqlite.open_database`.
     """
     return open_database(path, APPLICATION_ID, MIGRATIONS)
 
 
 def read_catalog(path: Path) -> sqlite3.Connection:
-    """Open the catalogue read-only.
+    """Open the catalog read-only.
 
     Raises:
         DatabaseUnusable: missing, or not ours.
@@ -187,13 +195,13 @@ def read_catalog(path: Path) -> sqlite3.Connection:
 
 
 def get_meta(connection: sqlite3.Connection, key: str) -> str | None:
-    """A remembered value, None where there is none."""
+    """A stored value, None where there is none."""
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return None if row is None else str(row[0])
 
 
 def set_meta(connection: sqlite3.Connection, key: str, value: str | None) -> None:
-    """Remember a value; None forgets it."""
+    """Store a value; None deletes it."""
     if value is None:
         connection.execute("DELETE FROM meta WHERE key = ?", (key,))
     else:
@@ -204,5 +212,5 @@ def set_meta(connection: sqlite3.Connection, key: str, value: str | None) -> Non
 
 
 def add_event(connection: sqlite3.Connection, now: int, kind: str, message: str) -> None:
-    """Note something for `status`."""
+    """Record a notice for `status`."""
     connection.execute("INSERT INTO events VALUES (?, ?, ?)", (now, kind, message))

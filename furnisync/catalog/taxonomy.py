@@ -1,4 +1,4 @@
-"""The seller taxonomy as last seen; nodes that Etsy dropped are remembered as such."""
+"""The seller taxonomy as last read; nodes that Etsy dropped are marked."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ NodeRow = tuple[int, int | None, str | None]
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """Ids of nodes that Etsy added and dropped since the tree was last seen."""
+    """Ids of nodes that Etsy added and dropped since the tree was last read."""
 
     added: tuple[int, ...] = ()
     dropped: tuple[int, ...] = ()
 
 
 def save_nodes(connection: sqlite3.Connection, nodes: Sequence[NodeRow], now: int) -> Changes:
-    """Take over a newer tree.
+    """Store a newer tree.
 
     Returns:
-        what changed; nothing where this is the first tree.
+        what changed; empty for the first tree.
     """
     before = {row[0] for row in load_nodes(connection)}
     present = {node[0] for node in nodes}
@@ -40,7 +40,7 @@ def save_nodes(connection: sqlite3.Connection, nodes: Sequence[NodeRow], now: in
 
 
 def load_nodes(connection: sqlite3.Connection) -> list[NodeRow]:
-    """The tree's nodes; empty where it was never seen."""
+    """The tree's nodes; empty where it was never read."""
     rows = connection.execute(
         "SELECT taxonomy_id, parent_id, name FROM taxonomy WHERE dropped_at IS NULL"
     )

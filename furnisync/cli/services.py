@@ -47,6 +47,7 @@ from furnisync.ops.service.service import (
     await_start,
     check_free,
     describe_service,
+    last_line,
     log_of,
     mark_home,
 )

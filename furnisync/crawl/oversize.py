@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from furnisync.catalog import frontier, listings
 from furnisync.catalog.frontier import Bounds, Interval, Order, Part, PassRow
-from furnisync.catalog.oversize import Giant, add_found, count_giants
+from furnisync.catalog.oversize import OversizeInterval, add_found, count_oversize
 from furnisync.etsy.taxonomy import Tree
 from furnisync.limits import ETSY_PAGING
 
@@ -36,7 +36,7 @@ def split_oversize(
     connection: sqlite3.Connection, tree: Tree, interval: Interval, count: int
 ) -> None:
     """Split an interval that cannot be cut by price: the first step."""
-    giant = Giant(interval, count)
+    giant = OversizeInterval(interval, count)
     _take(connection, tree, giant, _next_step(giant, _children(tree, interval)) or "ends")
 
 
@@ -51,7 +51,7 @@ def widen(connection: sqlite3.Connection, tree: Tree, pass_id: int) -> bool:
     if frontier.count_unread(connection, pass_id):
         return False
     widened = False
-    for giant in count_giants(connection, pass_id):
+    for giant in count_oversize(connection, pass_id):
         step = _next_step(giant, _children(tree, giant.interval))
         if giant.out_of_reach and step is not None:
             _take(connection, tree, giant, step)
@@ -82,12 +82,12 @@ def count_reached(connection: sqlite3.Connection, tree: Tree, current: PassRow) 
         add_found(connection, giant.interval.interval_id, found)
 
 
-def _lacking(connection: sqlite3.Connection, pass_id: int) -> list[Giant]:
-    giants = count_giants(connection, pass_id)
+def _lacking(connection: sqlite3.Connection, pass_id: int) -> list[OversizeInterval]:
+    giants = count_oversize(connection, pass_id)
     return [one for one in giants if one.out_of_reach and not one.inner]
 
 
-def _next_step(giant: Giant, children: Sequence[int]) -> Step | None:
+def _next_step(giant: OversizeInterval, children: Sequence[int]) -> Step | None:
     if children and not giant.by_children and giant.count > BOTH_ENDS:
         return "children"
     if ("created", "oldest") not in giant.tried:
@@ -99,7 +99,7 @@ def _next_step(giant: Giant, children: Sequence[int]) -> Step | None:
     return next((one for one in OTHER_ENDS if one not in giant.tried), None)
 
 
-def _take(connection: sqlite3.Connection, tree: Tree, giant: Giant, step: Step) -> None:
+def _take(connection: sqlite3.Connection, tree: Tree, giant: OversizeInterval, step: Step) -> None:
     one = giant.interval
     own: list[Bounds] = [(one.taxonomy_id, one.low, one.high)]
     if step == "ends":

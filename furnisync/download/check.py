@@ -1,59 +1,63 @@
-"""From an answer to a verdict: what was it, is it stored, is another try worth while?"""
+"""From a response to an outcome: what is it, is it stored, is another try worth while?"""
 
 import hashlib
 import re
 
-from furnisync.download.curl import Answer
-from furnisync.download.job import DownloadLimits, ImageJob, Outcome, Verdict
-from furnisync.store.folder import NotStored, Store
-from furnisync.store.image_format import NotAnImage, inspect_image
+from furnisync.download.curl import ImageResponse
+from furnisync.download.limits import DownloadLimits
+from furnisync.image_job import ImageJob, ImageOutcome, ImageReason, ReasonCode
+from furnisync.store import NotStored, Store
+from furnisync.store.image_format import NotAnImage, Picture, inspect_image
 
-__all__ = ["judge", "wants_less"]
-
-
-def wants_less(answer: Answer) -> bool:
-    """Whether the server asked all of us to slow down."""
-    return answer.status in (429, 503)
+__all__ = ["asks_to_slow_down", "check_response", "stored"]
 
 
-def judge(job: ImageJob, answer: Answer, store: Store, limits: DownloadLimits) -> Outcome:
-    """Check an answer (no redirect) and store what it brought."""
-    if answer.status in (0, 200):
-        if answer.failure is not None:
-            verdict: Verdict = "bad" if answer.failure.overrun else "failed"
-            return Outcome(job, verdict, answer.failure.reason)
-        return _keep(job, answer.body, store, limits)
-    # A status says all, even where the page that came with it was broken off.
-    verdict = "gone" if answer.status in (404, 410) else "failed"
-    return Outcome(job, verdict, _status_reason(answer), retry_after_s=answer.retry_after_s)
+def asks_to_slow_down(response: ImageResponse) -> bool:
+    """Whether the server asks for fewer requests."""
+    return response.status in (429, 503)
 
 
-def _keep(job: ImageJob, body: bytes, store: Store, limits: DownloadLimits) -> Outcome:
+def check_response(
+    job: ImageJob, response: ImageResponse, store: Store, limits: DownloadLimits
+) -> ImageOutcome:
+    """Check a response (no redirect) and store the image that it brought."""
+    failure = response.failure
+    if response.status not in (0, 200):
+        # The status is enough, even where the page that came with it was broken off.
+        gone = response.status in (404, 410)
+        reason = ImageReason(ReasonCode.HTTP_STATUS, _describe_status(response))
+        return ImageOutcome(job, "gone" if gone else "failed", reason)
+    if failure is None:
+        return _keep(job, response.body, store, limits)
+    if failure.overrun:
+        return ImageOutcome(job, "bad", ImageReason(ReasonCode.TOO_LARGE, f"{limits.max_bytes:,}"))
+    return ImageOutcome(job, "failed", ImageReason(ReasonCode.TRANSFER_FAILED, failure.reason))
+
+
+def stored(job: ImageJob, picture: Picture, body: bytes, file: str) -> ImageOutcome:
+    """The outcome of an image that is stored under the name `file`."""
+    sha256 = hashlib.sha256(body).digest()
+    return ImageOutcome(job, "done", None, file, len(body), picture.width, picture.height, sha256)
+
+
+def _keep(job: ImageJob, body: bytes, store: Store, limits: DownloadLimits) -> ImageOutcome:
     if not body:
-        return Outcome(job, "failed", "empty body")
+        return ImageOutcome(job, "failed", ImageReason(ReasonCode.EMPTY_BODY))
     try:
         picture = inspect_image(body, limits.max_pixels)
         file = store.put(job.listing_id, job.image_id, picture.extension, body, job.held)
     except NotAnImage as error:
-        return Outcome(job, "failed" if error.truncated else "bad", error.reason)
+        truncated = error.reason.code is ReasonCode.TRUNCATED
+        return ImageOutcome(job, "failed" if truncated else "bad", error.reason)
     except NotStored as error:
-        return Outcome(job, "failed", str(error))
-    return Outcome(
-        job,
-        "done",
-        extension=picture.extension,
-        size_bytes=len(body),
-        width=picture.width,
-        height=picture.height,
-        sha256=hashlib.sha256(body).digest(),
-        file=file,
-    )
+        return ImageOutcome(job, "failed", error.reason)
+    return stored(job, picture, body, file)
 
 
-def _status_reason(answer: Answer) -> str:
+def _describe_status(response: ImageResponse) -> str:
     """The status, with the server's words where it refused us."""
     words = ""
-    if answer.status in (401, 403):
-        text = re.sub(rb"<[^>]*>|[^ -~]", b" ", answer.body[:2000]).decode("ascii")
+    if response.status in (401, 403):
+        text = re.sub(rb"<[^>]*>|[^ -~]", b" ", response.body[:2000]).decode("ascii")
         words = " ".join(text.split())[:100]
-    return f"{answer.status}: {words}" if words else str(answer.status)
+    return f"{response.status}: {words}" if words else str(response.status)

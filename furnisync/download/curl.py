@@ -1,8 +1,8 @@
-"""Image transfers on libcurl: one exchange for each transfer at a time, one loop drives them all.
+"""Image transfers on libcurl: one exchange for each transfer, one loop drives them all.
 
 `perform` with `select`, and not `socket_action`: at our few connections it takes 5 us an image less
-(no callbacks for each socket) and there is no table of sockets to keep right. Its limit of 1,024
-descriptors is far off; past it a wait would end by `LONGEST_WAIT_S`, so that all goes on, slower.
+(no callbacks for each socket) and there is no table of sockets to keep. Its limit of 1,024
+descriptors is far off; past it a wait ends after `LONGEST_WAIT_S`, so that all continues, slower.
 """
 
 import time
@@ -10,29 +10,30 @@ import time
 import msgspec
 import pycurl
 
-from furnisync.download.job import DownloadLimits, ImageJob
+from furnisync.download.limits import DownloadLimits
 from furnisync.http.exchange import Exchange, ExchangeLimits, Failure
 from furnisync.http.headers import read_retry_after
 from furnisync.http.network import Network
+from furnisync.image_job import ImageJob
 
-__all__ = ["Answer", "CurlLoop", "Transfer"]
+__all__ = ["CurlLoop", "ImageResponse", "Transfer"]
 
 STALL_S = 20
 STALL_BYTES_PER_S = 100
 """Slower than this for `STALL_S` is a stall."""
 LONGEST_WAIT_S = 0.25
-"""One wait takes this at most, should a descriptor be past what `select` can watch."""
+"""The longest wait, in case a descriptor is past what `select` can watch."""
 BLIND_WAIT_S = 0.005
-"""Between two looks where curl has no socket to wait for."""
+"""Between two polls where curl has no socket to wait for."""
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What a transfer ended with.
+class ImageResponse(msgspec.Struct, frozen=True):
+    """How a transfer ended.
 
     Attributes:
         status: HTTP status; 0 where none came.
-        body: what was received, maybe a part.
-        failure: why the answer is not whole; None where it is.
+        body: what was received, maybe only a part.
+        failure: why the response is not whole; None where it is.
         retry_after_s: how long the server asks us to wait, in seconds; None where it does not.
         location: absolute target of a redirect; None where there is none.
     """
@@ -49,7 +50,7 @@ class Transfer(Exchange):
 
     Attributes:
         job: what it fetches now.
-        redirects: how often it was sent elsewhere for this job.
+        redirects: how many it followed for this job.
     """
 
     job: ImageJob
@@ -63,23 +64,23 @@ class Transfer(Exchange):
         self.curl.setopt(pycurl.LOW_SPEED_TIME, STALL_S)
 
     def take(self, job: ImageJob) -> None:
-        """Make ready for a job; the caller has checked its url."""
+        """Prepare a job; the caller has checked its url."""
         self.job = job
         self.redirects = 0
         self.aim(job.url)
 
     def follow(self, url: str) -> None:
-        """Make ready for where the job was sent; the caller has checked it."""
+        """Prepare a redirect's target; the caller has checked it."""
         self.redirects += 1
         self.aim(url)
 
-    def answer(self, error: int, message: str) -> Answer:
-        """Sum up a transfer that the loop has finished, and let go of its body."""
+    def response(self, error: int, message: str) -> ImageResponse:
+        """Describe a transfer that the loop has finished, and release its body."""
         status, failure = self.status, self.failure(error, message) if error else None
         if status == 200 and failure is None:
-            return Answer(status, self.take_body(), None, None, None)
+            return ImageResponse(status, self.take_body(), None, None, None)
         retry_after_s = read_retry_after(self.headers(), time.time())
-        return Answer(status, self.take_body(), failure, retry_after_s, self.location)
+        return ImageResponse(status, self.take_body(), failure, retry_after_s, self.location)
 
 
 class CurlLoop:
@@ -96,7 +97,7 @@ class CurlLoop:
         return len(self._running)
 
     def begin(self, transfer: Transfer) -> None:
-        """Start a transfer that was made ready."""
+        """Start a transfer that was prepared."""
         self._running[transfer.curl] = transfer
         self._multi.add_handle(transfer.curl)
 
@@ -108,8 +109,8 @@ class CurlLoop:
         self._running.clear()
         return aborted
 
-    def drive(self, timeout_s: float) -> list[tuple[Transfer, Answer]]:
-        """Wait for news for at most `timeout_s`, move all transfers on, return those that ended."""
+    def drive(self, timeout_s: float) -> list[tuple[Transfer, ImageResponse]]:
+        """Wait for at most `timeout_s`, advance all transfers, return those that ended."""
         self._wait(timeout_s)
         if not self._running:
             return []
@@ -137,13 +138,13 @@ class CurlLoop:
             # No socket to wait for yet (a name is being looked up): select came back at once.
             time.sleep(min(wait, BLIND_WAIT_S))
 
-    def _finished(self) -> list[tuple[Transfer, Answer]]:
-        ended: list[tuple[Transfer, Answer]] = []
+    def _finished(self) -> list[tuple[Transfer, ImageResponse]]:
+        ended: list[tuple[Transfer, ImageResponse]] = []
         while True:
             queued, good, wrong = self._multi.info_read()
             for curl, error, message in (*((curl, 0, "") for curl in good), *wrong):
                 self._multi.remove_handle(curl)
                 transfer = self._running.pop(curl)
-                ended.append((transfer, transfer.answer(error, message)))
+                ended.append((transfer, transfer.response(error, message)))
             if not queued:
                 return ended

@@ -1,10 +1,10 @@
-"""Fetches images: jobs in, outcomes out. Knows neither the API nor the catalogue.
+"""Fetches images: jobs in, outcomes out. Knows neither the API nor the catalog.
 
-    submit --> queue --> (pace, back-off) --> transfers --> check --> store --> poll's outcomes
+    submit --> queue --> (rate limit, back-off) --> transfers --> check --> store --> poll
 
-Nothing here asks for a key, so none can be sent. Addresses are checked before a connection is made,
-those of redirects too. Bodies are in memory only while they are under way, so that the most that is
-needed is `connections * max_bytes`, and in practice a few megabytes.
+Nothing here reads a key, so none can be sent. Urls are checked before a connection is made, those
+of redirects too. Bodies are in memory only during their transfer: `connections * max_bytes` at
+most, and in practice a few megabytes.
 """
 
 import logging
@@ -13,28 +13,22 @@ from collections import deque
 from collections.abc import Iterable
 
 from furnisync.clock import Clock
-from furnisync.download.check import judge, wants_less
-from furnisync.download.curl import Answer, CurlLoop, Transfer
-from furnisync.download.job import DownloadLimits, ImageJob, Outcome, Verdict
-from furnisync.download.rate_limiter import BackOff, Pace
+from furnisync.download.check import asks_to_slow_down, check_response
+from furnisync.download.curl import CurlLoop, ImageResponse, Transfer
+from furnisync.download.limits import DownloadLimits
+from furnisync.download.rate_limiter import BackOff, RateLimiter
 from furnisync.download.url_policy import refusal, shown_host
 from furnisync.http.network import DIRECT, Network
-from furnisync.store.folder import Store
+from furnisync.image_job import ImageJob, ImageOutcome, ImageReason, ReasonCode
+from furnisync.store import Store
 
-__all__ = [
-    "DownloadLimits",
-    "Downloader",
-    "ImageJob",
-    "Outcome",
-    "Verdict",
-    "download_batch",
-]
+__all__ = ["Downloader", "download_batch"]
 
 log = logging.getLogger("furnisync.download")
 
 MAX_REDIRECTS = 3
 UNREACHABLE_IN_A_ROW = 8
-"""So many in a row without a way to the server: the line is down, not the images; all pause."""
+"""So many in a row could not reach the server: the network is down, not the images; all pause."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -58,7 +52,7 @@ class Downloader:
         self._network = network
         self._store = store
         self._limits = limits
-        self._pace = Pace(limits.per_second, clock)
+        self._rate = RateLimiter(limits.per_second, clock)
         self._back_off = BackOff(clock)
         self._queue: deque[ImageJob] = deque()
         self._loop = CurlLoop(limits.connections)
@@ -82,7 +76,7 @@ class Downloader:
 
     @property
     def pause_reason(self) -> str | None:
-        """Why it is paused, in words; None where it is not."""
+        """Why it is paused; None where it is not."""
         return self._back_off.reason
 
     def submit(self, jobs: Iterable[ImageJob]) -> None:
@@ -95,11 +89,11 @@ class Downloader:
         self._queue.clear()
         return jobs
 
-    def poll(self, timeout_s: float) -> list[Outcome]:
-        """Move all transfers on; return what ended as soon as anything did.
+    def poll(self, timeout_s: float) -> list[ImageOutcome]:
+        """Advance all transfers; return what ended as soon as anything did.
 
-        Waits for at most `timeout_s`, also where there is nothing to do. An outcome `done` is
-        stored before it is returned.
+        Waits for at most `timeout_s`, also where there is nothing to do. An image that is `done`
+        is stored before its outcome is returned.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -110,40 +104,40 @@ class Downloader:
             if outcomes or left <= 0:
                 return outcomes
 
-    def drain(self, timeout_s: float) -> list[Outcome]:
-        """Finish what is under way, begin nothing new, drop the queue.
+    def drain(self, timeout_s: float) -> list[ImageOutcome]:
+        """Finish the transfers under way, begin nothing new, drop the queue.
 
-        What is not finished after `timeout_s` is broken off. Jobs dropped or broken off are not
-        answered: they are as if never submitted.
+        What is not finished after `timeout_s` is aborted. Jobs that were dropped or aborted have
+        no outcome: they are as if never submitted.
         """
         self._queue.clear()
-        outcomes: list[Outcome] = []
+        outcomes: list[ImageOutcome] = []
         deadline = time.monotonic() + timeout_s
         while self._loop.active and (left := deadline - time.monotonic()) > 0:
             outcomes += self._drive(left)
-        self._break_off()
+        self._abort()
         return outcomes
 
     def close(self) -> None:
-        """Break off what is under way and close all connections."""
+        """Abort the transfers under way and close all connections."""
         self._queue.clear()
-        self._break_off()
+        self._abort()
         self._loop.close()
         for transfer in self._idle:
             transfer.close()
         self._idle.clear()
 
-    def _begin(self) -> list[Outcome]:
-        """Begin as many as connections, pace and back-off allow; answer what may not be asked."""
-        refused: list[Outcome] = []
+    def _begin(self) -> list[ImageOutcome]:
+        """Begin as many as the limits allow; return the jobs whose urls are refused."""
+        refused: list[ImageOutcome] = []
         if self._back_off.paused_s:
             return refused
         share, allowed = self._back_off.share, self._allowed()
         while self._queue and self._loop.active < allowed:
             job = self._queue[0]
             if reason := refusal(job.url, self._limits.allowed_hosts):
-                refused.append(Outcome(job, "bad", reason))
-            elif self._pace.take(share):
+                refused.append(ImageOutcome(job, "bad", reason))
+            elif self._rate.take(share):
                 self._start(job)
             else:
                 break
@@ -160,56 +154,62 @@ class Downloader:
         return max(1, int(self._limits.connections * self._back_off.share))
 
     def _wait_s(self) -> float:
-        """Seconds until something may begin; endless where only an answer can change that."""
+        """Seconds until something may begin; endless where only a response can change that."""
         if not self._queue or self._loop.active >= self._allowed():
             return float("inf")
-        return max(self._back_off.paused_s, self._pace.wait_s(self._back_off.share))
+        return max(self._back_off.paused_s, self._rate.wait_s(self._back_off.share))
 
-    def _drive(self, timeout_s: float) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        for transfer, answer in self._loop.drive(timeout_s):
-            outcome = self._end(transfer, answer)
+    def _drive(self, timeout_s: float) -> list[ImageOutcome]:
+        outcomes: list[ImageOutcome] = []
+        for transfer, response in self._loop.drive(timeout_s):
+            outcome = self._end(transfer, response)
             if outcome is not None:
                 self._idle.append(transfer)
                 outcomes.append(outcome)
         return outcomes
 
-    def _end(self, transfer: Transfer, answer: Answer) -> Outcome | None:
-        """Judge an answer; None where it was a redirect and the job goes on."""
-        self._feel(answer, transfer.job)
-        if answer.status in _REDIRECTS:
-            return self._redirect(transfer, answer.location)
-        return judge(transfer.job, answer, self._store, self._limits)
+    def _end(self, transfer: Transfer, response: ImageResponse) -> ImageOutcome | None:
+        """Check a response; None where it was a redirect that is followed."""
+        self._adapt(response, transfer.job)
+        if response.status in _REDIRECTS:
+            return self._redirect(transfer, response.location)
+        return check_response(transfer.job, response, self._store, self._limits)
 
-    def _redirect(self, transfer: Transfer, target: str | None) -> Outcome | None:
-        """Go where we are sent, if it is one of our hosts, and not for ever."""
+    def _redirect(self, transfer: Transfer, target: str | None) -> ImageOutcome | None:
+        """Follow a redirect to one of our hosts, a few times at most."""
         if target is None:
-            return Outcome(transfer.job, "failed", "redirect without a target")
+            return ImageOutcome(
+                transfer.job, "failed", ImageReason(ReasonCode.REDIRECT_WITHOUT_TARGET)
+            )
         if refusal(target, self._limits.allowed_hosts):
-            return Outcome(transfer.job, "bad", f"redirect to {shown_host(target)} refused")
+            reason = ImageReason(ReasonCode.REDIRECT_REFUSED, shown_host(target))
+            return ImageOutcome(transfer.job, "bad", reason)
         if transfer.redirects == MAX_REDIRECTS:
-            return Outcome(transfer.job, "bad", f"redirected more than {MAX_REDIRECTS} times")
+            reason = ImageReason(ReasonCode.TOO_MANY_REDIRECTS, str(MAX_REDIRECTS))
+            return ImageOutcome(transfer.job, "bad", reason)
         transfer.follow(target)
         self._loop.begin(transfer)
         return None
 
-    def _feel(self, answer: Answer, job: ImageJob) -> None:
-        """Let an answer slow all transfers down, or speed them up again."""
-        if wants_less(answer):
-            self._back_off.refused(f"{answer.status} from the image server", answer.retry_after_s)
-        elif answer.failure is not None and answer.failure.unreachable:
+    def _adapt(self, response: ImageResponse, job: ImageJob) -> None:
+        """Let a response slow all transfers down, or speed them up again."""
+        failure = response.failure
+        if asks_to_slow_down(response):
+            reason = f"{response.status} from the image server"
+            self._back_off.pause(reason, response.retry_after_s)
+        elif failure is not None and failure.unreachable:
             self._unreachable += 1
             if self._unreachable >= UNREACHABLE_IN_A_ROW:
-                reason = f"no way to {shown_host(job.url)} ({answer.failure.reason})"
+                reason = f"no way to {shown_host(job.url)} ({failure.reason})"
                 if self._unreachable == UNREACHABLE_IN_A_ROW:
                     log.warning("downloads pause: %s; they try again by themselves", reason)
-                self._back_off.refused(reason, None)
+                self._back_off.pause(reason, None)
             return
-        elif answer.status == 200 and answer.failure is None:
-            self._back_off.answered()
+        elif response.status == 200 and failure is None:
+            self._back_off.record_success()
         self._unreachable = 0
 
-    def _break_off(self) -> None:
+    def _abort(self) -> None:
         self._idle.extend(self._loop.abort())
 
 
@@ -219,15 +219,15 @@ def download_batch(
     limits: DownloadLimits,
     clock: Clock,
     network: Network = DIRECT,
-) -> list[Outcome]:
+) -> list[ImageOutcome]:
     """Download a batch: one outcome for each job, in any order.
 
-    Waits as long as the server asks it to (see `BackOff`).
+    Waits as long as the server asks (see `BackOff`).
     """
     downloader = Downloader(store, limits, clock, network)
     try:
         downloader.submit(jobs)
-        outcomes: list[Outcome] = []
+        outcomes: list[ImageOutcome] = []
         while downloader.waiting or downloader.active:
             outcomes += downloader.poll(1.0)
     finally:

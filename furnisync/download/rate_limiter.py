@@ -1,24 +1,24 @@
-"""How fast to begin transfers: an even pace, and stepping back together when the server says so."""
+"""How fast to begin transfers: an even rate, and one back-off for all when the server asks."""
 
 from furnisync.clock import Clock
 
-__all__ = ["BackOff", "Pace"]
+__all__ = ["BackOff", "RateLimiter"]
 
 BURST_S = 0.1
-"""A pace may catch up with this much of what it missed, so that a late caller loses no speed."""
+"""This much of a delay may be caught up, so that a late caller loses no speed."""
 
 LONGEST_ASKED_PAUSE_S = 900.0
-"""However long a `retry-after` is: look again after a quarter of an hour."""
+"""The longest pause, however long a `retry-after` is."""
 LONGEST_OWN_PAUSE_S = 60.0
 LEAST_SHARE = 1 / 16
 ANSWERS_TO_RECOVER = 200
-"""Good answers in a row that bring the speed from nothing back to full."""
+"""Good responses in a row that raise the speed from nothing to full."""
 ANSWERS_TO_FORGET = 25
-"""Good answers in a row after which the next own pause is 1 s again."""
+"""Good responses in a row after which the next own pause is 1 s again."""
 
 
-class Pace:
-    """Spreads beginnings evenly: `per_second` of them, never more than 0.1 s worth at once."""
+class RateLimiter:
+    """Spreads starts evenly: `per_second` of them, never more than 0.1 s worth at once."""
 
     def __init__(self, per_second: float, clock: Clock) -> None:
         self._per_second = per_second
@@ -27,7 +27,7 @@ class Pace:
         self._seen = clock.monotonic()
 
     def take(self, share: float = 1.0) -> bool:
-        """Take leave to begin one transfer, at this share of the full speed."""
+        """Whether one transfer may begin now, at this share of the full speed; it counts then."""
         if not self._per_second:
             return True
         self._earn(share)
@@ -37,7 +37,7 @@ class Pace:
         return True
 
     def wait_s(self, share: float = 1.0) -> float:
-        """Seconds until `take` says yes; 0 where it would now."""
+        """Seconds until `take` allows one; 0 where it would now."""
         if not self._per_second:
             return 0.0
         self._earn(share)
@@ -51,11 +51,11 @@ class Pace:
 
 
 class BackOff:
-    """One for all transfers: a refused one pauses all, then the speed comes back gently.
+    """One for all transfers: one refusal pauses all, then the speed rises slowly.
 
     A pause is as long as the server asked (15 minutes at most), or grows from 1 to 60 s where it
-    asked nothing. Afterwards the speed is `share` of the full one: halved by each pause (down to a
-    sixteenth), whole again after some 100 good answers.
+    named no time. Afterwards the speed is `share` of the full one: each pause halves it (down to a
+    sixteenth), some 100 good responses make it full again.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -68,7 +68,7 @@ class BackOff:
 
     @property
     def paused_s(self) -> float:
-        """Seconds that the pause still lasts; 0 where there is none."""
+        """Seconds until the pause ends; 0 where there is none."""
         if self._until is None:
             return 0.0
         left = self._until - self._clock.monotonic()
@@ -88,8 +88,13 @@ class BackOff:
         """Why it is paused; None where it is not."""
         return self._reason if self.paused_s else None
 
-    def refused(self, reason: str, asked_s: float | None) -> None:
-        """The server asked for less. `asked_s`: its `retry-after` in seconds, None where absent."""
+    def pause(self, reason: str, asked_s: float | None) -> None:
+        """Pause all transfers.
+
+        Args:
+            reason: for a person.
+            asked_s: the server's `retry-after` in seconds; None where it named none.
+        """
         left = self.paused_s
         self._good = 0
         if not left:
@@ -97,7 +102,7 @@ class BackOff:
         if asked_s:
             pause = min(asked_s, LONGEST_ASKED_PAUSE_S)
         elif left:
-            # Begun before the pause and refused as well: the same news, not a worse one.
+            # Begun before the pause and refused as well: nothing new.
             return
         else:
             pause = min(2.0**self._pauses, LONGEST_OWN_PAUSE_S)
@@ -106,8 +111,8 @@ class BackOff:
             self._until = self._clock.monotonic() + pause
             self._reason = reason
 
-    def answered(self) -> None:
-        """A good answer came."""
+    def record_success(self) -> None:
+        """Count a good response."""
         if self.paused_s:
             return
         self._good += 1

@@ -1,4 +1,4 @@
-"""The CDN's sizes: from the url of one follow the urls of the others, from pixels the size."""
+"""The CDN's sizes: the url of one gives the urls of the others, the pixels give the size."""
 
 import re
 from typing import Final
@@ -14,7 +14,7 @@ _LARGEST_WIDTH: Final = 1588
 
 
 def url_of_size(url: str, size: ImageSize) -> str:
-    """The url of an image in a size; a url that is not of the CDN's pattern is left as it is."""
+    """The url of an image in a size; a url without the CDN's pattern stays as it is."""
     return _SIZE_IN_URL.sub(f"/il_{size}.", url, count=1)
 
 
@@ -24,10 +24,10 @@ def smaller_than(size: ImageSize) -> tuple[ImageSize, ...]:
 
 
 def size_of(picture: Picture, wanted: ImageSize) -> ImageSize:
-    """The CDN size that a picture has, told by its pixels.
+    """The CDN size of a picture, by its pixels.
 
-    A picture that is smaller than what is wanted, and has the width of no size of the CDN, is one
-    whose original is that small: a larger one cannot be had.
+    A picture that is smaller than the wanted size, and has the width of no CDN size, comes from an
+    original that is that small: there is no larger one.
     """
     if (cropped := _CROPPED.get((picture.width, picture.height))) is not None:
         return cropped

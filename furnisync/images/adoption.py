@@ -1,16 +1,15 @@
-"""A catalogue that was lost: image files that lie here already are taken over, not fetched again.
+"""A lost catalog: image files that are here already are adopted, not fetched again.
 
-    claims --> a file under the final name? --no--> to be fetched
+    jobs --> a file under the final name? --no--> to be fetched
                        | yes
                whole, an image, large enough? --no--> to be fetched
                        | yes
                an outcome as if it had been downloaded
 
-Files are asked for by the names that Etsy tells, so the folder is never listed and memory does not
-grow. What is taken over is a row of the catalogue: a kill costs only what was not committed yet.
+Files are looked up by the names that Etsy's ids give, so the folder is never listed and memory does
+not grow. An adopted file becomes a row of the catalog: a kill loses only what was not committed.
 """
 
-import hashlib
 import re
 import sqlite3
 import time
@@ -18,22 +17,23 @@ from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
-from furnisync.catalog.image_queue import Claim
 from furnisync.catalog.schema import get_meta, set_meta
 from furnisync.config import ImageSettings
-from furnisync.download.job import ImageJob, Outcome
-from furnisync.download.sizes import size_of, smaller_than, url_of_size
+from furnisync.download.check import stored
+from furnisync.download.sizes import size_of, smaller_than
+from furnisync.image_job import ImageJob, ImageOutcome
 from furnisync.store.folder import EXTENSIONS, FolderStore
 from furnisync.store.image_format import NotAnImage, inspect_image
 
 __all__ = ["Adoption", "begun_beside_files"]
 
 BESIDE_FILES = "begun_beside_files"
+"""Key of `meta`."""
 _OURS = re.compile(rf"\d+_\d+\.({'|'.join(EXTENSIONS)})")
 
 
 def begun_beside_files(connection: sqlite3.Connection, root: Path) -> bool:
-    """Whether the catalogue began beside image files that it does not know; decided once.
+    """Whether the catalog was made beside image files that it does not know; decided once.
 
     Call inside a transaction, before anything is downloaded.
 
@@ -59,61 +59,65 @@ def _has_files(root: Path) -> bool:
 
 
 class Adoption:
-    """Takes over files for one download worker, on its thread."""
+    """Adopts files for one download worker, on its thread.
+
+    Attributes:
+        adopted: how many files were adopted.
+    """
 
     def __init__(self, store: FolderStore, settings: ImageSettings) -> None:
-        """Make it; a file is good enough if it can be of the size that the settings want."""
+        """Make it; a file is good enough if it can have the size that the settings want."""
         self._store = store
         self._settings = settings
-        self._found: deque[tuple[Claim, str]] = deque()
-        self.taken = 0
-        """How many files were taken over."""
+        self._found: deque[tuple[ImageJob, str]] = deque()
+        self.adopted = 0
 
     @property
     def waiting(self) -> int:
-        """Files that were found and not looked at yet."""
+        """Files that were found and not read yet."""
         return len(self._found)
 
-    def take(self, claims: Iterable[Claim]) -> list[Claim]:
-        """Keep the claims whose file lies here; returns the others, which are to be fetched.
+    def take(self, jobs: Iterable[ImageJob]) -> list[ImageJob]:
+        """Keep the jobs whose file is here; returns the others, which are to be fetched.
 
-        An image that was tried or held before is never taken from the folder: its file may be the
-        very one that was found damaged.
+        An image that was tried or held before is never adopted: its file may be the very one that
+        was found damaged.
         """
         others = []
-        for claim in claims:
-            name = self._store.find(claim.listing_id, claim.image_id) if claim.untouched else None
+        for job in jobs:
+            name = self._store.find(*job.key) if job.untouched else None
             if name is None:
-                others.append(claim)
+                others.append(job)
             else:
-                self._found.append((claim, name))
+                self._found.append((job, name))
         return others
 
-    def withdraw(self) -> list[Claim]:
-        """Take back the claims whose files were not looked at yet."""
-        claims = [claim for claim, _ in self._found]
+    def withdraw(self) -> list[ImageJob]:
+        """Take back the jobs whose files were not read yet."""
+        jobs = [job for job, _ in self._found]
         self._found.clear()
-        return claims
+        return jobs
 
-    def work(self, for_s: float) -> tuple[list[Outcome], list[Claim]]:
+    def work(self, for_s: float) -> tuple[list[ImageOutcome], list[ImageJob]]:
         """Read files for about so many seconds.
 
         Returns:
-            (what was taken over, the claims whose file will not do and that are to be fetched)
+            (outcomes of adopted files, jobs whose file is not good enough and that are to be
+            fetched)
         """
-        outcomes, others = list[Outcome](), list[Claim]()
+        outcomes, others = list[ImageOutcome](), list[ImageJob]()
         until = time.monotonic() + for_s
         while self._found and time.monotonic() < until:
-            claim, name = self._found.popleft()
-            outcome = self._read(claim, name)
+            job, name = self._found.popleft()
+            outcome = self._read(job, name)
             if outcome is None:
-                others.append(claim)
+                others.append(job)
             else:
                 outcomes.append(outcome)
-        self.taken += len(outcomes)
+        self.adopted += len(outcomes)
         return outcomes, others
 
-    def _read(self, claim: Claim, name: str) -> Outcome | None:
+    def _read(self, job: ImageJob, name: str) -> ImageOutcome | None:
         wanted = self._settings.size
         try:
             with self._store.open(name) as file:
@@ -124,13 +128,4 @@ class Adoption:
         large_enough = size_of(picture, wanted) not in smaller_than(wanted)
         if not large_enough or not name.endswith(f".{picture.extension}"):
             return None
-        return Outcome(
-            ImageJob(claim.listing_id, claim.image_id, url_of_size(claim.url, wanted)),
-            "done",
-            extension=picture.extension,
-            size_bytes=len(body),
-            width=picture.width,
-            height=picture.height,
-            sha256=hashlib.sha256(body).digest(),
-            file=name,
-        )
+        return stored(job, picture, body, name)

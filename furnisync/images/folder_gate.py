@@ -1,4 +1,4 @@
-"""May images be written now? One answer with its true reason, and a test before it is a yes.
+"""Can images be written now? One answer with its true reason, and a test write before a yes.
 
 folder here and ours? --> room enough? --> (after a refusal) a test write --> open
 """
@@ -12,8 +12,10 @@ from furnisync.catalog.image_folder import AWAY, why_away
 from furnisync.catalog.schema import read_catalog
 from furnisync.config import HomeFiles
 from furnisync.identity import IMAGES_MARK, Mark, read_mark, write_mark
+from furnisync.image_job import ImageReason, ReasonCode
 from furnisync.status.images import PauseKind
-from furnisync.store.folder import DISK_FULL, FOLDER_AWAY, NOT_WRITTEN, FolderStore, NotStored
+from furnisync.store import NotStored
+from furnisync.store.folder import FolderStore, not_stored
 
 __all__ = ["FolderGate", "Pause"]
 
@@ -26,12 +28,12 @@ class Pause(msgspec.Struct, frozen=True):
 
 
 class FolderGate:
-    """Stands before the image folder of a home; for use from one thread at a time."""
+    """Guards the image folder of a home; for use from one thread at a time."""
 
     def __init__(
         self, files: HomeFiles, store: FolderStore, mark: Mark, min_free_mb: float
     ) -> None:
-        """Make a gate; `mark` is what the folder should bear."""
+        """Make a gate; `mark` is the one that the folder should have."""
         self.store = store
         self._files = files
         self._mark = mark
@@ -45,7 +47,7 @@ class FolderGate:
         """Why nothing can be written now; None where it can.
 
         Args:
-            test: write something to be sure; for after a refusal.
+            test: write something to be sure; for use after a refusal.
         """
         folder = self._files.images
         try:
@@ -56,31 +58,30 @@ class FolderGate:
                 return Pause(
                     "room",
                     f"only {free_mb:,.0f} MB free in {folder}, at least"
-                    f" {self._min_free_mb:,.0f} MB are to stay free",
+                    f" {self._min_free_mb:,.0f} MB must stay free",
                 )
             if test:
                 self.store.probe()
         except NotStored as error:
-            return self.pause_for(str(error))
+            return self.pause_for(error.reason)
         except OSError as error:
-            return self.pause_for(f"{NOT_WRITTEN}: {error.strerror}")
+            return self.pause_for(not_stored(error).reason)
         return None
 
-    def pause_for(self, reason: str) -> Pause:
-        """The pause that a reason of the store (`STORE_TROUBLE`) calls for."""
+    def pause_for(self, reason: ImageReason) -> Pause:
+        """The pause that a reason of the store (`ImageReason.is_local`) requires."""
         folder = self._files.images
-        if reason.startswith(FOLDER_AWAY):
+        if reason.code is ReasonCode.FOLDER_AWAY:
             return Pause("away", f"{AWAY} ({folder})")
-        if reason.startswith(DISK_FULL):
+        if reason.code is ReasonCode.DISK_FULL:
             return Pause("room", f"the disk of {folder} is full")
-        detail = reason.removeprefix(f"{NOT_WRITTEN}: ")
         return Pause(
             "unwritable",
-            f"{folder} cannot be written ({detail}): repair its permissions or its disk",
+            f"{folder} cannot be written ({reason.detail}): repair its permissions or its disk",
         )
 
     def _why_away(self) -> str | None:
-        """Cheap while the folder bears its mark; only else is the catalogue asked."""
+        """Cheap while the folder has its mark; only otherwise is the catalog read."""
         try:
             if read_mark(self._files.images / IMAGES_MARK) == self._mark:
                 return None

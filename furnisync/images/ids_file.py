@@ -13,18 +13,18 @@ _URL = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _AROUND = " \t<>\"',;"
-"""What may stand around an entry that was pasted from somewhere."""
+"""What may surround an entry that was pasted from somewhere."""
 MAX_NAMED = 10
 
 
 class IdsFile(msgspec.Struct, frozen=True):
-    """What a file named: ids in its order, each once, and the lines that were no ids."""
+    """The content of a file: its ids in order, each once, and the numbers of wrong lines."""
 
     ids: tuple[int, ...]
     wrong_lines: tuple[int, ...]
 
     def complaint(self, path: Path) -> str | None:
-        """The wrong lines in words, None where there are none."""
+        """A sentence about the wrong lines, None where there are none."""
         if not self.wrong_lines:
             return None
         named = ", ".join(map(str, self.wrong_lines[:MAX_NAMED]))
@@ -37,7 +37,7 @@ def read_ids(path: Path) -> IdsFile:
     """Read an ids file.
 
     Raises:
-        ConfigError: it cannot be read, or holds no id at all.
+        ConfigError: it cannot be read, or has no id at all.
     """
     try:
         text = path.read_text("utf-8-sig")

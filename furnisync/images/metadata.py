@@ -1,10 +1,9 @@
 """`image_metadata.json`: all listings with their images, for people and other programs.
 
 Written whole beside the old one and renamed over it, one listing at a time, so that memory does not
-grow with the dataset. Never the state that we work from, and never written over a file that we did
-not write last (`owned.py`): that one is kept beside. Altered pictures stand in a list of their own
-(`altered`, each with its `origin`), which only listings with some have, so that no reader takes
-them for Etsy's originals.
+grow with the dataset. It is never read back as state. A file that we did not write last
+(`owned.py`) is kept under another name. Altered pictures have a list of their own (`altered`, each
+with its `origin`), which only listings with some have, so that no reader takes them for originals.
 """
 
 import logging
@@ -39,14 +38,14 @@ FROM listings
 WHERE shop_id IS NOT NULL OR batched_at IS NOT NULL OR last_listed IS NOT NULL
 ORDER BY listing_id
 """
-"""SQLite writes the JSON, so that calls and downloads in other threads go on at full speed."""
+"""SQLite writes the JSON, so that calls and downloads in other threads keep their full speed."""
 
 
 def write_metadata(connection: sqlite3.Connection, path: Path, folder: str) -> int:
-    """Write the file from one snapshot of the catalogue.
+    """Write the file from one snapshot of the catalog.
 
     Args:
-        connection: a reader of the catalogue.
+        connection: a reader of the catalog.
         path: the file.
         folder: the image folder's name, which `file` begins with.
 
@@ -68,12 +67,12 @@ def write_metadata(connection: sqlite3.Connection, path: Path, folder: str) -> i
 
 
 def guard_metadata(connection: sqlite3.Connection, path: Path) -> None:
-    """Before a run on an empty catalogue: nothing that only the file still knows is lost.
+    """Before a run on an empty catalog: protect what only the file still has.
 
-    A file of ours is what is left of a catalogue that was lost: it is kept beside, and told.
+    A file of ours is what is left of a lost catalog: it is kept under another name, and logged.
 
     Args:
-        connection: of the catalogue.
+        connection: of the catalog.
         path: the file.
 
     Raises:
@@ -84,11 +83,11 @@ def guard_metadata(connection: sqlite3.Connection, path: Path) -> None:
         return
     if not owned.is_ours(path):
         raise ConfigError(
-            f"{path} is of another program, and the catalogue is empty: run `furnisync import"
+            f"{path} is of another program, and the catalog is empty: run `furnisync import"
             f" {path.parent}` first, or move the file away."
         )
-    kept = owned.keep(path, "tells of listings that the catalogue does not know any more")
-    log.warning("`furnisync import --metadata %s` takes over what it tells", kept)
+    kept = owned.keep(path, "has listings that the catalog no longer has")
+    log.warning("`furnisync import --metadata %s` imports them", kept)
 
 
 def _says_nothing(path: Path) -> bool:

@@ -1,7 +1,7 @@
 """After an unclean end: are the files of the last minutes what their rows say?
 
-Files are not fsynced one by one (see `store`). `kill -9` cannot hurt them, a power cut can: the
-system may have lost what it had not yet written out, at most some minutes' worth.
+Files are not fsynced one by one (see `store/folder.py`). `kill -9` cannot damage them, a power cut
+can: the system may lose what it had not yet written out, at most some minutes' worth.
 """
 
 import hashlib
@@ -12,8 +12,9 @@ from collections.abc import Callable
 from furnisync.catalog import image_queue
 from furnisync.catalog.schema import get_meta, set_meta
 from furnisync.clock import Clock
+from furnisync.image_job import ReasonCode
 from furnisync.sqlite import Writer
-from furnisync.store.folder import Store
+from furnisync.store import Store
 
 log = logging.getLogger("furnisync.download")
 
@@ -22,14 +23,14 @@ UNWRITTEN_S = 600
 CLEAN_END = "clean_end"
 ALIVE_AT = "alive_at"
 RECHECK_SINCE = "recheck_since"
-"""Files since then are still to be checked: kept until that is done, however often we die."""
+"""Files since then must still be checked: kept until that is done, however often a run dies."""
 
 
 def mark_running(connection: sqlite3.Connection) -> bool:
     """Note that a run began.
 
     Returns:
-        whether no files are to be checked, since the one before it ended cleanly.
+        whether no files need a check, since the run before it ended cleanly.
     """
     if get_meta(connection, CLEAN_END) == "0" and get_meta(connection, RECHECK_SINCE) is None:
         alive_at = int(get_meta(connection, ALIVE_AT) or 0)
@@ -55,9 +56,9 @@ def recheck_recent(
     here: Callable[[], bool],
     stopping: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Read the files of the last minutes before the end; queue anew what is not whole.
+    """Read the files of the last minutes before the end; queue again what is not whole.
 
-    When `stopping` says so, or the folder is not `here`, it breaks off, and the next run does it.
+    It stops when `stopping` says so or the folder is not `here`; the next run does it then.
 
     Returns:
         how many were queued.
@@ -72,10 +73,10 @@ def recheck_recent(
         if not _is_whole(store, file, sha256):
             wrong.append((listing_id, image_id))
     if wrong and not here():
-        return 0  # files that are away are not lost
+        return 0  # files on a disk that is away are not lost
     if wrong:
         log.warning(
-            "%d images were damaged when the last run ended; fetching them anew", len(wrong)
+            "%d images were damaged when the last run ended; fetching them again", len(wrong)
         )
     writer.submit(_end_recheck, wrong, int(clock.now())).result()
     return len(wrong)
@@ -86,7 +87,7 @@ def _recent(connection: sqlite3.Connection) -> list[tuple[int, int, str, bytes]]
 
 
 def _end_recheck(connection: sqlite3.Connection, wrong: list[tuple[int, int]], now: int) -> None:
-    image_queue.requeue(connection, wrong, "damaged when a run ended", now)
+    image_queue.requeue(connection, wrong, ReasonCode.DAMAGED, now)
     set_meta(connection, RECHECK_SINCE, None)
 
 

@@ -1,29 +1,28 @@
-"""`sync_images.py`: wires discovery and downloads together and runs them to their end, or for ever.
+"""`sync_images.py`: wires discovery and downloads together for one run.
 
-Discovery (asyncio) --rows--> catalogue <--rows-- DownloadWorker (a thread)
+Discovery (asyncio) --rows--> catalog <--rows-- DownloadWorker (a thread)
      |                            |
   EtsyClient -- Ledger         Reporter: activity, progress, image_metadata.json
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, closing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, closing
 
 import msgspec
 
 from furnisync import __version__
 from furnisync.catalog import image_queue
-from furnisync.catalog.clock_repair import repair_times, times_ahead
 from furnisync.catalog.image_folder import identify, settle
 from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.clock import DAY_S, Clock
 from furnisync.config import Environment, HomeFiles, ImageSettings, Mode, Settings
 from furnisync.crawl.discovery import Discovery, Scope, reset_shops
 from furnisync.crawl.plan_file import load_plan, ship_plan
-from furnisync.download.downloader import Downloader, DownloadLimits
+from furnisync.download.downloader import Downloader
+from furnisync.download.limits import DownloadLimits
 from furnisync.download.sizes import smaller_than
-from furnisync.errors import ClockWrong, ConfigError, Terminal, Transient, UserError
+from furnisync.errors import ConfigError
 from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
 from furnisync.http.network import read_network
@@ -31,23 +30,18 @@ from furnisync.identity import Mark
 from furnisync.images.adoption import Adoption, begun_beside_files
 from furnisync.images.folder_gate import FolderGate
 from furnisync.images.metadata import guard_metadata
-from furnisync.images.recheck import mark_ended, mark_running, recheck_recent
+from furnisync.images.metadata_writer import MetadataWriter
+from furnisync.images.recheck import mark_ended, mark_running
 from furnisync.images.reporting import Reporter, Show
-from furnisync.images.worker import DownloadWorker
+from furnisync.images.stages import Stages, Upkeep
+from furnisync.images.worker import DownloadWorker, JobQueue
 from furnisync.lockfile import single_instance
-from furnisync.quota.clock_check import ClockCheck
 from furnisync.sqlite import Writer
 from furnisync.store.folder import FolderStore
 
+__all__ = ["ImageRun", "ImageSync", "download_limits"]
+
 log = logging.getLogger("furnisync.images")
-
-Upkeep = Callable[[Writer, ClockCheck], Awaitable[None]]
-
-RETRY_ROUND_S = 600.0
-"""What could not be done in a round of slow mode is tried again after this."""
-WAIT_FOR_IMAGES_S = 60
-"""A run that ends waits for retries of images that are due this soon; later ones are left."""
-STOP_CALLS_S = 4.0
 
 
 class ImageRun(msgspec.Struct, frozen=True):
@@ -60,7 +54,7 @@ class ImageRun(msgspec.Struct, frozen=True):
 
     @property
     def ends(self) -> bool:
-        """Whether the run ends when its work is done; slow mode goes on for ever."""
+        """Whether the run ends when its work is done; slow mode never does."""
         return self.mode == "fast" or not self.scope.everything
 
 
@@ -76,7 +70,7 @@ class ImageSync:
         show: Show,
         upkeep: Upkeep | None = None,
     ) -> None:
-        """Make a run; `show` gets a picture of it about once a second, `upkeep` each round."""
+        """Make a run; `show` gets its status once a second, `upkeep` runs before each round."""
         self._environment = environment
         self._settings = settings
         self._run = run
@@ -99,55 +93,33 @@ class ImageSync:
             whether everything that was asked for was done; False also where it was stopped.
 
         Raises:
-            UserError: wrong input or surroundings, nothing begun or all of it kept.
+            UserError: wrong input or surroundings; nothing was begun, or all of it is kept.
         """
         self._environment.require_key()
         ship_plan(self._files.plan)
         load_plan(self._files.plan, None)
         with single_instance(self._files.lock("images"), "image sync"):
             async with AsyncExitStack() as stack:
-                writer = Writer(open_catalog(self._files.catalog), "catalogue")
+                writer = Writer(open_catalog(self._files.catalog), "catalog")
                 stack.callback(writer.close)
                 await writer.run(guard_metadata, self._files.metadata)
                 clean = await self._prepare(writer)
                 mark = await self._prepare_folder(writer)
                 reader = stack.enter_context(closing(read_catalog(self._files.catalog)))
-                client = await stack.enter_async_context(
-                    open_client(
-                        "images",
-                        self._run.mode,
-                        self._environment,
-                        self._files,
-                        self._settings,
-                        self._clock,
-                    )
-                )
-                if self._run.ends:
-                    client.clock.patience_s = self._settings.api.clock_patience_s
-                discovery = self._discovery(client, writer)
-                store = FolderStore(self._files.images, mark)
-                gate = FolderGate(self._files, store, mark, self._settings.images.min_free_mb)
-                worker = self._worker(client.clock, writer, gate, discovery)
+                client = await stack.enter_async_context(self._open_client())
+                stages = self._wire(client, writer, mark)
+                every_s = self._settings.images.metadata_every_s
+                metadata = MetadataWriter(self._files, every_s)
                 reporter = Reporter(
-                    reader,
-                    writer,
-                    self._files,
-                    self._settings,
-                    client.clock,
-                    discovery=discovery,
-                    worker=worker,
-                    mode=self._run.mode,
-                    show=self._show,
+                    stages, self._run.mode, self._files, reader, metadata, self._show
                 )
-                stack.callback(lambda: reporter.finish(in_haste=self._stopping.is_set()))
-                complete = await self._work(
-                    discovery, client, writer, gate, worker, reporter, clean
-                )
+                stack.callback(reporter.finish)
+                complete = await stages.run(reporter.run, clean=clean)
                 await writer.run(mark_ended)
                 return complete
 
     async def _prepare(self, writer: Writer) -> bool:
-        """Bring the catalogue in line with settings and command line.
+        """Adapt the catalog to settings and command line.
 
         Returns:
             whether the last run ended cleanly.
@@ -167,10 +139,10 @@ class ImageSync:
         return await writer.run(mark_running)
 
     async def _prepare_folder(self, writer: Writer) -> Mark:
-        """Make or recognise the image folder; one that is away, or refuses, is the worker's to say.
+        """Make or recognize the image folder; the worker reports one that is away or refuses.
 
         Returns:
-            the mark that the folder should bear.
+            the mark that the folder should have.
         """
         folder = self._files.images
         mark = await writer.run(identify, self._files)
@@ -181,173 +153,57 @@ class ImageSync:
             if folder.exists() and not folder.is_dir():
                 raise ConfigError(
                     f"{folder} cannot be made a folder of images ({error.strerror}):"
-                    " move away what stands in its place."
+                    " move away what has its name."
                 ) from error
             # The worker meets the same and pauses, until it passes.
             log.info("%s cannot be prepared now (%s)", folder, error.strerror)
         if self._adopts:
             log.warning(
-                "%s was begun anew beside image files: each is taken over, and not fetched again,"
-                " once Etsy names it; `furnisync import` takes over the rest",
+                "%s is new beside image files: each is adopted, and not fetched again, once Etsy"
+                " names it; `furnisync import` adopts the rest",
                 self._files.catalog.name,
             )
         return mark
 
-    def _discovery(self, client: EtsyClient, writer: Writer) -> Discovery:
-        fast = self._run.mode == "fast"
-        return Discovery(
+    def _open_client(self) -> AbstractAsyncContextManager[EtsyClient]:
+        mode, settings = self._run.mode, self._settings
+        return open_client("images", mode, self._environment, self._files, settings, self._clock)
+
+    def _wire(self, client: EtsyClient, writer: Writer, mark: Mark) -> Stages:
+        """Connect the stages of this run."""
+        images, mode = self._settings.images, self._run.mode
+        if self._run.ends:
+            client.clock.patience_s = self._settings.api.clock_patience_s
+        discovery = Discovery(
             client,
             writer,
             self._settings,
             self._files.plan,
             self._run.scope,
-            pages_at_once=self._settings.api.connections if fast else 2,
+            pages_at_once=self._settings.api.connections if mode == "fast" else 2,
         )
-
-    def _worker(
-        self, clock: ClockCheck, writer: Writer, gate: FolderGate, discovery: Discovery
-    ) -> DownloadWorker:
-        limits = download_limits(self._settings.images, self._run.mode, self._environment)
-        return DownloadWorker(
-            writer,
-            Downloader(gate.store, limits, clock, read_network(self._environment.network)),
-            self._settings.images,
+        store = FolderStore(self._files.images, mark)
+        gate = FolderGate(self._files, store, mark, images.min_free_mb)
+        limits = download_limits(images, mode, self._environment)
+        network = read_network(self._environment.network)
+        worker = DownloadWorker(
+            JobQueue(writer, client.clock, images.size, discovery.within),
+            Downloader(store, limits, client.clock, network),
             gate,
-            clock,
-            discovery.within,
-            Adoption(gate.store, self._settings.images) if self._adopts else None,
+            Adoption(store, images) if self._adopts else None,
         )
-
-    async def _work(
-        self,
-        discovery: Discovery,
-        client: EtsyClient,
-        writer: Writer,
-        gate: FolderGate,
-        worker: DownloadWorker,
-        reporter: Reporter,
-        clean: bool,  # noqa: FBT001
-    ) -> bool:
-        """Run the stages side by side until the work is done, one breaks, or we are told to end."""
-
-        async def begin_downloads() -> None:
-            if not clean:
-                await asyncio.to_thread(
-                    recheck_recent,
-                    writer,
-                    gate.store,
-                    self._clock,
-                    gate.is_here,
-                    self._stopping.is_set,
-                )
-            worker.start()
-
-        begin = asyncio.create_task(begin_downloads())
-        work = asyncio.create_task(self._run_rounds(discovery, client, writer, worker, begin))
-        report = asyncio.create_task(reporter.run())
-        stop = asyncio.create_task(self._stopping.wait())
-        tasks = (work, report, stop, begin)
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if done == {begin}:
-                begin.result()
-                await asyncio.wait((work, report, stop), return_when=asyncio.FIRST_COMPLETED)
-            if stop.done():
-                worker.stop()
-                await client.drain(STOP_CALLS_S)
-                return False
-            if report.done():
-                report.result()
-            return work.result()
-        except ClockWrong as error:
-            log.error("%s", error)  # noqa: TRY400 -- the clock, not the code
-            return False
-        finally:
-            writer.hurry()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            worker.stop()
-            if worker.is_alive():
-                await asyncio.to_thread(worker.join)
-
-    async def _run_rounds(
-        self,
-        discovery: Discovery,
-        client: EtsyClient,
-        writer: Writer,
-        worker: DownloadWorker,
-        begin: asyncio.Task[None],
-    ) -> bool:
-        while True:
-            if self._upkeep is not None:
-                await self._upkeep(writer, client.clock)
-            await self._repair_times(client, writer)
-            complete = await self._round(discovery)
-            if self._run.ends:
-                await begin
-                return await self._wait_for_images(discovery, writer, worker) and complete
-            pause_s = await discovery.seconds_to_next() if complete else RETRY_ROUND_S
-            await asyncio.sleep(pause_s)
-
-    async def _repair_times(self, client: EtsyClient, writer: Writer) -> None:
-        """Repair what a clock that was ahead has written; where ours is behind now, wait for it."""
-        refresh_s = int(self._settings.crawl.refresh_days * DAY_S)
-        if not await writer.run(times_ahead, int(self._clock.now()), refresh_s):
-            return
-        try:
-            now = await client.clock.trusted_now()
-        except UserError:
-            raise
-        except (Transient, Terminal) as error:
-            log.warning("times ahead of now are not repaired yet: %s", error)
-            return
-        if await writer.run(times_ahead, int(now), refresh_s):
-            log.warning("the catalogue had times ahead of now, which a wrong clock wrote: repaired")
-            await writer.run(repair_times, int(now), refresh_s)
-
-    async def _round(self, discovery: Discovery) -> bool:
-        """One round; a failure that may pass costs only the round.
-
-        Raises:
-            UserError: it will not pass by itself.
-        """
-        try:
-            return await discovery.run_round()
-        except BaseExceptionGroup as errors:
-            error = _weightiest(errors)
-            if not isinstance(error, Transient | Terminal):
-                raise error from None
-            log.error("this round could not be finished: %s", error)  # noqa: TRY400
-            return False
-
-    async def _wait_for_images(
-        self, discovery: Discovery, writer: Writer, worker: DownloadWorker
-    ) -> bool:
-        """Until every image that is due, or will be within a minute, had its try.
-
-        Returns:
-            whether they had it; False where they wait for an image folder that is away.
-        """
-        discovery.doing = "downloading the last images"
-        worker.wake()
-        while worker.error is None:
-            due = await writer.run(image_queue.next_image_due, discovery.within())
-            if not worker.busy and (due is None or due > self._clock.now() + WAIT_FOR_IMAGES_S):
-                return True
-            pause = worker.paused
-            if pause is not None and pause.kind == "away" and not worker.busy:
-                log.error("the images that are left are not waited for: %s", pause.reason)
-                return False
-            await asyncio.sleep(0.1)
-        raise worker.error
-
-
-def _weightiest(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Of a group of errors the one to act on: what only the user can mend before all others."""
-    mendable = errors.subgroup(UserError)
-    first = (mendable or errors).exceptions[0]
-    return _weightiest(first) if isinstance(first, BaseExceptionGroup) else first
+        return Stages(
+            writer,
+            client,
+            discovery,
+            gate,
+            worker,
+            self._clock,
+            refresh_s=int(self._settings.crawl.refresh_days * DAY_S),
+            ends=self._run.ends,
+            upkeep=self._upkeep,
+            stopping=self._stopping,
+        )
 
 
 def download_limits(

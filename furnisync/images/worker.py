@@ -1,27 +1,31 @@
-"""(D) The download worker: a thread between the queue in the catalogue and the downloader.
+"""(D) The download worker: a thread between the queue in the catalog and the downloader.
 
-    claim 500 --> Downloader (in flight) --> outcomes --> rows, in batches --> catalogue
+    claim 500 jobs --> Downloader (in flight) --> outcomes --> rows, in batches --> catalog
 
-Claims are held in memory and forgotten only once their rows are committed, so that nothing is
+Claims are held in memory and dropped only once their rows are committed, so that nothing is
 fetched twice and a kill leaves nothing to undo.
 """
 
 import logging
+import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 
+import msgspec
+
 from furnisync.catalog import image_queue
-from furnisync.catalog.image_queue import Claim, Fetched
 from furnisync.clock import Clock
-from furnisync.config import ImageSettings
-from furnisync.download.downloader import Downloader, ImageJob, Outcome
+from furnisync.config import ImageSize
+from furnisync.download.downloader import Downloader
 from furnisync.download.sizes import url_of_size
+from furnisync.image_job import ImageJob, ImageOutcome
 from furnisync.images.adoption import Adoption
 from furnisync.images.folder_gate import FolderGate, Pause
 from furnisync.sqlite import Writer
-from furnisync.store.folder import STORE_TROUBLE
+
+__all__ = ["DownloadWorker", "JobQueue"]
 
 log = logging.getLogger("furnisync.download")
 
@@ -33,57 +37,87 @@ COMMIT_AT = 500
 IDLE_S = 0.5
 CHECK_DISK_EVERY_S = 5.0
 CHECK_DISK_AT_LEAST_EVERY_S = 300.0
-"""A disk that seems to have room and yet takes nothing is tried ever more rarely."""
+"""A disk that seems to have room and yet takes nothing is tried more and more rarely."""
 DRAIN_S = 3.5
 ADOPT_S = 0.1
-"""So long files are read that lie here already, before transfers are looked at again."""
+"""Existing files are read for this long before transfers are polled again."""
 
 
-class DownloadWorker(threading.Thread):
-    """Downloads whatever the catalogue says is due, until `stop` is called."""
+class JobQueue:
+    """The image queue of the catalog, for a thread that must not wait for the database."""
 
     def __init__(
         self,
         writer: Writer,
-        downloader: Downloader,
-        settings: ImageSettings,
-        gate: FolderGate,
         clock: Clock,
+        size: ImageSize,
         scope: Callable[[], Collection[int] | None],
+    ) -> None:
+        """Make a queue.
+
+        Args:
+            writer: of the catalog.
+            clock: the time.
+            size: the size to fetch.
+            scope: gives the listings that the run is restricted to, None for all.
+        """
+        self._writer = writer
+        self._clock = clock
+        self._size = size
+        self._scope = scope
+
+    def claim(self, in_flight: Iterable[tuple[int, int]]) -> Future[list[ImageJob]]:
+        """Claim up to `CLAIM` jobs that are due and not in flight."""
+        now = int(self._clock.now())
+        return self._writer.submit(
+            _claim_sized, now, frozenset(in_flight), self._scope(), self._size
+        )
+
+    def record(self, outcomes: list[ImageOutcome]) -> Future[None]:
+        """Commit how jobs ended."""
+        now = int(self._clock.now())
+        return self._writer.submit(image_queue.record_outcomes, outcomes, self._size, now)
+
+
+class DownloadWorker(threading.Thread):
+    """Downloads what the catalog says is due, until `stop` is called.
+
+    Attributes:
+        paused: why downloads pause; None where they do not.
+        error: what ended the worker, where it was not `stop`.
+    """
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        downloader: Downloader,
+        gate: FolderGate,
         adoption: Adoption | None = None,
     ) -> None:
         """Make the worker.
 
         Args:
-            writer: of the catalogue.
+            queue: gives jobs and takes outcomes.
             downloader: fetches.
-            settings: `[images]`.
             gate: says whether images can be written now.
-            clock: the time.
-            scope: gives the listings it is restricted to, None for all.
-            adoption: takes over files where the catalogue began beside them.
+            adoption: adopts existing files where the catalog was lost.
         """
         super().__init__(name="download", daemon=True)
-        self._writer = writer
+        self._queue = queue
         self._downloader = downloader
-        self._settings = settings
         self._gate = gate
         self._adoption = adoption
-        self._clock = clock
-        self._scope = scope
         self._in_flight: set[tuple[int, int]] = set()
-        self._claiming: Future[list[Claim]] | None = None
+        self._claiming: Future[list[ImageJob]] | None = None
         self._committing: list[tuple[Future[None], list[tuple[int, int]]]] = []
-        self._ended: list[Outcome] = []
+        self._ended: list[ImageOutcome] = []
         self._committed_at = time.monotonic()
         self._idle_until = 0.0
         self._disk_checked_at = float("-inf")
         self._disk_check_s = CHECK_DISK_EVERY_S
         self._stopping = threading.Event()
         self.paused: Pause | None = None
-        """Why downloads pause, None where they do not."""
         self.error: BaseException | None = None
-        """What ended the worker, where it was not `stop`."""
 
     @property
     def busy(self) -> bool:
@@ -104,11 +138,11 @@ class DownloadWorker(threading.Thread):
             while not self._stopping.is_set():
                 self._step()
             self._ended += self._downloader.drain(DRAIN_S)
-            self._commit(self._ended)
+            self._commit()
             for future, _ in self._committing:
                 future.result()
-            if self._adoption is not None and self._adoption.taken:
-                log.info("%d image files were here already: taken over", self._adoption.taken)
+            if self._adoption is not None and self._adoption.adopted:
+                log.info("%d image files were here already: adopted", self._adoption.adopted)
         except BaseException as error:
             log.exception("the download worker ended")
             self.error = error
@@ -122,65 +156,51 @@ class DownloadWorker(threading.Thread):
             self._ended += self._downloader.poll(0.1)
         else:
             self._ended += self._downloader.poll(0.0)
-            taken, others = self._adoption.work(ADOPT_S)
-            self._ended += taken
-            self._downloader.submit(self._job(one) for one in others)
+            adopted, others = self._adoption.work(ADOPT_S)
+            self._ended += adopted
+            self._downloader.submit(others)
         due = time.monotonic() - self._committed_at >= COMMIT_EVERY_S
         if len(self._ended) >= COMMIT_AT or (self._ended and due):
-            self._commit(self._ended)
-            self._ended = []
-        self._forget_committed()
+            self._commit()
+        self._release_committed()
 
     def _claim(self) -> None:
         """Keep the downloader fed without waiting for the database."""
         if self._claiming is not None:
             if not self._claiming.done():
                 return
-            claims = self._claiming.result()
+            jobs = self._claiming.result()
             self._claiming = None
-            self._in_flight.update((one.listing_id, one.image_id) for one in claims)
-            to_fetch = claims if self._adoption is None else self._adoption.take(claims)
-            self._downloader.submit(self._job(one) for one in to_fetch)
-            if len(claims) < CLAIM:
+            self._in_flight.update(job.key for job in jobs)
+            self._downloader.submit(jobs if self._adoption is None else self._adoption.take(jobs))
+            if len(jobs) < CLAIM:
                 self._idle_until = time.monotonic() + IDLE_S
         waiting = self._downloader.waiting + (self._adoption.waiting if self._adoption else 0)
         if waiting < LOW_WATER and time.monotonic() >= self._idle_until:
-            self._claiming = self._writer.submit(
-                image_queue.claim_images,
-                int(self._clock.now()),
-                frozenset(self._in_flight),
-                CLAIM,
-                self._scope(),
-            )
+            self._claiming = self._queue.claim(self._in_flight)
 
-    def _job(self, claim: Claim) -> ImageJob:
-        url = url_of_size(claim.url, self._settings.size)
-        return ImageJob(claim.listing_id, claim.image_id, url, claim.sha256)
-
-    def _commit(self, outcomes: list[Outcome]) -> None:
-        """Hand outcomes to the writer; those that failed for our own disk stay as they were."""
+    def _commit(self) -> None:
+        """Commit what ended; jobs that failed for our own disk stay in the queue as they were."""
+        outcomes, self._ended = self._ended, []
         self._committed_at = time.monotonic()
-        ours = [one for one in outcomes if _reason(one).startswith(STORE_TROUBLE)]
-        if ours and self.paused is None:
+        local = [one.reason for one in outcomes if one.reason and one.reason.is_local]
+        if local and self.paused is None:
             self._disk_check_s = min(2 * self._disk_check_s, CHECK_DISK_AT_LEAST_EVERY_S)
-            self._pause(self._gate.why_closed(test=True) or self._gate.pause_for(_reason(ours[0])))
-        elif any(one.verdict == "done" for one in outcomes):
+            self._pause(self._gate.why_closed(test=True) or self._gate.pause_for(local[0]))
+        elif any(one.result == "done" for one in outcomes):
             self._disk_check_s = CHECK_DISK_EVERY_S
-        fetched = [_as_fetched(one) for one in outcomes if one not in ours]
-        keys = [(one.job.listing_id, one.job.image_id) for one in outcomes]
-        future = self._writer.submit(
-            image_queue.record_fetched, fetched, self._settings.size, int(self._clock.now())
-        )
-        self._committing.append((future, keys))
+        recorded = [one for one in outcomes if not (one.reason and one.reason.is_local)]
+        keys = [one.job.key for one in outcomes]
+        self._committing.append((self._queue.record(recorded), keys))
 
-    def _forget_committed(self) -> None:
+    def _release_committed(self) -> None:
         while self._committing and self._committing[0][0].done():
             future, keys = self._committing.pop(0)
             future.result()
             self._in_flight.difference_update(keys)
 
     def _may_write(self) -> bool:
-        """Whether images can be written now; says so loudly when that changes."""
+        """Whether images can be written now; logs when that changes."""
         now = time.monotonic()
         if now - self._disk_checked_at >= self._disk_check_s:
             self._disk_checked_at = now
@@ -188,7 +208,7 @@ class DownloadWorker(threading.Thread):
             if pause is not None:
                 self._pause(pause)
             elif self.paused is not None:
-                log.warning("downloads go on: %s can be written again", self._gate.store.root)
+                log.warning("downloads continue: %s can be written again", self._gate.store.root)
                 self.paused = None
         return self.paused is None
 
@@ -196,32 +216,26 @@ class DownloadWorker(threading.Thread):
         if self.paused is None or self.paused.kind != pause.kind:
             log.error("downloads pause: %s", pause.reason)
         if self.paused is None:
-            self._let_go()
+            self._drop_claims()
         self.paused = pause
         self._disk_checked_at = time.monotonic()
 
-    def _let_go(self) -> None:
-        """Begin nothing that is claimed: claims live in memory only, forgetting them is enough."""
+    def _drop_claims(self) -> None:
+        """Begin nothing that is claimed: claims are only in memory, so dropping them is enough."""
         self._claiming = None
-        keys = {(job.listing_id, job.image_id) for job in self._downloader.withdraw()}
+        dropped = self._downloader.withdraw()
         if self._adoption is not None:
-            keys |= {(one.listing_id, one.image_id) for one in self._adoption.withdraw()}
-        self._in_flight -= keys
+            dropped += self._adoption.withdraw()
+        self._in_flight.difference_update(job.key for job in dropped)
 
 
-def _reason(outcome: Outcome) -> str:
-    return outcome.reason or ""
-
-
-def _as_fetched(outcome: Outcome) -> Fetched:
-    return Fetched(
-        outcome.job.listing_id,
-        outcome.job.image_id,
-        outcome.verdict,
-        outcome.reason,
-        outcome.file,
-        outcome.size_bytes,
-        outcome.width,
-        outcome.height,
-        outcome.sha256,
-    )
+def _claim_sized(
+    connection: sqlite3.Connection,
+    now: int,
+    in_flight: Collection[tuple[int, int]],
+    scope: Collection[int] | None,
+    size: ImageSize,
+) -> list[ImageJob]:
+    """Claim jobs, with the urls of the wanted size."""
+    jobs = image_queue.claim_images(connection, now, in_flight, CLAIM, scope)
+    return [msgspec.structs.replace(job, url=url_of_size(job.url, size)) for job in jobs]

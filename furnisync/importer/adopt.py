@@ -22,7 +22,8 @@ from furnisync.config import ImageSize
 from furnisync.download.sizes import size_of
 from furnisync.errors import UserError
 from furnisync.importer.files import OldFile
-from furnisync.store.folder import FolderStore, NotStored
+from furnisync.store import NotStored
+from furnisync.store.folder import FolderStore
 from furnisync.store.image_format import NotAnImage, Picture, inspect_image
 
 Adopt = Literal["place", "link", "move", "copy"]
@@ -202,7 +203,7 @@ class Adopter:
         try:
             return inspect_image(body, self._max_pixels)
         except NotAnImage as error:
-            raise Refused(error.reason) from error
+            raise Refused(str(error)) from error
 
     def _put(
         self, file: OldFile, image_id: int, picture: Picture, body: bytes, name: str

@@ -35,6 +35,7 @@ from furnisync.catalog.imported import (
     take_listings,
 )
 from furnisync.catalog.purge import purged_among
+from furnisync.image_job import ReasonCode
 from furnisync.importer.adopt import Adopter, Refused
 from furnisync.importer.files import OldFile, OldFiles
 from furnisync.importer.metadata_forms import OldImage, OldListing
@@ -47,7 +48,6 @@ SOURCE: Final = "image files"
 """What the files by themselves are called where sources are told of."""
 _NO_ID: Final = "no image id is known for it; it stays where it lies"
 _GONE: Final = "404"
-_DEAD: Final = "gone when the older tool asked"
 
 Attempt = Callable[[sqlite3.Connection, Callable[[], None]], None]
 """Runs work in a transaction, and keeps it unless the run is a rehearsal."""
@@ -293,7 +293,7 @@ class ImageTakeover:
                 done_at=adopted.stored_at,
             )
         if image.gone:
-            return TakenImage(*key, image.rank, image.url, "gone", reason=_DEAD)
+            return TakenImage(*key, image.rank, image.url, "gone", reason=ReasonCode.GONE_AT_IMPORT)
         if not image.url:
             return None
         if self._rules.which == "primary" and image.rank > 1:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from furnisync.catalog import frontier, oversize
+from furnisync.catalog import frontier, image_queue, oversize
 from furnisync.catalog.image_folder import why_away
 from furnisync.catalog.schema import get_meta, read_catalog
 from furnisync.clock import Clock
@@ -185,13 +185,14 @@ def _read_pass(connection: sqlite3.Connection) -> PassStatus | None:
 
 def _read_troubles(connection: sqlite3.Connection) -> tuple[Trouble, ...]:
     """Failures by reason: images, price intervals, shops, listings whose batch failed."""
+    troubles = [
+        Trouble(f"image {status}", reason.words if reason else "?", number)
+        for status, reason, number in image_queue.count_troubles(connection, TROUBLES_SHOWN)
+    ]
     newest = "(SELECT max(pass_id) FROM passes)"
     rows = connection.execute(
-        "SELECT * FROM ("
-        " SELECT 'image ' || status AS what, coalesce(reason, '?') AS reason, count(*) AS number"
-        "  FROM images WHERE status IN ('gone', 'bad', 'failed') GROUP BY status, reason"
-        " UNION ALL SELECT 'price interval', coalesce(reason, '?'), count(*) FROM intervals"
-        f"  WHERE pass_id = {newest} AND state = 'failed' GROUP BY reason"
+        "SELECT 'price interval' AS what, coalesce(reason, '?') AS reason, count(*) AS number"
+        f" FROM intervals WHERE pass_id = {newest} AND state = 'failed' GROUP BY reason"
         " UNION ALL SELECT 'price interval', found || ' of ' || count || ' listings came', 1"
         f"  FROM intervals WHERE pass_id = {newest} AND state = 'done' AND part = 'whole'"
         "  AND found < count"
@@ -199,10 +200,11 @@ def _read_troubles(connection: sqlite3.Connection) -> tuple[Trouble, ...]:
         "  WHERE reason IS NOT NULL GROUP BY reason"
         " UNION ALL SELECT 'listing', reason, count(*) FROM listings"
         "  WHERE reason IS NOT NULL AND batch_due IS NOT NULL GROUP BY reason"
-        ") ORDER BY number DESC LIMIT ?",
+        " ORDER BY number DESC LIMIT ?",
         (TROUBLES_SHOWN,),
     )
-    return tuple(Trouble(*row) for row in rows)
+    troubles += [Trouble(*row) for row in rows]
+    return tuple(sorted(troubles, key=lambda one: -one.number)[:TROUBLES_SHOWN])
 
 
 def _read_events(connection: sqlite3.Connection, quota: QuotaState | None) -> tuple[Event, ...]:

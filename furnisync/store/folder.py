@@ -1,14 +1,9 @@
-"""Where image files lie: three verbs (put, open, stat), over a folder today.
-
-Tar shards or object storage fit behind the same `Store` later: a name is opaque to callers,
-relative to the store's root, and made of numbers that we know and an extension of our own list,
-never of anything that a response said.
+"""Image files in a folder.
 
 What a crash can leave: a file under its final name is whole, as it is written elsewhere first and
-`os.replace` is atomic. That holds against `kill -9` at any instant. There is no fsync for each
-file: 0.5 ms instead of 0.1 for each image, to guard against power cuts only. After an unclean end
-the files of the last minutes are to be compared with their rows (size, sha256) by whoever owns the
-rows.
+`os.replace` is atomic. That is true for `kill -9` at any instant. There is no fsync for each file:
+it would take 0.5 ms instead of 0.1 for each image, and guards against power cuts only. After an
+unclean end the owner of the rows compares the newest files with them (size, sha256).
 """
 
 import contextlib
@@ -18,37 +13,17 @@ import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol
-
-import msgspec
+from typing import BinaryIO
 
 from furnisync import owned
-from furnisync.errors import Transient
 from furnisync.identity import IMAGES_MARK, Mark, read_mark
+from furnisync.image_job import ImageReason, ReasonCode
+from furnisync.store import NotStored, StoredFile
 from furnisync.store.image_format import NotAnImage, inspect_image
 
-__all__ = [
-    "DISK_FULL",
-    "EXTENSIONS",
-    "FOLDER_AWAY",
-    "NOT_WRITTEN",
-    "STORE_TROUBLE",
-    "FolderStore",
-    "NotStored",
-    "Store",
-    "StoredFile",
-]
+__all__ = ["EXTENSIONS", "FolderStore", "not_stored"]
 
 EXTENSIONS = ("jpg", "png", "webp", "gif")
-
-DISK_FULL = "disk full"
-"""Reason of a file that found no room (ENOSPC, EDQUOT)."""
-NOT_WRITTEN = "not written"
-"""How the reason begins where a file could not be written otherwise (permissions, EFBIG, EIO)."""
-FOLDER_AWAY = "the image folder is not here"
-"""Reason of a file whose folder does not bear the mark that it should: its disk is away."""
-STORE_TROUBLE = (DISK_FULL, NOT_WRITTEN, FOLDER_AWAY)
-"""`reason.startswith(STORE_TROUBLE)`: it was our disk, not the server; pause, do not count it."""
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _PARTIAL = ".partial"
@@ -56,69 +31,17 @@ _ANY_PIXELS = 10**12
 _PROBE = ".probe"
 
 
-class NotStored(Transient):
-    """A body could not be written; nothing of it is left. The message begins as `STORE_TROUBLE`."""
-
-
-class StoredFile(msgspec.Struct, frozen=True):
-    """What the store knows of one file."""
-
-    size_bytes: int
-
-
-class Store(Protocol):
-    """Keeps whole image files under names of its own."""
-
-    def put(
-        self,
-        listing_id: int,
-        image_id: int,
-        extension: str,
-        body: bytes,
-        held: bytes | None = None,
-    ) -> str:
-        """Keep a body, whole or not at all, in place of an older one of the same image.
-
-        Args:
-            listing_id: of the image.
-            image_id: likewise.
-            extension: of `EXTENSIONS`.
-            body: the file.
-            held: sha256 of the file whose place it takes. Another whole picture under its name is
-                not ours and is not lost.
-
-        Returns:
-            The file's name, relative to the store's root.
-
-        Raises:
-            NotStored: the disk is full or cannot be written.
-        """
-        ...
-
-    def open(self, name: str) -> BinaryIO:
-        """Open a file for reading.
-
-        Raises:
-            FileNotFoundError: no such file.
-        """
-        ...
-
-    def stat(self, name: str) -> StoredFile | None:
-        """Size of a file; None where there is none."""
-        ...
-
-
 class FolderStore:
     """Files in `root/{last three digits of listing_id}/{listing_id}_{image_id}.{ext}`.
 
-    Half-written files lie in `root/.partial` (the same file system, so that a rename is atomic).
+    Half-written files are in `root/.partial` (the same file system, so that a rename is atomic).
     What a killed run left there is removed before the first `put`: a store that only reads deletes
-    nothing, and no folder of millions is walked. One writing process at a time, by the caller's
-    lock.
+    nothing, and no folder of millions is listed. The caller's lock allows one writing process at a
+    time. The methods of the protocol are documented in `Store`.
     """
 
     def __init__(self, root: Path, mark: Mark | None = None) -> None:
-        """Make a store; with a `mark` nothing is written where the root does not bear it.
+        """Make a store; with a `mark` nothing is written where the root lacks it.
 
         So nothing fills an empty mount point, even one that becomes empty between two files.
         """
@@ -139,17 +62,7 @@ class FolderStore:
         body: bytes,
         held: bytes | None = None,
     ) -> str:
-        """Keep a body, whole or not at all, in place of an older one of the same image.
-
-        A whole picture that is neither is kept beside under another name, and that is told.
-
-        Returns:
-            The file's name, relative to the root, with `/`.
-
-        Raises:
-            NotStored: the disk is full or cannot be written; nothing is left under either name.
-            ValueError: a negative id or an unknown extension.
-        """
+        """Keep a body, whole or not at all; it replaces an older one of the same image."""
         if extension not in EXTENSIONS or listing_id < 0 or image_id < 0:
             raise ValueError(f"no name for listing {listing_id}, image {image_id}, .{extension}")
         folder = f"{listing_id % 1000:03d}"
@@ -161,14 +74,14 @@ class FolderStore:
             self._remove_others(stem, extension, held)
         except OSError as error:
             self._refused = (folder, len(body))
-            raise _not_stored(error) from error
+            raise not_stored(error) from error
         return f"{stem}.{extension}"
 
     def probe(self) -> None:
-        """Write as much as was refused last, in the same place, and take it away again.
+        """Write as much as failed last, in the same place, and remove it again.
 
         Raises:
-            NotStored: it is refused still.
+            NotStored: it still fails.
         """
         folder, size_bytes = self._refused
         name = f"{folder}/{_PROBE}"
@@ -176,7 +89,7 @@ class FolderStore:
             self._put(folder, name, bytes(size_bytes))
             os.unlink(f"{self._root}/{name}")  # noqa: PTH108 - str only, as below
         except OSError as error:
-            raise _not_stored(error) from error
+            raise not_stored(error) from error
 
     def find(self, listing_id: int, image_id: int) -> str | None:
         """The name of an image's file, whatever its format; None where there is none."""
@@ -187,27 +100,18 @@ class FolderStore:
         return None
 
     def open(self, name: str) -> BinaryIO:
-        """Open a file for reading.
-
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: a name that leads out of the root.
-        """
+        """Open a file for reading."""
         return self._path(name).open("rb")
 
     def stat(self, name: str) -> StoredFile | None:
-        """Size of a file; None where there is none.
-
-        Raises:
-            ValueError: a name that leads out of the root.
-        """
+        """Size of a file; None where there is none."""
         try:
             return StoredFile(self._path(name).stat().st_size)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def has(self, name: str) -> bool:
-        """Whether `remove` would take a file away: also a link whose target is not there.
+        """Whether `remove` would remove something: also a link whose target is missing.
 
         Raises:
             ValueError: a name that leads out of the root.
@@ -215,12 +119,7 @@ class FolderStore:
         return os.path.lexists(self._path(name))
 
     def remove(self, name: str) -> bool:
-        """Take a file away, for good; whether there was one.
-
-        Raises:
-            ValueError: a name that leads out of the root.
-            OSError: it cannot be removed.
-        """
+        """Remove a file for good; whether there was one."""
         try:
             self._path(name).unlink()
         except (FileNotFoundError, NotADirectoryError):
@@ -238,7 +137,7 @@ class FolderStore:
         try:
             self._write(name, body)
         except FileNotFoundError:
-            # Somebody removed a folder under us, or its disk is away. Make it again, once.
+            # Somebody removed the folder meanwhile, or its disk is away. Make it again, once.
             self._seen = None
             self._prepare(folder)
             self._write(name, body)
@@ -249,7 +148,7 @@ class FolderStore:
             # The first time, or a disk was mounted or unmounted at the root since.
             self._ready.clear()
             if self._mark is not None and read_mark(self.root / IMAGES_MARK) != self._mark:
-                raise NotStored(FOLDER_AWAY)
+                raise NotStored(ImageReason(ReasonCode.FOLDER_AWAY))
         if _PARTIAL not in self._ready:
             Path(self._partial).mkdir(parents=self._mark is None, exist_ok=True)
             self._seen = _inode(self._root)
@@ -272,9 +171,9 @@ class FolderStore:
             raise
 
     def spare_foreign(self, name: str, body: bytes, held: bytes | None = None) -> None:
-        """Before `name` is given to `body`: keep beside a whole picture that is not ours.
+        """Before `body` gets `name`: keep a whole picture that is not ours under another name.
 
-        One that is not whole is what a run left that ended badly.
+        One that is not whole was left by a run that ended badly.
 
         Raises:
             OSError: it cannot be read or renamed.
@@ -291,7 +190,7 @@ class FolderStore:
             owned.keep(Path(path))
 
     def _remove_others(self, stem: str, extension: str, held: bytes | None) -> None:
-        """An image that changed its format: the old file goes once the new one is whole."""
+        """An image changed its format: remove the old file once the new one is whole."""
         for other in EXTENSIONS:
             if other == extension:
                 continue
@@ -329,7 +228,8 @@ def _files(folder: str) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def _not_stored(error: OSError) -> NotStored:
+def not_stored(error: OSError) -> NotStored:
+    """The same failure in the words of the store."""
     if error.errno in _NO_ROOM:
-        return NotStored(DISK_FULL)
-    return NotStored(f"{NOT_WRITTEN}: {error.strerror or type(error).__name__}")
+        return NotStored(ImageReason(ReasonCode.DISK_FULL))
+    return NotStored(ImageReason(ReasonCode.NOT_WRITTEN, error.strerror or type(error).__name__))

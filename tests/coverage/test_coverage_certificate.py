@@ -71,7 +71,7 @@ def test_until_what_changed_meanwhile_was_looked_at_it_is_not_complete(home):
     assert verdicts(certificate) == ["complete"] * 4
     assert not certificate["swept"]
     assert certificate["total"].startswith("NOT complete")
-    assert "still to be looked at" in certificate["total"]
+    assert "what changed meanwhile is not read yet" in certificate["total"]
     home.sandbox.set_faults([])
     home.sync()
     assert home.coverage()["complete"]

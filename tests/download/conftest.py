@@ -4,7 +4,9 @@ import pytest
 from faulty_cdn import FaultyCdn
 
 from furnisync.clock import SystemClock
-from furnisync.download.downloader import Downloader, DownloadLimits, ImageJob
+from furnisync.download.downloader import Downloader
+from furnisync.download.limits import DownloadLimits
+from furnisync.image_job import ImageJob
 from furnisync.store.folder import FolderStore
 
 

@@ -10,7 +10,8 @@ from faulty_cdn import GIF, JPEG, PNG, WEBP, FaultyCdn
 
 from furnisync.clock import SystemClock
 from furnisync.download import curl
-from furnisync.download.downloader import ImageJob, download_batch
+from furnisync.download.downloader import download_batch
+from furnisync.image_job import ImageJob
 
 
 @pytest.fixture
@@ -38,8 +39,8 @@ def fetch(store, limits, jobs):
 )
 def test_whole_image_is_stored_under_its_real_extension(fetch, store, path, extension, body):
     outcome = fetch(path)
-    assert (outcome.verdict, outcome.reason) == ("done", None)
-    assert (outcome.extension, outcome.width, outcome.height) == (extension, 60, 40)
+    assert (outcome.result, outcome.reason) == ("done", None)
+    assert (outcome.width, outcome.height) == (60, 40)
     assert outcome.size_bytes == len(body)
     assert outcome.sha256 == hashlib.sha256(body).digest()
     assert outcome.file == f"000/1000_0.{extension}"
@@ -84,24 +85,24 @@ def test_whole_image_is_stored_under_its_real_extension(fetch, store, path, exte
 )
 def test_fault_is_named_and_leaves_nothing(fetch, store, path, verdict, reason):
     outcome = fetch(path)
-    assert outcome.verdict == verdict
+    assert outcome.result == verdict
     if reason.endswith(": "):
-        assert outcome.reason.startswith(reason)
+        assert outcome.reason.words.startswith(reason)
     else:
-        assert outcome.reason == reason
-    assert outcome.sha256 is outcome.extension is outcome.file is None
+        assert outcome.reason.words == reason
+    assert outcome.sha256 is outcome.file is None
     assert not [path for path in store.root.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("path", ["/hang", "/stall"])
 def test_time_limit_of_a_transfer(fetch, path):
     outcome = fetch(path, timeout_s=0.3)
-    assert (outcome.verdict, outcome.reason) == ("failed", "timed out after 0.3 s")
+    assert (outcome.result, outcome.reason.words) == ("failed", "timed out after 0.3 s")
 
 
 def test_stall_ends_before_the_time_limit(fetch, monkeypatch):
     monkeypatch.setattr(curl, "STALL_S", 1)
-    assert fetch("/stall", timeout_s=100.0).reason == "stalled"
+    assert fetch("/stall", timeout_s=100.0).reason.words == "stalled"
 
 
 @pytest.mark.parametrize(
@@ -118,15 +119,15 @@ def test_stall_ends_before_the_time_limit(fetch, monkeypatch):
 def test_redirect_elsewhere_is_never_followed(fetch, cdn, target, shown):
     path = "/to/" + target.format(host=cdn.host)
     outcome = fetch(path)
-    assert outcome.verdict == "bad"
-    assert outcome.reason == f"redirect to {shown.format(host=cdn.host)} refused"
+    assert outcome.result == "bad"
+    assert outcome.reason.words == f"redirect to {shown.format(host=cdn.host)} refused"
     assert cdn.asked() == [path]
 
 
 def test_credentials_in_a_redirect_are_not_sent(fetch, cdn):
     # Newer libcurls drop them from the target; with older ones the address is refused.
     outcome = fetch(f"/to/http://user:password@{cdn.host}/ok")
-    assert outcome.verdict == "done" or "redirect" in outcome.reason
+    assert outcome.result == "done" or "redirect" in outcome.reason.words
     assert not [headers for _, headers in cdn.requests if "authorization" in headers]
 
 
@@ -134,7 +135,7 @@ def test_redirect_to_another_allowed_host_is_followed(fetch, cdn, limits):
     other = FaultyCdn()
     try:
         outcome = fetch(f"/to/{other.url('/ok')}", allowed_hosts=frozenset({cdn.host, other.host}))
-        assert outcome.verdict == "done"
+        assert outcome.result == "done"
         assert other.asked() == ["/ok"]
     finally:
         other.close()
@@ -145,8 +146,8 @@ def test_refused_address_is_never_asked(store, limits, cdn):
     jobs = [ImageJob(1, 1, other.url("/ok")), ImageJob(1, 2, cdn.url("/ok\\x"))]
     try:
         outcomes = download_batch(jobs, store, limits(), SystemClock())
-        assert {outcome.verdict for outcome in outcomes} == {"bad"}
-        assert {outcome.reason for outcome in outcomes} == {
+        assert {outcome.result for outcome in outcomes} == {"bad"}
+        assert {outcome.reason.words for outcome in outcomes} == {
             f"host refused: {other.host} is not in ETSY_CDN_HOSTS",
             "url refused: spaces, control characters, backslashes or non-ASCII in it",
         }
@@ -171,8 +172,8 @@ def test_no_server_and_no_such_host(store, limits):
     jobs = [ImageJob(1, 1, "http://127.0.0.1:9/a"), ImageJob(1, 2, "http://cdn.invalid/a")]
     hosts = frozenset({"127.0.0.1", "cdn.invalid"})
     outcomes = download_batch(jobs, store, limits(allowed_hosts=hosts), SystemClock())
-    assert {outcome.verdict for outcome in outcomes} == {"failed"}
-    reasons = {outcome.job.image_id: outcome.reason for outcome in outcomes}
+    assert {outcome.result for outcome in outcomes} == {"failed"}
+    reasons = {outcome.job.image_id: outcome.reason.words for outcome in outcomes}
     assert reasons[1].startswith("no connection: ")
     assert reasons[2].startswith("host not found: ")
 
@@ -192,8 +193,8 @@ def test_certificates_are_verified(store, limits, tmp_path):
         job = ImageJob(1, 1, cdn.url("/ok"))
         given = limits(allowed_hosts=frozenset({cdn.host}))
         (outcome,) = download_batch([job], store, given, SystemClock())
-        assert outcome.verdict == "failed"
-        assert outcome.reason.startswith("certificate refused: ")
+        assert outcome.result == "failed"
+        assert outcome.reason.words.startswith("certificate refused: ")
         assert cdn.asked() == []
     finally:
         cdn.close()

@@ -16,7 +16,9 @@ CHILD = """
 import sys
 from pathlib import Path
 from furnisync.clock import SystemClock
-from furnisync.download.downloader import Downloader, DownloadLimits, ImageJob
+from furnisync.download.downloader import Downloader
+from furnisync.download.limits import DownloadLimits
+from furnisync.image_job import ImageJob
 from furnisync.store.folder import FolderStore
 
 root, host = Path(sys.argv[1]), sys.argv[2]
@@ -26,7 +28,7 @@ while True:
     downloader.submit(ImageJob(n, n, f"http://{host}/numbered/{n}") for n in range(20))
     while downloader.waiting or downloader.active:
         for outcome in downloader.poll(1.0):
-            assert outcome.verdict == "done", outcome
+            assert outcome.result == "done", outcome
             print(outcome.file, flush=True)
 """
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from furnisync.download.rate_limiter import LEAST_SHARE, BackOff, Pace
+from furnisync.download.rate_limiter import LEAST_SHARE, BackOff, RateLimiter
 from furnisync.http.headers import parse_headers, read_retry_after
 
 
@@ -27,14 +27,14 @@ def taken(pace, share=1.0):
 
 
 def test_no_limit():
-    pace = Pace(0.0, Clock())
+    pace = RateLimiter(0.0, Clock())
     assert taken(pace) == 10_000
     assert pace.wait_s() == 0.0
 
 
 def test_a_tenth_of_a_second_at_most_is_caught_up():
     clock = Clock()
-    pace = Pace(100.0, clock)
+    pace = RateLimiter(100.0, clock)
     assert taken(pace) == 1
     clock.at += 60
     assert taken(pace) == 10
@@ -49,7 +49,7 @@ def test_a_tenth_of_a_second_at_most_is_caught_up():
 )
 def test_never_more_than_the_rate_and_a_burst(per_second, share, steps):
     clock = Clock()
-    pace = Pace(per_second, clock)
+    pace = RateLimiter(per_second, clock)
     total = 0
     for step in steps:
         clock.at += step
@@ -59,7 +59,7 @@ def test_never_more_than_the_rate_and_a_burst(per_second, share, steps):
 
 def test_wait_is_exact():
     clock = Clock()
-    pace = Pace(4.0, clock)
+    pace = RateLimiter(4.0, clock)
     assert pace.take()
     assert pace.wait_s() == 0.25
     assert pace.wait_s(0.5) == 0.5
@@ -70,7 +70,7 @@ def test_own_pauses_grow_to_a_minute():
     back_off = BackOff(clock)
     lengths = []
     for _ in range(9):
-        back_off.refused("429", None)
+        back_off.pause("429", None)
         lengths.append(back_off.paused_s)
         clock.at += back_off.paused_s
         assert not back_off.paused_s
@@ -81,12 +81,12 @@ def test_refusals_of_what_was_begun_before_do_not_count_again():
     clock = Clock()
     back_off = BackOff(clock)
     for _ in range(16):
-        back_off.refused("503", None)
+        back_off.pause("503", None)
     assert back_off.paused_s == 1
     assert back_off.share == 0.5
-    back_off.refused("503", 5.0)
+    back_off.pause("503", 5.0)
     assert back_off.paused_s == 5
-    back_off.refused("503", 2.0)
+    back_off.pause("503", 2.0)
     assert back_off.paused_s == 5
 
 
@@ -94,7 +94,7 @@ def test_pause_is_told_in_wall_time_with_its_reason():
     clock = Clock()
     back_off = BackOff(clock)
     assert back_off.paused_until is None
-    back_off.refused("429 from the image server", 10.0)
+    back_off.pause("429 from the image server", 10.0)
     assert back_off.paused_until == clock.now() + 10
     assert back_off.reason == "429 from the image server"
     clock.at += 10
@@ -105,12 +105,12 @@ def test_speed_comes_back_gently():
     clock = Clock()
     back_off = BackOff(clock)
     for _ in range(10):
-        back_off.refused("429", 1.0)
+        back_off.pause("429", 1.0)
         clock.at += 1
     assert back_off.share == LEAST_SHARE
     shares = []
     for _ in range(200):
-        back_off.answered()
+        back_off.record_success()
         shares.append(back_off.share)
     assert shares == sorted(shares)
     assert shares[20] < 0.2
@@ -121,11 +121,11 @@ def test_good_answers_end_the_growth():
     clock = Clock()
     back_off = BackOff(clock)
     for _ in range(3):
-        back_off.refused("503", None)
+        back_off.pause("503", None)
         clock.at += back_off.paused_s
     for _ in range(25):
-        back_off.answered()
-    back_off.refused("503", None)
+        back_off.record_success()
+    back_off.pause("503", None)
     assert back_off.paused_s == 1
 
 

@@ -79,7 +79,7 @@ def test_refused_with_a_reason(url):
 
 
 def test_port_of_an_entry_counts():
-    assert refusal("http://localhost:8001/x", frozenset({"localhost:8000"})) == (
+    assert refusal("http://localhost:8001/x", frozenset({"localhost:8000"})).words == (
         "host refused: localhost:8001 is not in ETSY_CDN_HOSTS"
     )
     assert refusal("https://localhost/x", frozenset({"localhost:80"}))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from furnisync.image_job import ReasonCode
 from furnisync.store.image_format import NotAnImage, Picture, inspect_image
 
 MANY = 10**9
@@ -111,7 +112,7 @@ def test_each_single_prefix_is_refused_as_truncated(body):
     for end in range(len(body)):
         with pytest.raises(NotAnImage) as caught:
             inspect_image(body[:end], MANY)
-        assert caught.value.truncated or end < 16
+        assert caught.value.reason.code is ReasonCode.TRUNCATED or end < 16
 
 
 @given(st.binary(max_size=300))
@@ -181,7 +182,7 @@ def test_changed_pixel_of_a_png_is_noticed():
 def test_what_came_instead_is_named(body, named):
     with pytest.raises(NotAnImage, match=f"not an image: {named}") as caught:
         inspect_image(body, MANY)
-    assert not caught.value.truncated
+    assert caught.value.reason.code is ReasonCode.NOT_AN_IMAGE
 
 
 def test_end_that_comes_too_early_for_so_many_pixels_is_refused():

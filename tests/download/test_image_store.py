@@ -14,7 +14,9 @@ from PIL import Image
 
 from furnisync.clock import SystemClock
 from furnisync.download.downloader import download_batch
-from furnisync.store.folder import DISK_FULL, NOT_WRITTEN, STORE_TROUBLE, FolderStore, NotStored
+from furnisync.image_job import ImageReason, ReasonCode
+from furnisync.store import NotStored
+from furnisync.store.folder import FolderStore
 
 
 def files(root):
@@ -111,7 +113,8 @@ def test_unwritable_place(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(NotStored) as caught:
         FolderStore(tmp_path / "file" / "images").put(1, 1, "jpg", b"x")
-    assert str(caught.value).startswith(NOT_WRITTEN)
+    assert caught.value.reason.code is ReasonCode.NOT_WRITTEN
+    assert caught.value.reason.is_local
 
 
 @contextlib.contextmanager
@@ -127,7 +130,7 @@ def file_size_limit(size_bytes):
 
 def test_write_that_fails_midway_leaves_nothing(store):
     kept = store.put(1, 1, "jpg", b"small")
-    with file_size_limit(100_000), pytest.raises(NotStored, match=NOT_WRITTEN):
+    with file_size_limit(100_000), pytest.raises(NotStored, match=r"^not written: File too large$"):
         store.put(1, 2, "jpg", bytes(200_000))
     assert files(store.root) == {kept: b"small"}
     assert store.put(1, 2, "jpg", bytes(200_000))
@@ -153,16 +156,16 @@ def test_full_disk_and_room_again(tiny_disk, limits, jobs):
     ballast.write_bytes(bytes(200_000))
     paths = ["/ok"] * 40
     outcomes = download_batch(jobs(*paths), store, limits(), SystemClock())
-    full = [outcome for outcome in outcomes if outcome.verdict == "failed"]
+    full = [outcome for outcome in outcomes if outcome.result == "failed"]
     assert full
-    assert {outcome.reason for outcome in full} == {DISK_FULL}
-    assert DISK_FULL.startswith(STORE_TROUBLE)
-    done = {outcome.file: JPEG for outcome in outcomes if outcome.verdict == "done"}
+    assert {outcome.reason for outcome in full} == {ImageReason(ReasonCode.DISK_FULL)}
+    assert all(outcome.reason.is_local for outcome in full)
+    done = {outcome.file: JPEG for outcome in outcomes if outcome.result == "done"}
     assert len(done) == 40 - len(full)
     ballast.unlink()
     assert files(store.root) == done
     again = download_batch([outcome.job for outcome in full], store, limits(), SystemClock())
-    assert {outcome.verdict for outcome in again} == {"done"}
+    assert {outcome.result for outcome in again} == {"done"}
 
 
 # -- what is not ours --------------------------------------------------------------------------

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from furnisync.identity import IMAGES_MARK, Mark, write_mark
-from furnisync.store.folder import FOLDER_AWAY, STORE_TROUBLE, FolderStore, NotStored
+from furnisync.image_job import ReasonCode
+from furnisync.store import NotStored
+from furnisync.store.folder import FolderStore
 
 MARK = Mark("home", "images")
+AWAY = "^the image folder is not here$"
 
 
 @pytest.fixture
@@ -19,15 +22,16 @@ def root(tmp_path):
 
 
 def test_nothing_is_made_where_the_folder_is_missing(tmp_path):
-    with pytest.raises(NotStored, match=FOLDER_AWAY) as caught:
+    with pytest.raises(NotStored, match=AWAY) as caught:
         FolderStore(tmp_path / "images", MARK).put(1, 1, "jpg", b"x")
-    assert str(caught.value).startswith(STORE_TROUBLE)
+    assert caught.value.reason.code is ReasonCode.FOLDER_AWAY
+    assert caught.value.reason.is_local
     assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_written_into_a_folder_with_another_mark(root):
     store = FolderStore(root, Mark("another", "images"))
-    with pytest.raises(NotStored, match=FOLDER_AWAY):
+    with pytest.raises(NotStored, match=AWAY):
         store.put(1, 1, "jpg", b"x")
     assert [path.name for path in root.iterdir()] == [IMAGES_MARK]
 
@@ -39,7 +43,7 @@ def test_a_folder_that_is_swapped_between_two_files_is_noticed(root, tmp_path):
     root.rename(tmp_path / "unplugged")
     (root / "001").mkdir(parents=True)
     (root / ".partial").mkdir()
-    with pytest.raises(NotStored, match=FOLDER_AWAY):
+    with pytest.raises(NotStored, match=AWAY):
         store.put(1, 2, "jpg", b"y")
     assert list((root / "001").iterdir()) == []
     (root / "001").rmdir()

@@ -5,11 +5,13 @@ import os
 from urllib.parse import urlsplit
 
 from furnisync.clock import SystemClock
-from furnisync.download.downloader import DownloadLimits, ImageJob, download_batch
+from furnisync.download.downloader import download_batch
+from furnisync.download.limits import DownloadLimits
 from furnisync.errors import NoResponse
 from furnisync.http.exchange import ExchangeLimits
 from furnisync.http.network import read_network
 from furnisync.http.transport import CurlTransport, Request
+from furnisync.image_job import ImageJob
 from furnisync.store.folder import FolderStore
 
 LIMITS = ExchangeLimits(max_bytes=1_000_000, timeout_s=20.0, user_agent="test")
@@ -38,5 +40,5 @@ def by_cdn(url, folder):
     limits = DownloadLimits(4, 0.0, 1_000_000, 1_000_000, 20.0, hosts, "test")
     job, network = ImageJob(1, 1, url), read_network(os.environ)
     (outcome,) = download_batch([job], FolderStore(folder), limits, SystemClock(), network)
-    assert (outcome.reason is None) == (outcome.verdict == "done")
-    return outcome.reason
+    assert (outcome.reason is None) == (outcome.result == "done")
+    return outcome.reason and outcome.reason.words

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from furnisync.catalog.image_folder import identify, settle
-from furnisync.catalog.image_queue import Fetched, add_images, record_fetched
+from furnisync.catalog.image_queue import add_images, record_outcomes
 from furnisync.catalog.listings import Batched, ImageRow, Listed, add_listed, record_batch
 from furnisync.catalog.schema import open_catalog
 from furnisync.config import DataSettings, HomeFiles
@@ -21,6 +21,7 @@ from furnisync.history import claims, reviews, snapshots, staging
 from furnisync.history.pseudonyms import read_buyers
 from furnisync.history.schema import open_history
 from furnisync.history.selection import Selection
+from furnisync.image_job import ImageJob, ImageOutcome
 from furnisync.images.metadata import write_metadata
 from furnisync.sqlite import transaction
 from furnisync.store.folder import FolderStore
@@ -105,10 +106,9 @@ class KeptHome:
                 body = picture(image_id)
                 file = store.put(listing_id, image_id, "jpg", body)
                 sha256 = hashlib.sha256(body).digest()
-                fetched = Fetched(
-                    listing_id, image_id, "done", None, file, len(body), 60, 40, sha256
-                )
-                record_fetched(catalog, [fetched], "570xN", now)
+                job = ImageJob(listing_id, image_id, "")
+                done = ImageOutcome(job, "done", None, file, len(body), 60, 40, sha256)
+                record_outcomes(catalog, [done], "570xN", now)
 
     # -- what data sync does -------------------------------------------------------------------
 

@@ -29,8 +29,10 @@ from furnisync.catalog.schema import open_catalog, set_meta
 from furnisync.cli.console import PlainConsole, PlainFormatter, make_console
 from furnisync.cli.status import print_collected
 from furnisync.clock import SystemClock
-from furnisync.download.downloader import DownloadLimits, ImageJob, download_batch
+from furnisync.download.downloader import download_batch
+from furnisync.download.limits import DownloadLimits
 from furnisync.download.url_policy import refusal
+from furnisync.image_job import ImageJob
 from furnisync.images.metadata import write_metadata
 from furnisync.sandbox.process import SandboxProcess
 from furnisync.sanitize import plain
@@ -147,7 +149,11 @@ def spoiled(synced):
     with closing(sqlite3.connect(synced.path / "catalog.db")) as catalog, catalog:
         catalog.execute("UPDATE taxonomy SET name = ?", (evil,))
         catalog.execute("UPDATE intervals SET reason = ?", (evil,))
-        catalog.execute("UPDATE images SET status = 'bad', reason = ? WHERE rank = 1", (evil,))
+        catalog.execute(
+            "UPDATE images SET status = 'bad', reason = 'not_an_image', reason_detail = ?"
+            " WHERE rank = 1",
+            (evil,),
+        )
         catalog.execute("UPDATE passes SET complete = 0, finished_at = NULL, started_at = 1")
     with closing(sqlite3.connect(synced.path / "etsy_data.db")) as history, history:
         history.execute("UPDATE sync_state SET reason = ?, reviews_reason = ?", (evil, evil))
@@ -261,8 +267,8 @@ def test_a_redirect_elsewhere_is_refused(tmp_path):
         [outcome] = download_batch(
             [ImageJob(1, 2, url)], FolderStore(tmp_path / "images"), limits, SystemClock()
         )
-    assert outcome.verdict == "bad"
-    assert "redirect" in (outcome.reason or "")
+    assert outcome.result == "bad"
+    assert "redirect" in outcome.reason.words
     assert not list(tmp_path.glob("images/[0-9]*/*"))
 
 

@@ -15,9 +15,10 @@ from kept_world import NOW, KeptHome, picture
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
 from sync_world import Home, small_sandbox
 
-from furnisync.catalog.image_queue import Fetched, record_fetched
+from furnisync.catalog.image_queue import record_outcomes
 from furnisync.catalog.schema import open_catalog
 from furnisync.errors import AlreadyRunning, NotHere
+from furnisync.image_job import ImageJob, ImageOutcome
 from furnisync.lockfile import single_instance
 from furnisync.ops.checks import verify_images
 from furnisync.ops.checks.verify import Verify, VerifyReport
@@ -156,10 +157,9 @@ def test_no_false_alarm_while_a_sync_writes_a_larger_file(home, monkeypatch):
     def commit_late():
         looked.wait(20)
         with closing(open_catalog(home.files.catalog)) as catalog, transaction(catalog):
-            fetched = Fetched(
-                1001, 10011, "done", None, "001/1001_10011.jpg", len(larger), 60, 40, b"x"
-            )
-            record_fetched(catalog, [fetched], "fullxfull", NOW)
+            job, name = ImageJob(1001, 10011, ""), "001/1001_10011.jpg"
+            done = ImageOutcome(job, "done", None, name, len(larger), 60, 40, b"x")
+            record_outcomes(catalog, [done], "fullxfull", NOW)
 
     with single_instance(home.files.lock("images"), "image sync"):
         thread = threading.Thread(target=commit_late)

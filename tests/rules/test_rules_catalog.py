@@ -1,4 +1,4 @@
-"""The catalogue on real SQLite: claims, verdicts, counters, what lists and batch tell."""
+"""The catalog on real SQLite: claims, outcomes, counters, what lists and batch tell."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from furnisync.catalog import frontier, image_queue, listings
 from furnisync.catalog.frontier import PageRow
-from furnisync.catalog.image_queue import Fetched
 from furnisync.catalog.listings import Batched, ImageRow, Listed
 from furnisync.catalog.schema import open_catalog
 from furnisync.config import SIZES
+from furnisync.image_job import REFUSED_BY_SETTINGS, ImageJob, ImageOutcome, ImageReason, ReasonCode
 from furnisync.sqlite import transaction
 
 DAY = 86_400
@@ -44,10 +44,13 @@ def row(connection, key, columns="*"):
     ).fetchone()
 
 
-def fetched(key, verdict, reason=None, **facts):
-    if verdict == "done":
+def fetched(key, result, reason=None, **facts):
+    if result == "done":
         facts = {"file": f"{key[0]}_{key[1]}.jpg", "size_bytes": 45_000, "sha256": b"x", **facts}
-    return Fetched(*key, verdict, reason, **facts)
+    return ImageOutcome(ImageJob(*key, "https://i/"), result, reason, **facts)
+
+
+SLOW = ImageReason(ReasonCode.TRANSFER_FAILED, "timed out after 60 s")
 
 
 # -- claims cost the same at any size ------------------------------------------------------------
@@ -114,9 +117,9 @@ def tries_until_settled(catalog, verdict, most=20):
     (key,) = add(catalog, images=1)
     now, told = NOW, []
     for _ in range(most):
-        image_queue.record_fetched(catalog, [fetched(key, verdict, "why")], "570xN", now)
-        status, next_try, attempts, reason = row(catalog, key, "status, next_try, attempts, reason")
-        assert reason == "why"
+        image_queue.record_outcomes(catalog, [fetched(key, verdict, SLOW)], "570xN", now)
+        status, next_try, attempts = row(catalog, key, "status, next_try, attempts")
+        assert row(catalog, key, "reason, reason_detail")[:] == (SLOW.code, SLOW.detail)
         told.append((status, None if next_try is None else next_try - now))
         if next_try is None:
             break
@@ -146,16 +149,17 @@ def test_failed_is_tried_ever_more_rarely_but_for_ever(catalog):
 
 def test_done_forgets_what_went_wrong_before(catalog):
     (key,) = add(catalog, images=1)
-    image_queue.record_fetched(catalog, [fetched(key, "failed", "slow")], "570xN", NOW)
-    image_queue.record_fetched(catalog, [fetched(key, "done", width=570)], "570xN", NOW + 2)
+    image_queue.record_outcomes(catalog, [fetched(key, "failed", SLOW)], "570xN", NOW)
+    image_queue.record_outcomes(catalog, [fetched(key, "done", width=570)], "570xN", NOW + 2)
     found = row(catalog, key)
     assert (found["status"], found["next_try"], found["attempts"]) == ("done", None, 0)
-    assert (found["reason"], found["size"], found["bytes"]) == (None, "570xN", 45_000)
+    assert (found["reason"], found["reason_detail"]) == (None, None)
+    assert (found["size"], found["bytes"]) == ("570xN", 45_000)
     assert (found["width"], found["done_at"]) == (570, NOW + 2)
 
 
 def test_an_outcome_of_an_image_that_is_not_known_is_nothing(catalog):
-    image_queue.record_fetched(
+    image_queue.record_outcomes(
         catalog, [fetched((5, 5), "gone"), fetched((5, 6), "done")], "75x75", NOW
     )
     assert catalog.execute("SELECT count(*) FROM images").fetchone()[0] == 0
@@ -164,12 +168,12 @@ def test_an_outcome_of_an_image_that_is_not_known_is_nothing(catalog):
 @pytest.mark.parametrize("verdict", ["gone", "bad", "failed"])
 def test_a_larger_size_that_cannot_be_had_keeps_the_smaller_file(catalog, verdict):
     (key,) = add(catalog, images=1)
-    image_queue.record_fetched(catalog, [fetched(key, "done")], "570xN", NOW)
+    image_queue.record_outcomes(catalog, [fetched(key, "done")], "570xN", NOW)
     assert image_queue.apply_wanted(catalog, "fullxfull", "all", SIZES[:6], NOW + 1) == 1
     assert row(catalog, key, "status, file")[:] == ("pending", "1_101.jpg")
     now = NOW + 1
     for _ in range(6):
-        image_queue.record_fetched(catalog, [fetched(key, verdict, "no")], "fullxfull", now)
+        image_queue.record_outcomes(catalog, [fetched(key, verdict, SLOW)], "fullxfull", now)
         found = row(catalog, key)
         assert (found["file"], found["size"], found["bytes"]) == ("1_101.jpg", "570xN", 45_000)
         if found["next_try"] is None:
@@ -180,7 +184,7 @@ def test_a_larger_size_that_cannot_be_had_keeps_the_smaller_file(catalog, verdic
 
 def test_a_size_that_is_wanted_no_more_is_not_fetched(catalog):
     keys = add(catalog)
-    image_queue.record_fetched(catalog, [fetched(key, "done") for key in keys], "570xN", NOW)
+    image_queue.record_outcomes(catalog, [fetched(key, "done") for key in keys], "570xN", NOW)
     assert image_queue.apply_wanted(catalog, "fullxfull", "all", SIZES[:6], NOW) == 3
     assert image_queue.apply_wanted(catalog, "fullxfull", "all", SIZES[:6], NOW) == 0
     assert image_queue.apply_wanted(catalog, "570xN", "all", SIZES[:2], NOW) == 0
@@ -189,18 +193,21 @@ def test_a_size_that_is_wanted_no_more_is_not_fetched(catalog):
     assert image_queue.apply_wanted(catalog, "75x75", "all", (), NOW) == 0
 
 
-@pytest.mark.parametrize(
-    "reason", ["host refused: i2.example", "redirect to i2.example refused", "larger than 9 bytes"]
-)
-def test_what_the_settings_refused_is_queued_again_when_they_change(catalog, reason):
+@pytest.mark.parametrize("code", sorted(REFUSED_BY_SETTINGS))
+def test_what_the_settings_refused_is_queued_again_when_they_change(catalog, code):
     one, other, here = add(catalog)
     image_queue.apply_refusals(catalog, "i1", NOW)
     for _ in range(image_queue.BAD_TRIES_MAX):
-        image_queue.record_fetched(catalog, [fetched(one, "bad", reason)], "570xN", NOW)
-        image_queue.record_fetched(
-            catalog, [fetched(other, "bad", "not an image: HTML")], "570xN", NOW
+        image_queue.record_outcomes(
+            catalog, [fetched(one, "bad", ImageReason(code, "9"))], "570xN", NOW
         )
-    image_queue.record_fetched(catalog, [fetched(here, "done")], "570xN", NOW)
+        image_queue.record_outcomes(
+            catalog,
+            [fetched(other, "bad", ImageReason(ReasonCode.NOT_AN_IMAGE, "HTML"))],
+            "570xN",
+            NOW,
+        )
+    image_queue.record_outcomes(catalog, [fetched(here, "done")], "570xN", NOW)
     assert image_queue.apply_refusals(catalog, "i1", NOW) == 0
     assert image_queue.apply_refusals(catalog, "i1,i2", NOW) == 1
     assert [claim.image_id for claim in image_queue.claim_images(catalog, NOW, set(), 9)] == [
@@ -222,7 +229,7 @@ def test_primary_only_and_back(catalog):
 
 def test_a_larger_size_of_the_primary_image_only(catalog):
     keys = add(catalog)
-    image_queue.record_fetched(catalog, [fetched(key, "done") for key in keys], "570xN", NOW)
+    image_queue.record_outcomes(catalog, [fetched(key, "done") for key in keys], "570xN", NOW)
     assert image_queue.apply_wanted(catalog, "fullxfull", "primary", SIZES[:6], NOW) == 1
     assert [row(catalog, key)["status"] for key in keys] == ["pending", "done", "done"]
 
@@ -230,8 +237,8 @@ def test_a_larger_size_of_the_primary_image_only(catalog):
 def test_batch_naming_an_image_again(catalog):
     keys = add(catalog, url="https://i/{}/a.jpg")
     for key, verdict in zip(keys, ("gone", "bad", "done"), strict=True):
-        image_queue.record_fetched(catalog, [fetched(key, verdict)], "570xN", NOW)
-    image_queue.record_fetched(catalog, [fetched(keys[1], "bad")], "570xN", NOW)
+        image_queue.record_outcomes(catalog, [fetched(key, verdict)], "570xN", NOW)
+    image_queue.record_outcomes(catalog, [fetched(keys[1], "bad")], "570xN", NOW)
     add(catalog, url="https://i/{}/a.jpg", now=NOW + 5)
     assert [row(catalog, key)["status"] for key in keys] == ["pending", "bad", "done"]
     add(catalog, url="https://i/{}/b.jpg", now=NOW + 9)  # a new url is a new chance
@@ -242,9 +249,9 @@ def test_batch_naming_an_image_again(catalog):
 
 def test_damaged_files_are_queued_anew(catalog):
     (key,) = add(catalog, images=1)
-    image_queue.record_fetched(catalog, [fetched(key, "done")], "570xN", NOW)
+    image_queue.record_outcomes(catalog, [fetched(key, "done")], "570xN", NOW)
     assert image_queue.recent_files(catalog, NOW) == [(*key, "1_101.jpg", b"x")]
-    image_queue.requeue(catalog, [key], "damaged", NOW + 1)
+    image_queue.requeue(catalog, [key], ReasonCode.DAMAGED, NOW + 1)
     assert row(catalog, key, "status, file, reason")[:] == ("pending", None, "damaged")
     assert len(image_queue.claim_images(catalog, NOW + 1, set(), 5)) == 1
 
@@ -428,7 +435,7 @@ class Catalogue(RuleBasedStateMachine):
     @rule(key=keys, verdict=st.sampled_from(["done", "gone", "bad", "failed"]))
     def fetch_ends(self, key, verdict):
         before = row(self.connection, key)
-        image_queue.record_fetched(self.connection, [fetched(key, verdict)], self.size, self.now)
+        image_queue.record_outcomes(self.connection, [fetched(key, verdict)], self.size, self.now)
         if before is not None and before["file"] is not None:
             assert row(self.connection, key)["file"] == before["file"]
 
@@ -444,7 +451,7 @@ class Catalogue(RuleBasedStateMachine):
     @rule(key=keys)
     def file_is_damaged(self, key):
         if (found := row(self.connection, key)) is not None and found["file"] is not None:
-            image_queue.requeue(self.connection, [key], "damaged", self.now)
+            image_queue.requeue(self.connection, [key], ReasonCode.DAMAGED, self.now)
 
     @invariant()
     def counters_are_true(self):

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from furnisync.catalog import image_queue, listings
-from furnisync.catalog.image_queue import Fetched
 from furnisync.catalog.listings import Batched, ImageRow, Listed
 from furnisync.catalog.schema import open_catalog, read_catalog
+from furnisync.image_job import ImageJob, ImageOutcome, ImageReason, ReasonCode
 from furnisync.images.metadata import write_metadata
 
 NOW = 1_790_000_000
@@ -48,8 +48,9 @@ def written(tmp_path, folder="images"):
 def test_its_form(catalog, tmp_path):
     add(catalog, 2, ["https://i/a", "https://i/b", "https://i/c"])
     add(catalog, 1, [])
-    done = Fetched(2, 21, "done", None, "002/2_21.jpg", 5, 1, 1, b"x")
-    image_queue.record_fetched(catalog, [done, Fetched(2, 22, "gone", "404")], "570xN", NOW)
+    done = ImageOutcome(ImageJob(2, 21, ""), "done", None, "002/2_21.jpg", 5, 1, 1, b"x")
+    gone = ImageOutcome(ImageJob(2, 22, ""), "gone", ImageReason(ReasonCode.HTTP_STATUS, "404"))
+    image_queue.record_outcomes(catalog, [done, gone], "570xN", NOW)
     listings.want_batch(catalog, [99], NOW)  # asked for by a file of ids, never answered
     found = written(tmp_path, "images_test")
     assert list(found) == ["1", "2"]

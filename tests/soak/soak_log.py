@@ -40,11 +40,9 @@ KNOWN = (
     Known("kill", "INFO", r"the last run did not end cleanly: checking its last \d+ images$"),
     Known("disk", "INFO", r"[^;]+; downloads pause: .*; calls: "),
     Known("disk", "ERROR", r"downloads pause: "),
-    Known("disk", "WARNING", r"downloads go on: .* can be written again$"),
-    Known("disk", "ERROR", r"the (catalog\w*|history) waits: there is no room on its disk"),
-    Known(
-        "disk", "WARNING", r"the (catalog\w*|history) continues: there is room on its disk again$"
-    ),
+    Known("disk", "WARNING", r"downloads continue: .* can be written again$"),
+    Known("disk", "ERROR", r"the (catalog|history) waits: there is no room on its disk"),
+    Known("disk", "WARNING", r"the (catalog|history) continues: there is room on its disk again$"),
     Known("disk", "WARNING", r".*quota\.db cannot be written \(.*\): no calls until it can$"),
     Known("disk", "ERROR", r".*image_metadata\.json could not be written: .*No space left"),
     Known("quota", "WARNING", r"Etsy lowered the limit per day from [\d,]+ to [\d,]+$"),

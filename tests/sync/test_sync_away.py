@@ -76,12 +76,12 @@ def test_a_disk_that_vanishes_in_the_middle_costs_nothing_and_is_waited_for(home
     run.until(lambda: f"downloads pause: {AWAY}" in run.words)
     assert mount_point(home) == []
     disk.mount()
-    run.until(lambda: "downloads go on" in run.words)
+    run.until(lambda: "downloads continue" in run.words)
     run.until(lambda: home.number(DONE) > 10 and home.number(PENDING) == 0)
     run.process.terminate()
     ended = run.wait()
     assert ended.status == 0
-    assert ended.out.count("ERROR downloads pause: ") == ended.out.count("downloads go on") == 1
+    assert ended.out.count("ERROR downloads pause: ") == ended.out.count("downloads continue") == 1
     assert (home.number(TRIED), mount_point(home)) == (0, [])
     check_disk(home, disk)
 
@@ -113,11 +113,11 @@ def test_a_folder_that_cannot_be_written_is_told_as_that_once(home, disk):
     run.until(lambda: home.rows("SELECT 1 FROM passes WHERE complete"))
     assert "until there is room" not in run.words
     disk.remount("rw")
-    run.until(lambda: "downloads go on" in run.words)
+    run.until(lambda: "downloads continue" in run.words)
     run.until(lambda: home.number(PENDING) == 0)
     run.process.terminate()
     ended = run.wait()
-    assert ended.out.count("ERROR downloads pause: ") == ended.out.count("downloads go on") == 1
+    assert ended.out.count("ERROR downloads pause: ") == ended.out.count("downloads continue") == 1
     assert home.number(TRIED) == 0
     check_disk(home, disk)
 
@@ -215,7 +215,7 @@ def test_files_beside_a_lost_catalogue_are_taken_over(home, sandbox, lost):
     sandbox.reset_asked()
     ended = home.sync("--fast")
     assert ended.status == 0, ended.out
-    assert "catalog.db was begun anew beside image files" in " ".join(ended.out.split())
+    assert "catalog.db is new beside image files" in " ".join(ended.out.split())
     check_complete(home)
     after = {name: path.stat().st_mtime_ns for name, path in home.files().items()}
     changed = {name for name in after if after[name] != before.get(name)}
@@ -239,11 +239,14 @@ def test_taking_over_goes_on_after_a_kill(home, sandbox):
 
 
 def test_a_damaged_file_of_a_known_image_is_fetched_and_not_taken_over(home):
-    """Verify queued it: what lies in its place is the damage."""
+    """Verify queued it: the file under its name is the damage. A whole picture is kept beside."""
     assert home.sync("--fast").status == 0
     change(home, "UPDATE meta SET value = '1' WHERE key = 'begun_beside_files'")
     first, second, *_ = home.files().values()
     first.write_bytes(second.read_bytes())
     assert home.run("verify", "--sha256", "--repair").status == 0
     assert home.sync("--fast").status == 0
+    (kept,) = first.parent.glob(f"{first.name}.kept-*")
+    assert kept.read_bytes() == second.read_bytes()
+    kept.unlink()
     check_complete(home)

@@ -24,7 +24,7 @@ def test_downloads_pause_while_the_disk_is_nearly_full(bent_home, bent, tmp_path
     free.write_text(str(2 * GB))
     ended = run.wait()
     assert ended.status == 0, ended.out
-    assert "downloads go on" in ended.out
+    assert "downloads continue" in ended.out
     check_complete(bent_home)
 
 

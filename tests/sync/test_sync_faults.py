@@ -15,6 +15,8 @@ from sync_world import (
     small_sandbox,
 )
 
+from furnisync.image_job import ImageReason, ReasonCode
+
 API_FAULTS = {
     "500": {"do": "500"},
     "503 as HTML": {"do": "503", "body": "html"},
@@ -248,8 +250,10 @@ def test_each_fault_of_the_cdn_that_lasts(bent_home, bent):
     truth = served(bent)
     check_complete(bent_home, images=truth)
     rows = {
-        image_id: (state, reason)
-        for image_id, state, reason in bent_home.rows("SELECT image_id, status, reason FROM images")
+        image_id: (state, ImageReason(ReasonCode(code), detail).words if code else None)
+        for image_id, state, code, detail in bent_home.rows(
+            "SELECT image_id, status, reason, reason_detail FROM images"
+        )
     }
     status = bent_home.status()
     told = {(one["what"], one["reason"]) for one in status["troubles"]}

@@ -80,7 +80,7 @@ def test_a_lost_catalogue_does_not_cost_what_our_own_file_tells(home):
         path.unlink()
     ended = home.sync("--fast", "--limit", "5")
     assert ended.status == 0, ended.out
-    assert "the catalogue does not know any more" in plain(ended.out)
+    assert "has listings that the catalog no longer has" in plain(ended.out)
     assert kept(home) == [before]
     (name,) = home.path.glob("image_metadata.json.kept-*")
     known = home.number(LISTINGS)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.server
+import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 from sync_world import served
@@ -38,11 +40,14 @@ def test_redirect_elsewhere_is_never_followed(bent_home, bent, stranger):
     ended = bent_home.sync("--fast")
     assert ended.status == 0, ended.out
     assert stranger.asked == []
-    [(state, reason)] = bent_home.rows(
-        "SELECT status, reason FROM images WHERE image_id = ?", image
+    [(state, reason, detail)] = bent_home.rows(
+        "SELECT status, reason, reason_detail FROM images WHERE image_id = ?", image
     )
-    assert state == "bad"
-    assert "redirect to 127.0.0.1" in reason
+    assert (state, reason) == ("bad", "redirect_refused")
+    assert detail == f"127.0.0.1:{stranger.server_port}"
+    assert [one["reason"] for one in bent_home.status()["troubles"]] == [
+        f"redirect to {detail} refused"
+    ]
     assert bent.asked()["cdn"]["leaked_key"] == 0
 
 
@@ -64,3 +69,26 @@ def test_key_goes_to_the_api_only(bent_home, bent):
     asked = bent.asked()
     assert asked["cdn"]["total"] > 0
     assert asked["cdn"]["leaked_key"] == 0
+
+
+TO_VERSION_6 = """
+DROP INDEX images_trouble;
+ALTER TABLE images DROP COLUMN reason_detail;
+UPDATE images SET reason = 'host refused: i2.example is not in ETSY_CDN_HOSTS';
+CREATE INDEX images_trouble ON images (status, reason) WHERE status IN ('gone', 'bad', 'failed');
+PRAGMA user_version = 6;
+"""
+"""The catalog as the version before reason codes left it."""
+
+
+def test_refusals_of_an_older_version_end_when_the_settings_allow_the_host(bent_home, bent):
+    bent_home.env["ETSY_CDN_HOSTS"] = "i.etsystatic.com"
+    assert bent_home.sync("--fast").status == 0
+    with closing(sqlite3.connect(bent_home.path / "catalog.db")) as catalog:
+        catalog.executescript(TO_VERSION_6)
+    assert bent_home.sync("--fast").status == 0
+    (trouble,) = bent_home.status()["troubles"]
+    assert trouble["reason"] == "host refused: i2.example is not in ETSY_CDN_HOSTS"
+    bent_home.env["ETSY_CDN_HOSTS"] = bent.cdn_host
+    assert bent_home.sync("--fast").status == 0
+    assert bent_home.status()["images"].keys() == {"done"}

@@ -16,6 +16,7 @@ from typing import Final, Literal, NamedTuple, TypeVar
 import msgspec
 
 from furnisync.catalog import image_queue
+from furnisync.image_job import ReasonCode
 from furnisync.store.folder import FolderStore
 
 PAGE: Final = 1000
@@ -26,7 +27,6 @@ CHUNK_BYTES: Final = 1 << 20
 
 Damage = Literal["missing", "truncated", "changed", "unreadable", "extra"]
 REPAIRABLE: Final[tuple[Damage, ...]] = ("missing", "truncated", "changed")
-REASON: Final = "not as its row said (verify)"
 
 
 class ImageTrouble(msgspec.Struct, frozen=True):
@@ -244,4 +244,4 @@ def requeue_troubles(
         for one in troubles
         if one.listing_id is not None and one.image_id is not None
     ]
-    image_queue.requeue(connection, images, REASON, now)
+    image_queue.requeue(connection, images, ReasonCode.NOT_AS_RECORDED, now)
