@@ -16,10 +16,9 @@ from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, ImageSize, read_environment, read_settings
 from furnisync.errors import ConfigError
 from furnisync.home import prepare_home
-from furnisync.importer.adopt import Adopt
-from furnisync.importer.importer import ALTERED_LEFT, Takeover
-from furnisync.importer.report import Report
-from furnisync.importer.run import Choices, Run
+from furnisync.importer.importer import ALTERED_LEFT, Importer
+from furnisync.importer.report import DAMAGED_SOURCES, Report
+from furnisync.importer.run import Adopt, Choices, Run
 from furnisync.importer.sources import Sources, find_sources
 
 log = logging.getLogger("furnisync.import")
@@ -101,10 +100,10 @@ def import_data(  # noqa: PLR0913 - the options of a command
     where = report or files.home / REPORT
     with Report(where) as written, Bars(console) as bars:
         now = int(SystemClock().now())
-        Takeover(Run(files, settings, choices, now, written, bars.show)).run(sources)
-        short = written.tell_short()
+        Importer(Run(files, settings, choices, now, written, bars.show)).run(sources)
+        short = written.short_sources()
     print_report(console, written, short, choices)
-    incomplete = short or written.counts["damaged sources"]
+    incomplete = short or written.counts[DAMAGED_SOURCES]
     raise typer.Exit(EXIT_INCOMPLETE if incomplete else 0)
 
 
@@ -119,7 +118,7 @@ def _sources(folder: Path | None, named: Sources, files: HomeFiles, *, dry: bool
             raise ConfigError(f"{path} does not exist: name a file.")
     for path in named.images:
         if not path.is_dir():
-            raise ConfigError(f"{path} is no folder: name the folder of the images.")
+            raise ConfigError(f"{path} is not a folder: name the folder of the images.")
     if folder is None:
         if not named.found:
             raise ConfigError(
@@ -186,13 +185,15 @@ def print_report(console: Console, report: Report, short: list[str], choices: Ch
     console.print(table)
     if report.left_out:
         console.print(f"\n{report.left_out:,} things are named with their reasons in {report.path}")
-    if report.counts["damaged sources"]:
+    if report.counts[DAMAGED_SOURCES]:
         console.print(
             "A source could be read only in part: all that could be read of it is here.",
             style="bold yellow",
         )
     for sentence in short:
-        console.print(f"Fewer than half came of {sentence}", style="bold yellow", soft_wrap=True)
+        console.print(
+            f"Fewer than half were imported of {sentence}", style="bold yellow", soft_wrap=True
+        )
     if report.counts[ALTERED_LEFT]:
         console.print(
             "Altered pictures (background removed) are not Etsy's originals, which image sync"

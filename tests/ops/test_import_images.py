@@ -229,11 +229,11 @@ def test_metadata_cut_off_in_the_middle(old, home):
     ("arguments", "words"),
     [
         ((), "Nothing to import is named"),
-        (("{0}/nowhere",), "is no folder"),
+        (("{0}/nowhere",), "is not a folder"),
         (("{0}",), "holds neither"),
-        (("--metadata", "{0}/list.json"), "is no JSON object"),
+        (("--metadata", "{0}/list.json"), "is not a JSON object"),
         (("--history", "{0}/list.json"), "cannot be read as a database"),
-        (("--images", "{0}/list.json"), "is no folder"),
+        (("--images", "{0}/list.json"), "is not a folder"),
         (("{0}", "--adopt", "steal"), "steal"),
     ],
 )

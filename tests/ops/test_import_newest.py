@@ -118,12 +118,12 @@ def test_what_is_no_table_of_it_is_named_and_left(old, home):
 def short(home, ended):
     assert ended.returncode == 1, ended.stdout
     told = {
-        row["source"]: row["reason"]
+        row["source"]: row["detail"]
         for row in home.report()
         if row["what"] == "sources that brought too little"
     }
     for source, reason in told.items():
-        assert f"Fewer than half came of {source}: {reason}" in ended.stdout
+        assert f"Fewer than half were imported of {source}: {reason}" in ended.stdout
     return told
 
 
@@ -133,7 +133,7 @@ def test_a_table_that_brings_nothing_is_an_error(old, home):
         connection.execute("DROP TABLE listings_static")
     told = short(home, home.run("import", old.path))
     assert told == {
-        "etsy_data.db, listings_dynamic": "0 of 12 came (12 x its shop is not told)",
+        "etsy_data.db, listings_dynamic": "0 of 12 imported (12 x no shop id)",
     }
     assert short(home, home.run("import", old.path)) == told
 
@@ -146,7 +146,7 @@ def test_fewer_than_half_is_an_error_and_half_is_none(old, home):
         )
         connection.execute("UPDATE reviews SET shop_id = 'none' WHERE shop_id > 7001")
     told = short(home, home.run("import", old.path))
-    assert told == {"etsy_data.db, reviews": "1 of 3 came (2 x no shop_id)"}
+    assert told == {"etsy_data.db, reviews": "1 of 3 imported (2 x no shop id)"}
 
 
 def test_entries_rows_and_files_that_bring_nothing(old, home):
@@ -161,18 +161,16 @@ def test_entries_rows_and_files_that_bring_nothing(old, home):
     assert "Traceback" not in ended.stdout
     told = short(home, ended)
     assert set(told) == {"image_metadata.json", "etsy_data.db, image_status", "image files"}
-    assert told["image_metadata.json"].startswith("1 of 7 came (")
-    assert told["etsy_data.db, image_status"].startswith("0 of 3 came (3 x no image id")
-    assert told["image files"].startswith("0 of 4 came (4 x ")
+    assert told["image_metadata.json"].startswith("1 of 7 imported (")
+    assert told["etsy_data.db, image_status"].startswith("0 of 3 imported (3 x no image id")
+    assert told["image files"].startswith("0 of 4 imported (4 x not an image")
 
 
 def test_names_without_an_image_id_and_no_metadata(old, home):
     for one in range(3):
         old.image(f"{100 + one}.jpg", picture(one))
     told = short(home, home.run("import", "--images", old.images))
-    assert told == {
-        "image files": "0 of 3 came (3 x no image id is known for it; it stays where it lies)"
-    }
+    assert told == {"image files": "0 of 3 imported (3 x unknown image id)"}
 
 
 # -- the source is only read -----------------------------------------------------------------------
