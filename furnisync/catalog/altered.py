@@ -1,4 +1,4 @@
-"""Pictures that an older tool altered (background removed), beside Etsy's originals.
+"""Images that an older tool altered (background removed), beside Etsy's originals.
 
 They have a table of their own, so that they never satisfy a download: the original of the same
 image stays in the queue until it is here itself.
@@ -7,7 +7,7 @@ image stays in the queue until it is here itself.
 from typing import Final
 
 FOLDER: Final = "altered"
-"""Folder of the image folder for altered pictures that come from elsewhere."""
+"""Folder of the image folder for altered images that come from elsewhere."""
 
 ALTERED: Final = """
 CREATE TABLE altered_images (

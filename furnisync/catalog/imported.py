@@ -18,7 +18,7 @@ from furnisync.catalog.schema import set_meta
 GONE_AT_IMPORT: Final = "gone_at_import"
 """Reason of an image that the CDN no longer had when the older tool asked."""
 REPLACED_BY_ALTERED: Final = "replaced_by_altered"
-"""Reason of an image whose file was an altered picture."""
+"""Reason of an image whose file was an altered image."""
 
 
 class ImportedListing(msgspec.Struct, frozen=True):
@@ -103,7 +103,7 @@ def known_images(connection: sqlite3.Connection, listing_ids: Collection[int]) -
 
 
 def known_altered(connection: sqlite3.Connection, listing_ids: Collection[int]) -> KnownImages:
-    """The altered pictures that the catalog has of these listings."""
+    """The altered images that the catalog has of these listings."""
     return _known(connection, "file, bytes, sha256 FROM altered_images", listing_ids)
 
 
@@ -168,7 +168,7 @@ def import_images(connection: sqlite3.Connection, images: Sequence[ImportedImage
 def import_altered(
     connection: sqlite3.Connection, images: Iterable[tuple[int, int, ImportedFile]]
 ) -> None:
-    """Add altered pictures by listing and image; one whose file was lost gets the new file."""
+    """Add altered images by listing and image; one whose file was lost gets the new file."""
     connection.executemany(
         "INSERT INTO altered_images"
         " (listing_id, image_id, file, bytes, width, height, sha256, altered_at)"
@@ -191,7 +191,7 @@ def forget_wanted_size(connection: sqlite3.Connection) -> None:
 def requeue_replaced(
     connection: sqlite3.Connection, images: Collection[tuple[int, int]], now: int
 ) -> None:
-    """Fetch these images again: an altered picture was in the place of the original.
+    """Fetch these images again: an altered image was in the place of the original.
 
     One without a url cannot be fetched until batch names it: its row is deleted. Files stay.
     """

@@ -196,7 +196,7 @@ def print_report(console: Console, report: Report, short: list[str], choices: Ch
         )
     if report.counts[ALTERED_LEFT]:
         console.print(
-            "Altered pictures (background removed) are not Etsy's originals, which image sync"
+            "Altered images (background removed) are not Etsy's originals, which image sync"
             " fetches; --take-altered takes them too, marked as altered."
         )
     if choices.dry:

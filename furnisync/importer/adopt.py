@@ -47,7 +47,7 @@ class Adopter:
     A rehearsal writes nothing and does all else.
 
     Attributes:
-        altered: it is for altered pictures, which have a folder of their own.
+        altered: it is for altered images, which have a folder of their own.
     """
 
     def __init__(self, run: Run, *, altered: bool) -> None:

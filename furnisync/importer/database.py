@@ -35,6 +35,7 @@ class SourceDatabase:
     """An older `etsy_data.db`, or a database that holds some of its tables.
 
     Attributes:
+        path: the file.
         written_at: when the file was last written, unix seconds.
         tables: by role, all that hold it.
         columns: by role, those of all its tables.
@@ -55,21 +56,18 @@ class SourceDatabase:
         """
         self.path = path
         self.written_at = int(path.stat().st_mtime)
-        self.tables: dict[Role, list[SourceTable]] = {role: [] for role in ROLES}
-        self.unknown: list[SourceTable] = []
         self._report = report
         try:
             self._connection = open_unchanged(path, scratch)
-            self._connection.text_factory = _text
-            for table in find_tables(self._connection):
-                role = role_of(table)
-                (self.unknown if role is None else self.tables[role]).append(table)
+            tables = [(role_of(table), table) for table in find_tables(self._connection)]
             owner = self._connection.execute("PRAGMA application_id").fetchone()[0]
         except sqlite3.DatabaseError as error:
             raise DatabaseUnusable(
                 f"{path} cannot be read as a database ({error}): name the older tool's"
                 " etsy_data.db."
             ) from error
+        self.unknown = [table for role, table in tables if role is None]
+        self.tables = {role: [table for of, table in tables if of == role] for role in ROLES}
         self.columns = {
             role: list(dict.fromkeys(name for table in tables for name in table.columns))
             for role, tables in self.tables.items()
@@ -192,6 +190,7 @@ def open_unchanged(path: Path, scratch: Path) -> sqlite3.Connection:
 def _connect(path: Path, options: str) -> sqlite3.Connection:
     url = f"file:{quote_url(str(path.resolve()))}?{options}"
     connection = sqlite3.connect(url, uri=True)
+    connection.text_factory = _text
     connection.execute("SELECT count(*) FROM sqlite_schema")
     return connection
 

@@ -138,7 +138,7 @@ class FileList:
         self._list.execute("CREATE INDEX by_listing ON files (listing_id, image_id, number)")
 
     def altered_count(self) -> int:
-        """How many files are altered pictures."""
+        """How many files are altered images."""
         return self._sum("altered")
 
     def failed_count(self) -> int:
@@ -198,7 +198,7 @@ class FileList:
 
 
 def is_altered_place(path: str) -> bool:
-    """Whether a file or folder is below a folder of altered pictures, or is a tar of them."""
+    """Whether a file or folder is below a folder of altered images, or is a tar of them."""
     return any(map(_ALTERED_PLACE.fullmatch, PurePath(path).parts))
 
 

@@ -100,11 +100,11 @@ class ImageImport:
             rows = [ImportedListing(listing_id, None) for listing_id in sorted(adopted)]
         else:
             rows = [self._listing(one, written_at) for one in chunk]
-        new = {row.listing_id for row in rows}
-        new -= known_listings(self._catalog, new)
+        ids = {row.listing_id for row in rows}
+        known = known_listings(self._catalog, ids)
         self._commit(rows, tasks)
-        self._report.count("listings new", len(new))
-        self._report.count("listings known", len({one.listing_id for one in chunk}) - len(new))
+        self._report.count("listings new", len(ids - known))
+        self._report.count("listings known", len(known))
 
     def _purged(self, chunk: list[SourceListing], source: str) -> frozenset[int]:
         """Listings that the user purged: the catalog refuses their rows, and we their files."""

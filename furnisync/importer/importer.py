@@ -41,7 +41,7 @@ from furnisync.lockfile import single_instance
 from furnisync.sqlite import transaction
 
 SCRATCH: Final = ".import"
-ALTERED_LEFT: Final = "altered pictures left where they are"
+ALTERED_LEFT: Final = "altered images left where they are"
 _PROGRESS_EVERY: Final = 1000
 _FIRST_IMAGE_FIRST: Final = ("listing_id", "is_primary DESC", "image_id")
 

@@ -32,7 +32,7 @@ class Choices(msgspec.Struct, frozen=True):
         adopt: how image files get into the image folder.
         size: the CDN size that the older tool fetched; None: decided by the pixels of each file.
         reread_reviews: do not trust that the older tool read all reviews.
-        take_altered: import altered pictures too, beside Etsy's originals.
+        take_altered: import altered images too, beside Etsy's originals.
         dry: a rehearsal, which writes nothing but the report.
     """
 

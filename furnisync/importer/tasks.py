@@ -57,7 +57,7 @@ class Task(msgspec.Struct):
         """The counter of the screen."""
         if self.adopter.altered:
             known = "known" if self.known else "refused"
-            return f"altered pictures {'adopted' if self.adopted else known}"
+            return f"altered images {'adopted' if self.adopted else known}"
         if self.adopted:
             return "images adopted"
         if self.known and (self.known.file or self.known.has_url):
@@ -84,7 +84,7 @@ class Task(msgspec.Struct):
 def replaced_by_altered(
     known: KnownImages, files: Mapping[int, list[SourceFile]]
 ) -> list[tuple[int, int]]:
-    """(listing_id, image_id) of known images whose file is, byte for byte, an altered picture.
+    """(listing_id, image_id) of known images whose file is, byte for byte, an altered image.
 
     An earlier version imported them as originals. Only altered files of the size of our file are
     read.

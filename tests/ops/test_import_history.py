@@ -1,4 +1,4 @@
-"""An older tool's tables become history."""
+"""An older tool's tables become history, by the real command."""
 
 import json
 import os
@@ -279,8 +279,8 @@ def test_killed_at_any_time_it_ends_the_same(old, home, tmp_path):
     assert len(mine["etsy_data.db reviews"]) == 399 * 5
 
 
-def test_syncs_go_on_from_what_was_taken_over(tmp_path):
-    """Against the sandbox: no call for what is fresh, no review twice, images not fetched anew."""
+def test_syncs_continue_from_what_was_imported(tmp_path):
+    """Against the sandbox: no call for what is fresh, no review twice, no image fetched again."""
     with SandboxProcess(shops=8, listings=60, images_mean=1, image_bytes=2000, pictures=4,
                         qps=10**6, qpd=10**9) as sandbox:  # fmt: skip
         first, second = NewHome(tmp_path / "first"), NewHome(tmp_path / "second")
