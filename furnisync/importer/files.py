@@ -35,10 +35,8 @@ _REFUSED: Final = "files refused"
 _ALTERED_PLACE: Final = re.compile(
     r"image(?:embedded|tarred|primary)(?:[._-].*)?|altered", re.IGNORECASE
 )
-"""A folder or tar of pictures whose background was removed: the older tool's, and our own."""
+"""A folder or tar of images whose background was removed: the older tool's, and our own."""
 _PROGRESS_EVERY: Final = 20_000
-_IN_TAR: Final = "\n"
-"""Between a tar's path and a member's name; paths with a line break are left out."""
 
 _Names = Iterator[tuple[str, int | None, int]]
 
@@ -105,8 +103,7 @@ class FileList:
         self._list.execute("BEGIN")
         for folder, names in _walk(root.resolve(), report):
             number = self._list.execute("INSERT INTO folders (path) VALUES (?)", (folder,))
-            path = folder.partition(_IN_TAR)[0]
-            altered = below or any(map(is_altered_place, (path, os.path.realpath(path))))
+            altered = below or any(map(is_altered_place, (folder, os.path.realpath(folder))))
             self._list.executemany(
                 "INSERT INTO files (folder, altered, listing_id, image_id, name, place, size)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -151,7 +148,7 @@ class FileList:
     def of(self, listing_ids: Collection[int]) -> dict[int, list[SourceFile]]:
         """The files of these listings, those with an image id first."""
         rows = self._list.execute(
-            "SELECT number, listing_id, image_id, path || name, place, size, altered"
+            "SELECT number, listing_id, image_id, path, name, place, size, altered"
             " FROM files JOIN folders USING (folder) WHERE size NOT IN " + _FAILED_BYTES + " AND"
             " listing_id IN (SELECT value FROM json_each(?))"
             " ORDER BY listing_id, image_id NULLS LAST, number",
@@ -187,12 +184,12 @@ class FileList:
         wanted = f"FROM files JOIN folders USING (folder) WHERE outcome <> '{SEEN}'"
         report.read(IMAGE_FILES, self._list.execute(f"SELECT count(*) {wanted}").fetchone()[0])
         rows = self._list.execute(
-            f"SELECT path || name, outcome, detail {wanted} AND outcome <> '{IMPORTED}'"
+            f"SELECT path, name, outcome, detail {wanted} AND outcome <> '{IMPORTED}'"
             " ORDER BY listing_id, image_id, number"
         )
-        for path, outcome, detail in rows:
+        for path, name, outcome, detail in rows:
             reason = Reason(outcome)
-            where = (IMAGE_FILES, path.replace(_IN_TAR, "/"))
+            where = (IMAGE_FILES, f"{path}/{name}")
             lost = int(reason is not Reason.ALREADY_HERE)
             report.leave_out(_LABELS.get(reason, _REFUSED), where, reason, detail, lost)
 
@@ -202,10 +199,10 @@ def is_altered_place(path: str) -> bool:
     return any(map(_ALTERED_PLACE.fullmatch, PurePath(path).parts))
 
 
-def _as_file(row: tuple[int, int, int | None, str, int | None, int, int]) -> SourceFile:
-    number, listing_id, image_id, path, place, size, altered = row
-    if place is not None:  # the "folder" is the tar, followed by the member's name
-        path = path.partition(_IN_TAR)[0]
+def _as_file(row: tuple[int, int, int | None, str, str, int | None, int, int]) -> SourceFile:
+    number, listing_id, image_id, path, name, place, size, altered = row
+    if place is None:  # else its "folder" is the tar
+        path = f"{path}/{name}"
     return SourceFile(number, listing_id, image_id, path, place, size, bool(altered))
 
 
@@ -223,16 +220,16 @@ def _walk(root: Path, report: Report) -> Iterator[tuple[str, _Names]]:
         if (found.st_dev, found.st_ino) in seen:  # a link that leads in a circle
             continue
         seen.add((found.st_dev, found.st_ino))
-        yield f"{folder}/", _names(folder, waiting, tars, report)
+        yield folder, _names(folder, waiting, tars, report)
         for tar in tars:
-            yield tar + _IN_TAR, _members(tar, report)
+            yield tar, _members(tar, report)
 
 
 def _names(folder: str, folders: list[str], tars: list[str], report: Report) -> _Names:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith(".") or _IN_TAR in entry.path:
+                if entry.name.startswith("."):
                     continue
                 if entry.is_dir():
                     folders.append(entry.path)

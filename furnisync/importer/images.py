@@ -132,13 +132,13 @@ class ImageImport:
             originals = [file for file in group if not file.altered]
             tasks += self._tasks_of(one, originals, known.get(one.listing_id, {}), self._originals)
             if self._altered is not None:
-                pictures = [file for file in group if file.altered]
-                rows = altered.get(one.listing_id, {}) if pictures else {}
+                changed = [file for file in group if file.altered]
+                rows = altered.get(one.listing_id, {}) if changed else {}
                 # One whose file was lost is imported again.
                 here = {
                     key: row for key, row in rows.items() if self._altered.holds(row.file or "")
                 }
-                tasks += self._tasks_of(one, pictures, here, self._altered)
+                tasks += self._tasks_of(one, changed, here, self._altered)
         return tasks
 
     def _tasks_of(

@@ -42,7 +42,6 @@ from furnisync.sqlite import transaction
 
 SCRATCH: Final = ".import"
 ALTERED_LEFT: Final = "altered images left where they are"
-_PROGRESS_EVERY: Final = 1000
 _FIRST_IMAGE_FIRST: Final = ("listing_id", "is_primary DESC", "image_id")
 
 
@@ -141,43 +140,32 @@ class Importer:
         return catalog
 
     def _import_rows(self, images: ImageImport, database: SourceDatabase) -> None:
+        source = database.source("image_status")
         total = database.count(*database.tables["image_status"])
-        read = 0
 
-        def listings() -> Iterator[SourceListing]:
-            nonlocal read
-            for one, rows in self._listings_of_rows(database):
-                read += rows
-                yield one
+        def show(done: int) -> None:
+            read = self._report.read(source, 0)
+            self._run.progress("image_status", read, total, f"{done:,} listings")
 
-        images.add(
-            listings(),
-            database.source("image_status"),
-            database.written_at,
-            lambda done: self._run.progress("image_status", read, total, f"{done:,} listings"),
-        )
+        images.add(self._listings_of_rows(database), source, database.written_at, show)
 
-    def _listings_of_rows(self, database: SourceDatabase) -> Iterator[tuple[SourceListing, int]]:
-        """Listings of `image_status`, each with the number of its rows."""
+    def _listings_of_rows(self, database: SourceDatabase) -> Iterator[SourceListing]:
         rows = database.rows("image_status", *_FIRST_IMAGE_FIRST)
         for key, group in groupby(rows, key=lambda row: row.get("listing_id")):
             same = list(group)
             try:
-                yield read_rows(key, same, self._run.settings.images.size), len(same)
+                yield read_rows(key, same, self._run.settings.images.size)
             except BrokenEntry as broken:
                 database.skip("image_status", repr(key), broken.reason, broken.detail, len(same))
 
     def _import_metadata(self, images: ImageImport, path: Path, scratch: Path) -> None:
         size = path.stat().st_size
-        read = 0
-
-        def show(position: int) -> None:
-            nonlocal read
-            read += 1
-            if read % _PROGRESS_EVERY == 0:
-                self._run.progress(f"reading {path.name}", position, size, f"{read:,} entries")
-
-        entries = read_metadata(path, self._run.settings.images.size, self._report, show)
+        entries = read_metadata(
+            path,
+            self._run.settings.images.size,
+            self._report,
+            lambda position: self._run.progress(f"reading {path.name}", position, size),
+        )
         with scratch_database(scratch) as connection:
             listings = ScratchList(connection, SourceListing)
             listings.add((one.listing_id, one) for one in entries)

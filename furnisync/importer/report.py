@@ -84,9 +84,10 @@ class Report:
         """Add to a counter of the screen."""
         self.counts[label] += number
 
-    def read(self, source: str, number: int = 1) -> None:
-        """Count rows, entries or files that a source holds."""
+    def read(self, source: str, number: int = 1) -> int:
+        """Count rows, entries or files that a source holds; returns how many so far."""
         self._read[source] += number
+        return self._read[source]
 
     def leave_out(
         self,

@@ -22,6 +22,7 @@ from furnisync.importer.report import DAMAGED_SOURCES, Reason, Report
 
 log = logging.getLogger("furnisync.import")
 
+_PROGRESS_EVERY: Final = 1000
 _PLACES: Final = ("", "data/db", "data")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 """Some editors write it."""
@@ -131,7 +132,7 @@ def read_metadata(
         path: the file.
         size: CDN size of the urls that are made.
         report: takes broken entries, and where the file ends early.
-        progress: takes the bytes read so far.
+        progress: takes the bytes read so far, from time to time.
 
     Raises:
         ConfigError: it is not a JSON object at all.
@@ -148,13 +149,13 @@ def read_metadata(
             # Numbers stay exact: one that is too long is a broken entry, not damage.
             for key, value in ijson.kvitems(file, ""):
                 last = key
-                report.read(path.name)
+                if report.read(path.name) % _PROGRESS_EVERY == 0:
+                    progress(file.tell())
                 try:
                     yield read_entry(key, value, size)
                 except BrokenEntry as broken:
                     where = (path.name, key)
                     report.leave_out("broken entries", where, broken.reason, broken.detail, 1)
-                progress(file.tell())
         except ijson.JSONError as error:
             why = " ".join(str(error).split())[:200]
             report.leave_out(DAMAGED_SOURCES, (path.name, f"after {last}"), Reason.DAMAGED, why)
