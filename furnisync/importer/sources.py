@@ -24,6 +24,9 @@ log = logging.getLogger("furnisync.import")
 
 _PROGRESS_EVERY: Final = 1000
 _PLACES: Final = ("", "data/db", "data")
+_INDEX: Final = "-shm"
+_DATABASE_FILES: Final = ("-journal", "-wal", _INDEX, "")
+"""What belongs to a database, as it moves: the logs first, as without them it looks complete."""
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 """Some editors write it."""
 
@@ -110,16 +113,16 @@ def _set_aside(files: HomeFiles, aside: Path) -> None:
     wal = old.with_name(f"{old.name}-wal")
     if (old.is_file() and not is_ours(old)) or (wal.exists() and not old.exists()):
         aside.mkdir(exist_ok=True)
-        for name in (f"{old.name}-wal", old.name):
-            if (aside / name).exists() and (path := old.with_name(name)).exists():
+        names = [f"{old.name}{ending}" for ending in _DATABASE_FILES]
+        moves = [(path, aside / name) for name in names if (path := old.with_name(name)).exists()]
+        for path, target in moves:
+            if target.exists() and not target.name.endswith(_INDEX):
                 raise ConfigError(
-                    f"{path} and {aside / name} are both the older tool's: move one of them away,"
+                    f"{path} and {target} are both the older tool's: move one of them away,"
                     " or import it alone with --history."
                 )
-        # The log first: a database that was left without it would look complete.
-        for name in (f"{old.name}-wal", f"{old.name}-shm", old.name):
-            if (path := old.with_name(name)).exists():
-                path.rename(aside / name)
+        for path, target in moves:
+            path.rename(target)
         log.info("the older tool's %s is in %s now", old.name, aside)
 
 

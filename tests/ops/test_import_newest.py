@@ -248,6 +248,27 @@ def test_a_source_on_a_read_only_disk(old, home, leave):
 # -- in the home itself ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("leave", "title", "beside"),
+    [(left_with_log, "from the log", "-wal"), (left_half_done, "Oak table {}", "-journal")],
+    ids=["log", "journal"],
+)
+def test_a_database_in_the_home_moves_with_its_logs(home, leave, title, beside):
+    """A journal that stays would damage both the older database and ours, of the same name."""
+    in_home = OldFolder(home.path)
+    in_home.newest()
+    in_home.database = in_home.database.rename(home.path / "etsy_data.db")
+    leave(in_home)
+    home.take(home.path)
+    assert home.history("SELECT title FROM listings ORDER BY listing_id") == [
+        (title.format(one),) for one in IDS
+    ]
+    assert (home.path / "older-tool" / f"etsy_data.db{beside}").exists()
+    state = home.dump()
+    home.take(home.path)
+    assert home.dump() == state
+
+
 def test_the_newest_form_in_the_home_itself(home):
     in_home = OldFolder(home.path)
     in_home.newest()
