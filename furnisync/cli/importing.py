@@ -1,4 +1,4 @@
-"""`furnisync import`: an older tool's data, taken over."""
+"""`furnisync import`: an older tool's data."""
 
 import logging
 import time
@@ -32,7 +32,7 @@ def import_data(  # noqa: PLR0913 - the options of a command
         Path | None,
         typer.Argument(
             metavar="FOLDER",
-            help="The folder that the older tool worked in; all its files are looked for there.",
+            help="The folder that the older tool worked in; its files are found there.",
             show_default=False,
         ),
     ] = None,
@@ -53,14 +53,14 @@ def import_data(  # noqa: PLR0913 - the options of a command
     adopt: Annotated[
         Adopt,
         typer.Option(
-            help="What becomes of image files: they stay where they lie below the image folder and"
-            " are linked from elsewhere (place), or are linked, moved or copied into its layout.",
+            help="How image files are used: those in the image folder stay where they are and"
+            " others are linked (place), or all are linked, moved or copied into its layout.",
         ),
     ] = "place",
     size: Annotated[
         ImageSize | None,
         typer.Option(
-            help="The CDN size of the old files, such as 570xN; left out: told by each picture.",
+            help="The CDN size of the old files, such as 570xN; default: found from each image.",
             show_default=False,
         ),
     ] = None,
@@ -75,21 +75,22 @@ def import_data(  # noqa: PLR0913 - the options of a command
         bool,
         typer.Option(
             "--take-altered",
-            help="Take pictures that the older tool altered too, beside Etsy's originals.",
+            help="Import images that the older tool altered too, beside Etsy's originals.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell what would happen; write nothing but a report.")
+        bool,
+        typer.Option("--dry-run", help="Show what would be imported; write nothing but a report."),
     ] = False,
     report: Annotated[
         Path | None,
-        typer.Option(help="Where what could not be used is listed.", show_default=REPORT),
+        typer.Option(help="The file that lists what could not be used.", show_default=REPORT),
     ] = None,
     test: Annotated[
-        bool, typer.Option("--test", help="Into the test files instead of production's.")
+        bool, typer.Option("--test", help="Import into the test files instead of production's.")
     ] = False,
 ) -> None:
-    """Take over an older tool's images, metadata and history, without a single call."""
+    """Import an older tool's images, metadata and history, without any API call."""
     files = HomeFiles(read_environment().home, test)
     prepare_home(files)
     settings = read_settings(files.settings)
@@ -108,7 +109,7 @@ def import_data(  # noqa: PLR0913 - the options of a command
 
 
 def _sources(folder: Path | None, named: Sources, files: HomeFiles, *, dry: bool) -> Sources:
-    """Files named one by one win over those that lie in the folder.
+    """Combine the files that were named with those in the folder; named files win.
 
     Raises:
         ConfigError: nothing is named, or what is named does not exist.
@@ -122,7 +123,7 @@ def _sources(folder: Path | None, named: Sources, files: HomeFiles, *, dry: bool
     if folder is None:
         if not named.found:
             raise ConfigError(
-                "Nothing to import is named: give the folder that the older tool worked in, or its"
+                "No source is named: give the folder that the older tool worked in, or its"
                 " files one by one (--metadata, --images, --history, --progress)."
             )
         return named
@@ -174,8 +175,8 @@ class Bars:
 
 
 def print_report(console: Console, report: Report, short: list[str], choices: Choices) -> None:
-    """What was taken over, and what was not."""
-    title = "What would be taken over" if choices.dry else "What was taken over"
+    """Print what was imported, and what was not."""
+    title = "Would be imported" if choices.dry else "Imported"
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(justify="right")
     table.add_column()
@@ -184,10 +185,12 @@ def print_report(console: Console, report: Report, short: list[str], choices: Ch
             table.add_row(f"{number:,}", what)
     console.print(table)
     if report.left_out:
-        console.print(f"\n{report.left_out:,} things are named with their reasons in {report.path}")
+        console.print(
+            f"\n{report.left_out:,} entries that were not used are in {report.path}, with reasons."
+        )
     if report.counts[DAMAGED_SOURCES]:
         console.print(
-            "A source could be read only in part: all that could be read of it is here.",
+            "A damaged source could be read only in part: all that could be read is imported.",
             style="bold yellow",
         )
     for sentence in short:
@@ -197,10 +200,10 @@ def print_report(console: Console, report: Report, short: list[str], choices: Ch
     if report.counts[ALTERED_LEFT]:
         console.print(
             "Altered images (background removed) are not Etsy's originals, which image sync"
-            " fetches; --take-altered takes them too, marked as altered."
+            " downloads; --take-altered imports them too, marked as altered."
         )
     if choices.dry:
-        console.print("Nothing was written. The same command without --dry-run does it.")
+        console.print("Nothing was written. The same command without --dry-run imports it.")
 
 
 def _order(what: str) -> tuple[int, str]:

@@ -228,7 +228,7 @@ def test_metadata_cut_off_in_the_middle(old, home):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "Nothing to import is named"),
+        ((), "No source is named"),
         (("{0}/nowhere",), "is not a folder"),
         (("{0}",), "holds neither"),
         (("--metadata", "{0}/list.json"), "is not a JSON object"),
