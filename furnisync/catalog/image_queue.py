@@ -47,8 +47,7 @@ def add_images(
     """
     rows = []
     for place, image in enumerate(images):
-        wanted = which == "all" or place == 0
-        status, next_try = ("pending", now) if wanted else ("unwanted", None)
+        status, next_try = queue_state(which, now, is_first=place == 0)
         rows.append((listing_id, image.image_id, image.rank, image.url, status, next_try))
     again = "(status IN ('unwanted', 'gone') OR url <> excluded.url AND status <> 'done')"
     connection.executemany(
@@ -60,6 +59,11 @@ def add_images(
         " url = excluded.url",
         rows,
     )
+
+
+def queue_state(which: Which, now: int, *, is_first: bool) -> tuple[str, int | None]:
+    """Status and `next_try` of a new image: queued, unless the settings want only the first."""
+    return ("pending", now) if which == "all" or is_first else ("unwanted", None)
 
 
 def claim_images(

@@ -1,8 +1,8 @@
-"""What an older tool knew, added to the catalogue; nothing that is known here already changes.
+"""Adds what an older tool knew to the catalog; nothing that is known here already changes.
 
-A listing whose images are all known, and lately, counts as batched and is asked for again when its
-images are due to be looked at. Any other has no state: the next list that names it makes batch due,
-and no call is spent on listings that ended long ago.
+A listing whose images were all known lately counts as read by batch, and is due again when its
+images have to be checked. Any other has no state: the next list that names it makes it due for
+batch, and no call is spent on listings that ended long ago.
 """
 
 import json
@@ -16,13 +16,13 @@ from furnisync.catalog.schema import set_meta
 from furnisync.image_job import ReasonCode
 
 
-class TakenListing(msgspec.Struct, frozen=True):
-    """A listing of the older tool; times in unix seconds, None where nothing is known of it.
+class ImportedListing(msgspec.Struct, frozen=True):
+    """A listing of the older tool; times in unix seconds, None if not known.
 
     Attributes:
         state: Etsy's, or None.
-        batched_at: when its images were told.
-        batch_due: when to ask batch again.
+        batched_at: when its images were read.
+        batch_due: when to read them again.
         reason: why it has no image, in the older tool's word.
     """
 
@@ -34,36 +34,57 @@ class TakenListing(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
-class TakenImage(msgspec.Struct, frozen=True):
-    """An image of the older tool; file facts only where its file was checked and is ours now."""
+class ImportedFile(msgspec.Struct, frozen=True):
+    """A file that was checked and is ours now.
+
+    Attributes:
+        file: relative to the image folder.
+        size: its CDN size.
+        size_bytes: its length.
+        width: in pixels.
+        height: in pixels.
+        sha256: of its bytes.
+        done_at: when the older tool wrote it, unix seconds.
+    """
+
+    file: str
+    size: str
+    size_bytes: int
+    width: int
+    height: int
+    sha256: bytes
+    done_at: int
+
+
+class ImportedImage(msgspec.Struct, frozen=True):
+    """An image of the older tool, as its row begins; `file` if it is here."""
 
     listing_id: int
     image_id: int
     rank: int
     url: str
     status: str
-    next_try: int | None = None
-    reason: ReasonCode | None = None
-    file: str | None = None
-    size: str | None = None
-    size_bytes: int | None = None
-    width: int | None = None
-    height: int | None = None
-    sha256: bytes | None = None
-    done_at: int | None = None
+    next_try: int | None
+    reason: ReasonCode | None
+    file: ImportedFile | None
 
 
 class KnownImage(msgspec.Struct, frozen=True):
-    """What the catalogue says of an image already."""
+    """What the catalog has of an image already."""
 
     file: str | None
+    size_bytes: int | None
     sha256: bytes | None
-    rank: int
-    has_url: bool
+    rank: int = 1
+    has_url: bool = False
+
+
+KnownImages = dict[int, dict[int, KnownImage]]
+"""By listing and image."""
 
 
 def known_listings(connection: sqlite3.Connection, listing_ids: Collection[int]) -> set[int]:
-    """Those of the ids that the catalogue has."""
+    """Those of the ids that the catalog has."""
     rows = connection.execute(
         "SELECT listing_id FROM listings WHERE listing_id IN (SELECT value FROM json_each(?))",
         (json.dumps(list(listing_ids)),),
@@ -71,44 +92,46 @@ def known_listings(connection: sqlite3.Connection, listing_ids: Collection[int])
     return {row[0] for row in rows}
 
 
-def known_images(
-    connection: sqlite3.Connection, listing_ids: Collection[int]
-) -> dict[int, dict[int, KnownImage]]:
-    """The images that the catalogue has of these listings."""
-    found: dict[int, dict[int, KnownImage]] = {}
+def known_images(connection: sqlite3.Connection, listing_ids: Collection[int]) -> KnownImages:
+    """The images that the catalog has of these listings."""
+    return _known(connection, "file, bytes, sha256, rank, url <> '' FROM images", listing_ids)
+
+
+def known_altered(connection: sqlite3.Connection, listing_ids: Collection[int]) -> KnownImages:
+    """The altered images that the catalog has of these listings."""
+    return _known(connection, "file, bytes, sha256 FROM altered_images", listing_ids)
+
+
+def _known(connection: sqlite3.Connection, what: str, listing_ids: Collection[int]) -> KnownImages:
+    found: KnownImages = {}
     rows = connection.execute(
-        "SELECT listing_id, image_id, file, sha256, rank, url <> '' FROM images"
-        " WHERE listing_id IN (SELECT value FROM json_each(?))",
+        f"SELECT listing_id, image_id, {what} WHERE listing_id IN (SELECT value FROM json_each(?))",
         (json.dumps(list(listing_ids)),),
     )
-    for listing_id, image_id, file, sha256, rank, has_url in rows:
-        known = KnownImage(file, sha256, rank, bool(has_url))
-        found.setdefault(listing_id, {})[image_id] = known
+    for listing_id, image_id, *values in rows:
+        found.setdefault(listing_id, {})[image_id] = KnownImage(*values)
     return found
 
 
-def take_listings(
-    connection: sqlite3.Connection, listings: Iterable[TakenListing], now: int
+def import_listings(
+    connection: sqlite3.Connection, listings: Iterable[ImportedListing], now: int
 ) -> None:
-    """Add listings and their shops; of a known one only a missing shop is filled in."""
-    rows = [
-        (one.listing_id, one.shop_id, one.state, now, one.batched_at, one.batch_due, one.reason)
-        for one in listings
-    ]
+    """Add listings and their shops; a known one gets only a missing shop."""
+    rows = [(*msgspec.structs.astuple(one), now) for one in listings]
     connection.executemany(
         "INSERT INTO listings"
-        " (listing_id, shop_id, state, first_seen, batched_at, batch_due, reason)"
+        " (listing_id, shop_id, state, batched_at, batch_due, reason, first_seen)"
         " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET shop_id = excluded.shop_id"
         " WHERE listings.shop_id IS NULL AND excluded.shop_id IS NOT NULL",
         rows,
     )
-    take_shops(connection, {row[1] for row in rows if row[1] is not None}, None, now)
+    import_shops(connection, {row[1] for row in rows if row[1] is not None}, None, now)
 
 
-def take_shops(
+def import_shops(
     connection: sqlite3.Connection, shop_ids: Iterable[int], synced_at: int | None, now: int
 ) -> None:
-    """Add shops; `synced_at` is when the older tool read them whole, if later than we."""
+    """Add shops; `synced_at` is when the older tool read all of each, if later than we did."""
     connection.executemany(
         "INSERT INTO shops (shop_id, first_seen, synced_at) VALUES (?, ?, ?)"
         " ON CONFLICT DO UPDATE SET synced_at = excluded.synced_at"
@@ -117,70 +140,58 @@ def take_shops(
     )
 
 
-def take_images(connection: sqlite3.Connection, images: Sequence[TakenImage]) -> None:
-    """Add images; a known one gets what it lacks: its file, its url."""
-    connection.executemany(_TAKE, [msgspec.structs.astuple(one) for one in images])
-
-
-_FILE_FACTS = ("file", "size", "bytes", "width", "height", "sha256", "done_at")
-_GETS_FILE = "images.file IS NULL AND excluded.file IS NOT NULL"
-_GETS_URL = "images.url = '' AND excluded.url <> ''"
-_STANDING = {
-    "status": "'done'",
-    "next_try": "NULL",
-    "attempts": "0",
-    "reason": "NULL",
-    "reason_detail": "NULL",
-}
-_TAKE = (
-    "INSERT INTO images (listing_id, image_id, rank, url, status, next_try, reason, file, size,"
-    " bytes, width, height, sha256, done_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-    f" ON CONFLICT DO UPDATE SET url = CASE WHEN {_GETS_URL} THEN excluded.url ELSE url END, "
-    + ", ".join(
-        f"{name} = CASE WHEN {_GETS_FILE} THEN {value} ELSE {name} END"
-        for name, value in (
-            *_STANDING.items(),
-            *((name, f"excluded.{name}") for name in _FILE_FACTS),
-        )
+def import_images(connection: sqlite3.Connection, images: Sequence[ImportedImage]) -> None:
+    """Add images; a known one gets only what it lacks: its url, its file."""
+    connection.executemany(
+        "INSERT INTO images (listing_id, image_id, rank, url, status, next_try, reason)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET url = excluded.url"
+        " WHERE images.url = '' AND excluded.url <> ''",
+        [msgspec.structs.astuple(one)[:-1] for one in images],
     )
-    + f" WHERE ({_GETS_FILE}) OR ({_GETS_URL})"
-)
+    connection.executemany(
+        "UPDATE images SET status = 'done', next_try = NULL, attempts = 0, reason = NULL,"
+        " reason_detail = NULL, file = ?,"
+        " size = ?, bytes = ?, width = ?, height = ?, sha256 = ?, done_at = ?"
+        " WHERE listing_id = ? AND image_id = ? AND file IS NULL",
+        [
+            (*msgspec.structs.astuple(one.file), one.listing_id, one.image_id)
+            for one in images
+            if one.file is not None
+        ],
+    )
 
 
-def look_at_sizes_again(connection: sqlite3.Connection) -> None:
-    """Make the next run hold all images against the settings: files of another size have come."""
+def import_altered(
+    connection: sqlite3.Connection, images: Iterable[tuple[int, int, ImportedFile]]
+) -> None:
+    """Add altered images by listing and image; one whose file was lost gets the new file."""
+    connection.executemany(
+        "INSERT INTO altered_images"
+        " (listing_id, image_id, file, bytes, width, height, sha256, altered_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET file = excluded.file,"
+        " bytes = excluded.bytes, width = excluded.width, height = excluded.height,"
+        " sha256 = excluded.sha256, altered_at = excluded.altered_at",
+        [
+            (listing_id, image_id, one.file, one.size_bytes, one.width, one.height, one.sha256,
+             one.done_at)
+            for listing_id, image_id, one in images
+        ],
+    )  # fmt: skip
+
+
+def forget_wanted_size(connection: sqlite3.Connection) -> None:
+    """Make the next run compare all images with the settings: files of another size were added."""
     set_meta(connection, "wanted", None)
 
 
-class HeldOriginal(msgspec.Struct, frozen=True):
-    """An image whose file we hold, as its row says."""
+def requeue_replaced(
+    connection: sqlite3.Connection, images: Collection[tuple[int, int]], now: int
+) -> None:
+    """Fetch these images again: an altered image was in the place of the original.
 
-    listing_id: int
-    image_id: int
-    size_bytes: int
-    sha256: bytes
-
-
-def held_originals(
-    connection: sqlite3.Connection, listing_ids: Collection[int]
-) -> list[HeldOriginal]:
-    """The images of these listings whose files we hold."""
-    rows = connection.execute(
-        "SELECT listing_id, image_id, bytes, sha256 FROM images WHERE file IS NOT NULL"
-        " AND bytes IS NOT NULL AND sha256 IS NOT NULL"
-        " AND listing_id IN (SELECT value FROM json_each(?))",
-        (json.dumps(list(listing_ids)),),
-    )
-    return [HeldOriginal(*row) for row in rows]
-
-
-def give_back(connection: sqlite3.Connection, images: Collection[HeldOriginal], now: int) -> None:
-    """Fetch these images anew: an altered picture stood for the original.
-
-    One without an address cannot be fetched until batch names it: its row goes. Files stay.
+    One without a url cannot be fetched until batch names it: its row is deleted. Files stay.
     """
-    ids = [(one.listing_id, one.image_id) for one in images]
-    requeue(connection, ids, ReasonCode.REPLACED_BY_ALTERED, now)
+    requeue(connection, images, ReasonCode.REPLACED_BY_ALTERED, now)
     connection.executemany(
-        "DELETE FROM images WHERE listing_id = ? AND image_id = ? AND url = ''", ids
+        "DELETE FROM images WHERE listing_id = ? AND image_id = ? AND url = ''", images
     )

@@ -12,10 +12,9 @@ from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, ImageSize, read_environment, read_settings
 from furnisync.errors import ConfigError
 from furnisync.home import prepare_home
-from furnisync.importer.adopt import Adopt
-from furnisync.importer.importer import ALTERED_LEFT, Takeover
-from furnisync.importer.report import Report
-from furnisync.importer.run import Choices, Run
+from furnisync.importer.importer import ALTERED_LEFT, Importer
+from furnisync.importer.report import DAMAGED_SOURCES, Report
+from furnisync.importer.run import Adopt, Choices, Run
 from furnisync.importer.sources import Sources, find_sources
 
 EXIT_INCOMPLETE = 1
@@ -105,10 +104,10 @@ def import_data(  # noqa: PLR0913 -- the options of a command
     where = report or files.home / REPORT
     with Report(where) as written, Bars(console) as bars:
         now = int(SystemClock().now())
-        Takeover(Run(files, settings, choices, now, written, bars.show)).run(sources)
-        short = written.tell_short()
+        Importer(Run(files, settings, choices, now, written, bars.show)).run(sources)
+        short = written.short_sources()
     print_report(console, written, short, choices)
-    incomplete = short or written.counts["damaged sources"]
+    incomplete = short or written.counts[DAMAGED_SOURCES]
     raise typer.Exit(EXIT_INCOMPLETE if incomplete else 0)
 
 
@@ -154,7 +153,7 @@ def print_report(console: Console, report: Report, short: list[str], choices: Ch
         console.print(
             f"\n{report.left_out:,} entries that were not used are in {report.path}, with reasons."
         )
-    if report.counts["damaged sources"]:
+    if report.counts[DAMAGED_SOURCES]:
         console.print(
             "A damaged source could be read only in part: all that could be read is imported.",
             style="bold yellow",

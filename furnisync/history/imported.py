@@ -1,7 +1,7 @@
-"""What an older tool collected, appended to the history as if it had been here all along.
+"""Adds what an older tool collected to the history, as if it had always been here.
 
 Rows keep the times at which they were collected. Nothing that is here already changes, so that
-taking over twice adds nothing, and what our own sync saw always wins.
+a second import adds nothing, and what our own sync saw always wins.
 """
 
 import sqlite3
@@ -9,23 +9,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+import msgspec
+
 from furnisync.history.fields import Converter, Object, Oddity, Value, as_id
-from furnisync.history.reviews import append_dated
 from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_oddities, insert_rows
 
-Kind = Literal["shops", "listings"]
+SnapshotKind = Literal["shops", "listings"]
+_KEYS: Final = {"shops": "shop_id", "listings": "listing_id"}
 
 
 @dataclass
-class OldSnapshots:
+class ImportedSnapshots:
     """All that was collected of one shop or listing.
 
     Attributes:
-        shop_id: of the listing's shop; the shop itself where it is one.
-        static: (snapshot_timestamp, values as the API names them), where they changed.
-        dynamic: the same for each time it was looked at, nothing left out.
-        undated: the static row's time is a guess, so any static row that is here already will do.
+        shop_id: of the listing's shop; of the shop itself if it is one.
+        static: (snapshot_timestamp, values as the API names them), when they changed.
+        dynamic: the same for each snapshot, complete.
+        undated: the static row's time is a guess: it is not added beside another static row.
     """
 
     key: int
@@ -35,12 +37,11 @@ class OldSnapshots:
     undated: bool = False
 
 
-@dataclass(frozen=True)
-class OldShopState:
-    """How far the older tool was with a shop, in unix seconds; None where it is not told.
+class ImportedShopState(msgspec.Struct, frozen=True):
+    """How far the older tool was with a shop; times in unix seconds.
 
     Attributes:
-        signals: of its newest values, as `arrivals.review_signals` tells them.
+        signals: of its newest values, as `arrivals.review_signals` makes them.
         walked: its reviews were collected then.
         watermark: all reviews up to that second were collected; None: there was none.
     """
@@ -54,8 +55,11 @@ class OldShopState:
     watermark: int | None
 
 
-def take_snapshots(
-    connection: sqlite3.Connection, selection: Selection, kind: Kind, taken: Iterable[OldSnapshots]
+def import_snapshots(
+    connection: sqlite3.Connection,
+    selection: Selection,
+    kind: SnapshotKind,
+    imported: Iterable[ImportedSnapshots],
 ) -> tuple[int, int]:
     """Append the rows of shops or listings, inside a transaction.
 
@@ -68,7 +72,7 @@ def take_snapshots(
     }
     static, dynamic = converters[kind]
     static_rows, dynamic_rows = _Rows(kind, kind, static), _Rows(f"{kind}_dynamic", kind, dynamic)
-    for one in taken:
+    for one in imported:
         if not (one.undated and _has_static(connection, kind, one.key)):
             shop = (one.shop_id,) if kind == "listings" else ()
             for snapshot, values in one.static:
@@ -79,9 +83,9 @@ def take_snapshots(
 
 
 class _Rows:
-    """Rows on their way into a table; those with oddities go one by one, to note them only once."""
+    """New rows of a table; those with oddities are added singly, to note them only once."""
 
-    def __init__(self, table: str, kind: Kind, converter: Converter) -> None:
+    def __init__(self, table: str, kind: SnapshotKind, converter: Converter) -> None:
         self._table = table
         self._kind = kind
         self._converter = converter
@@ -107,29 +111,13 @@ class _Rows:
         return new
 
 
-_KEYS: Final = {"shops": "shop_id", "listings": "listing_id"}
-
-
-def _has_static(connection: sqlite3.Connection, kind: Kind, key: int) -> bool:
+def _has_static(connection: sqlite3.Connection, kind: SnapshotKind, key: int) -> bool:
     sql = f"SELECT 1 FROM {kind} WHERE {_KEYS[kind]} = ?"
     return connection.execute(sql, (key,)).fetchone() is not None
 
 
-def take_reviews(
-    connection: sqlite3.Connection,
-    selection: Selection,
-    reviews: Iterable[tuple[int, Object]],
-) -> int:
-    """Append reviews, each with its snapshot time, that are not here in any form.
-
-    Returns:
-        how many were new.
-    """
-    return append_dated(connection, selection, reviews)
-
-
-def take_shop_states(connection: sqlite3.Connection, states: Iterable[OldShopState]) -> int:
-    """Note when shops were synced, so that they are due when they would have been.
+def import_shop_states(connection: sqlite3.Connection, states: Iterable[ImportedShopState]) -> int:
+    """Note when shops were synced, so that they are due when the older tool would have synced them.
 
     A shop that we synced later ourselves stays as it is; so do reviews that we began to walk over.
 
@@ -139,8 +127,8 @@ def take_shop_states(connection: sqlite3.Connection, states: Iterable[OldShopSta
     return connection.executemany(
         """INSERT INTO sync_state (shop_id, status, first_sync, last_sync, last_static, signals,
             signals_walked, reviews_watermark, reviews_walked)
-        VALUES (:shop_id, 'ok', :first, :last, :static, :signals,
-            iif(:walked, :signals, NULL), :watermark, iif(:walked, :last, NULL))
+        VALUES (:shop_id, 'ok', :first_sync, :last_sync, :last_static, :signals,
+            iif(:walked, :signals, NULL), :watermark, iif(:walked, :last_sync, NULL))
         ON CONFLICT DO UPDATE SET status = 'ok',
             first_sync = min(ifnull(first_sync, excluded.first_sync), excluded.first_sync),
             last_sync = excluded.last_sync,
@@ -153,16 +141,5 @@ def take_shop_states(connection: sqlite3.Connection, states: Iterable[OldShopSta
             reviews_walked = iif(reviews_walked IS NULL AND walk_started IS NULL,
                 excluded.reviews_walked, reviews_walked)
         WHERE status != 'gone' AND ifnull(last_sync, 0) < excluded.last_sync""",
-        [
-            {
-                "shop_id": one.shop_id,
-                "first": one.first_sync,
-                "last": one.last_sync,
-                "static": one.last_static,
-                "signals": one.signals,
-                "walked": one.walked,
-                "watermark": one.watermark,
-            }
-            for one in states
-        ],
+        [msgspec.structs.asdict(one) for one in states],
     ).rowcount

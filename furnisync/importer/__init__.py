@@ -1,1 +1,1 @@
-"""Takes over the data of an older tool, without a call."""
+"""Imports the data of an older tool, without a call."""

@@ -1,13 +1,13 @@
-"""The older tool's tables as history: null in a dynamic table meant unchanged, and is filled.
+"""Reads the older tool's tables as history: null in a dynamic table meant unchanged, and is filled.
 
-| older tool                                      | here                                           |
-| ----------------------------------------------- | ---------------------------------------------- |
-| static row, one for each id                     | static row at its own time, or the first known |
-| dynamic row, null = unchanged                   | dynamic row with the last value in its place   |
-| a field that is static there and dynamic here   | carried into every dynamic row (the price)     |
-| a field that is dynamic there and static here   | a static row where it changed                  |
-| `sync_state`: last_shop_sync                    | when the shop is due again                     |
-| `sync_state`: last_review_timestamps            | where the next walk over its reviews ends      |
+| older tool                                       | here                                          |
+| ------------------------------------------------ | --------------------------------------------- |
+| static row, one for each id                      | static row at its own or first known time     |
+| dynamic row, null = unchanged                    | dynamic row with the last known value         |
+| a field that is static there and dynamic here    | repeated in every dynamic row (the price)     |
+| a field that is dynamic there and static here    | a static row when it changed                  |
+| `sync_state`: last_shop_sync                     | when the shop is due again                    |
+| `sync_state`: last_review_timestamps             | where the next walk over its reviews ends     |
 """
 
 from collections.abc import Iterator
@@ -24,55 +24,50 @@ from furnisync.history.fields import (
     as_id,
     as_json,
 )
-from furnisync.history.imported import Kind, OldShopState, OldSnapshots
+from furnisync.history.imported import ImportedShopState, ImportedSnapshots, SnapshotKind
 from furnisync.history.selection import Selection
-from furnisync.importer.database import Complain, Naming, OldDatabase, Row, as_time
-from furnisync.importer.tables import KEYS, Role
+from furnisync.importer.database import SourceDatabase, as_time
+from furnisync.importer.report import Reason
+from furnisync.importer.tables import KEYS, FieldColumns, Role, Row
 
-_FIELDS: Final = {"shops": SHOP_FIELDS, "listings": LISTING_FIELDS}
-DYNAMIC: Final[dict[Kind, Role]] = {"shops": "shops_dynamic", "listings": "listings_dynamic"}
-ROLES_OF_HISTORY: Final[tuple[tuple[Role, tuple[Field, ...]], ...]] = (
-    ("shops", SHOP_FIELDS),
-    ("shops_dynamic", SHOP_FIELDS),
-    ("listings", LISTING_FIELDS),
-    ("listings_dynamic", LISTING_FIELDS),
-    ("reviews", REVIEW_FIELDS),
-)
+DYNAMIC: Final[dict[SnapshotKind, Role]] = {
+    "shops": "shops_dynamic",
+    "listings": "listings_dynamic",
+}
+_FIELDS: Final[dict[Role, tuple[Field, ...]]] = {
+    "shops": SHOP_FIELDS,
+    "shops_dynamic": SHOP_FIELDS,
+    "listings": LISTING_FIELDS,
+    "listings_dynamic": LISTING_FIELDS,
+    "reviews": REVIEW_FIELDS,
+}
+_CHANGING: Final = {
+    role: frozenset(one.name for one in fields if one.dynamic) for role, fields in _FIELDS.items()
+}
+_SYNC_TIMES: Final = ("last_sync", "synced_at", "timestamp", "snapshot_timestamp")
 
 
-class OldHistory:
-    """Reads one old database as snapshots, reviews and shop states.
+class SourceHistory:
+    """The snapshots, reviews and shop states of an older database."""
 
-    Args:
-        database: the file.
-        written_at: when it was last written; the time of rows that nothing else dates.
-        complain: takes rows that cannot be used.
-    """
-
-    def __init__(self, database: OldDatabase, written_at: int, complain: Complain) -> None:
+    def __init__(self, database: SourceDatabase) -> None:
         self._database = database
-        self._written_at = written_at
-        self._complain = complain
-        self._naming = {
-            role: Naming(database.columns[role], fields) for role, fields in ROLES_OF_HISTORY
+        self._columns = {
+            role: FieldColumns(database.columns[role], fields) for role, fields in _FIELDS.items()
         }
-        self._syncs = _Stamps(database.state(), database.newest_reviews())
         self._shops_with_listings = database.shops_with_listings()
+        self._synced, self._reviewed = _sync_times(database.state(), database.newest_reviews())
 
-    def unknown_columns(self) -> list[str]:
-        """Columns that hold no field of Etsy's API and are left behind, as `table.column`."""
-        return [
-            f"{self._database.name(role)}.{column}"
-            for role, naming in self._naming.items()
-            for column in naming.unknown
-        ]
+    def unknown_columns(self) -> list[tuple[Role, str]]:
+        """Columns that hold no field of Etsy's API."""
+        return [(role, name) for role, columns in self._columns.items() for name in columns.unknown]
 
     def widened(self, selection: Selection) -> Selection:
-        """The selection with all fields that the old tables hold."""
-        names = self._naming
+        """The selection with all fields that the tables hold."""
+        columns = self._columns
 
         def more(selected: Any, *roles: Role) -> set[str]:
-            return {one.name for one in selected}.union(*(names[role].names for role in roles))
+            return {one.name for one in selected}.union(*(columns[role].names for role in roles))
 
         return Selection.of(
             more(selection.shops, "shops", "shops_dynamic"),
@@ -83,214 +78,194 @@ class OldHistory:
 
     # -- snapshots -----------------------------------------------------------------------------
 
-    def snapshots(self, kind: Kind) -> Iterator[OldSnapshots]:
+    def snapshots(self, kind: SnapshotKind) -> Iterator[ImportedSnapshots]:
         """Every shop or listing with all its rows, by id."""
-        statics = self._keyed(kind, kind, ())
-        dynamics = self._keyed(DYNAMIC[kind], kind, ("snapshot_timestamp", "id"))
-        for key, static, rows in _joined(statics, dynamics):
-            shop_id = key if kind == "shops" else _shop_of([*static, *rows])
-            if shop_id is None:
-                for role, lost in ((kind, static), (DYNAMIC[kind], rows)):
-                    if lost:
-                        where = f"{self._database.name(role)} {key}"
-                        self._complain(role, where, "its shop is not told", len(lost))
+        statics = self._by_id(kind, kind)
+        dynamics = self._by_id(DYNAMIC[kind], kind, "snapshot_timestamp", "id")
+        for key, static, dynamic in _joined(statics, dynamics):
+            shop_id = key if kind == "shops" else _shop_of([*static, *dynamic])
+            if shop_id is not None:
+                yield self._snapshots_of(kind, ImportedSnapshots(key, shop_id), static, dynamic)
                 continue
-            yield self._filled(kind, key, shop_id, static, rows)
+            for role, lost in ((kind, static), (DYNAMIC[kind], dynamic)):
+                if lost:
+                    self._database.skip(role, key, Reason.NO_SHOP_ID, lost=len(lost))
 
-    def _keyed(
-        self, role: Role, kind: Kind, order: tuple[str, ...]
+    def _by_id(
+        self, role: Role, kind: SnapshotKind, *order: str
     ) -> Iterator[tuple[int, list[Row]]]:
         """Rows of a role, grouped by a valid id."""
         name = KEYS[kind]
-        rows = self._database.rows(role, (name, *order), self._complain)
-        for key, group in groupby(rows, key=lambda row: row.get(name)):
-            same = list(group)
+        for key, group in groupby(
+            self._database.rows(role, name, *order), lambda row: row.get(name)
+        ):
+            rows = list(group)
             if isinstance(key, int) and key > 0:
-                yield key, same
+                yield key, rows
             else:
-                self._complain(
-                    role, f"{self._database.name(role)}, {name} {key!r}", "no id", len(same)
-                )
+                self._database.skip(role, repr(key), Reason.NO_ID, lost=len(rows))
 
-    def _filled(
-        self, kind: Kind, key: int, shop_id: int, static: list[Row], rows: list[Row]
-    ) -> OldSnapshots:
+    def _snapshots_of(
+        self, kind: SnapshotKind, found: ImportedSnapshots, static: list[Row], dynamic: list[Row]
+    ) -> ImportedSnapshots:
         """Turn an id's rows into full snapshots."""
-        changing = {one.name for one in _FIELDS[kind] if one.dynamic}
-        first, later = self._static(kind, static)
-        told = {} if first is None else first[1]
-        values = {name: value for name, value in told.items() if name in changing}
-        fixed = {name: value for name, value in told.items() if name not in changing}
-        looked = self._dated(DYNAMIC[kind], key, rows)
-        dated = sorted(
-            [(*pair, False) for pair in later] + [(*pair, True) for pair in looked],
-            key=lambda one: one[0],
-        )
-        began = (first and first[0]) or (dated[0][0] if dated else None)
-        found = OldSnapshots(key, shop_id, undated=began is None)
-        began = began or self._written_at
-        if first is not None:
-            found.static.append((began, fixed))
-        for snapshot, changed, is_dynamic in dated:
-            newly = {name: value for name, value in changed.items() if name in changing}
-            own = first and first[0]
-            if own and own < snapshot and not found.dynamic and _differs(values, newly):
-                _add_dynamic(found, own, values)  # or the first values would be lost
-            newer = {**fixed, **{n: v for n, v in changed.items() if n not in changing}}
-            _add_static(found, snapshot, newer, is_new=newer != fixed)
-            fixed, values = newer, {**values, **newly}
-            if is_dynamic or newly:
-                _add_dynamic(found, snapshot, values)
+        began, first, later = self._static(kind, static)
+        events = [(time, row, False) for time, row in later]
+        events += [
+            (time, row, True) for time, row in self._dated(DYNAMIC[kind], found.key, dynamic)
+        ]
+        events.sort(key=lambda event: event[0])
+        start = began or (events[0][0] if events else None)
+        found.undated = start is None
+        start = start or self._database.written_at
+        values, fixed = _split(kind, first)
+        if static:
+            found.static.append((start, fixed))
+        for time, row, is_dynamic in events:
+            new_values, new_fixed = _split(kind, row)
+            differs = any(values.get(name, value) != value for name, value in new_values.items())
+            if began and began < time and not found.dynamic and differs:
+                found.dynamic.append((began, values))  # the first values, before they changed
+            new_fixed = {**fixed, **new_fixed}
+            if new_fixed != fixed:
+                _put(found.static, time, new_fixed)
+            fixed, values = new_fixed, {**values, **new_values}
+            if is_dynamic or new_values:
+                _put(found.dynamic, time, values)
         if not found.dynamic and values:
-            found.dynamic.append((began, values))
+            found.dynamic.append((start, values))
         return found
 
     def _static(
-        self, kind: Kind, rows: list[Row]
-    ) -> tuple[tuple[int | None, Row] | None, list[tuple[int, Row]]]:
+        self, kind: SnapshotKind, rows: list[Row]
+    ) -> tuple[int | None, Row, list[tuple[int, Row]]]:
         """The first static row with its time, and those that were written later, by time.
 
-        Rows without a time fill what the first leaves out. A row of the time of the first is the
-        same row, kept in two tables.
+        Rows without a time fill what the first leaves out. Rows of one time are the same row,
+        kept in two tables.
         """
-        naming = self._naming[kind]
-        told = [(as_time(row.get("snapshot_timestamp")), naming.read(row)) for row in rows]
-        dated = sorted(
-            ((time, row) for time, row in told if time is not None), key=lambda pair: pair[0]
-        )
-        began = dated[0][0] if dated else None
+        read = self._columns[kind].read
+        timed = [(as_time(row.get("snapshot_timestamp")), read(row)) for row in rows]
+        began = min((time for time, _ in timed if time is not None), default=None)
         first: Row = {}
-        for _, row in [pair for pair in told if pair[0] is None or pair[0] == began]:
-            first = {**row, **first}
-        return (began, first) if told else None, [pair for pair in dated if pair[0] != began]
+        for time, row in timed:
+            if time in (None, began):
+                first = {**row, **first}
+        later = [(time, row) for time, row in timed if time is not None and time != began]
+        return began, first, later
 
-    def _dated(self, role: Role, key: int, rows: list[Row]) -> list[tuple[int, Row]]:
-        naming, dated = self._naming[role], []
+    def _dated(self, role: Role, key: int, rows: list[Row]) -> Iterator[tuple[int, Row]]:
         for row in rows:
-            snapshot = as_time(row.get("snapshot_timestamp"))
-            if snapshot is None:
-                given = as_json(row.get("snapshot_timestamp"))
-                where = f"{self._database.name(role)} {key}"
-                self._complain(role, where, f"snapshot_timestamp is no time: {given}", 1)
+            given = row.get("snapshot_timestamp")
+            if (time := as_time(given)) is None:
+                self._database.skip(role, key, Reason.NO_SNAPSHOT_TIME, as_json(given))
             else:
-                dated.append((snapshot, naming.read(row)))
-        return dated
+                yield time, self._columns[role].read(row)
 
     # -- reviews, states -----------------------------------------------------------------------
 
     def reviews(self) -> Iterator[tuple[int, Object]]:
         """Every review with its snapshot time."""
-        naming = self._naming["reviews"]
-        for row in self._database.rows("reviews", (), self._complain):
-            review = naming.read(row)
+        for row in self._database.rows("reviews"):
+            review = self._columns["reviews"].read(row)
             if as_id(review.get("shop_id")) is None:
-                self._complain("reviews", f"reviews {row.get('id', '')}", "no shop_id", 1)
+                self._database.skip("reviews", row.get("id", ""), Reason.NO_SHOP_ID)
                 continue
             snapshot = as_time(row.get("snapshot_timestamp"))
             created = as_time(review.get("create_timestamp"))
-            yield snapshot or created or self._written_at, review
+            yield snapshot or created or self._database.written_at, review
 
-    def shop_state(self, shop: OldSnapshots, *, reread_reviews: bool) -> OldShopState | None:
-        """How far the older tool was with a shop; None where it never finished it.
+    def shop_state(
+        self, shop: ImportedSnapshots, *, reread_reviews: bool
+    ) -> ImportedShopState | None:
+        """How far the older tool was with a shop; None if it never finished it.
 
-        The tool noted a shop as synced also where its listings had failed: one that has active
-        listings, by its own word, of which none was collected is to be synced anew.
+        The tool noted a shop as synced even if its listings had failed: one that has active
+        listings, by its own count, of which none was collected has to be synced again.
         """
         if not shop.dynamic:
             return None
         newest, values = shop.dynamic[-1]
-        last = self._syncs.synced(shop.key, newest)
-        none_came = shop.key not in self._shops_with_listings
-        if last is None or (none_came and values.get("listing_active_count") != 0):
+        last = newest if self._synced is None else self._synced.get(shop.key)
+        is_empty = shop.key not in self._shops_with_listings
+        if last is None or (is_empty and values.get("listing_active_count") != 0):
             return None
-        return OldShopState(
+        return ImportedShopState(
             shop.key,
             first_sync=min(shop.dynamic[0][0], last),
             last_sync=last,
             last_static=shop.static[-1][0] if shop.static else 0,
             signals=review_signals(values),
             walked=not reread_reviews,
-            watermark=None if reread_reviews else self._syncs.reviewed(shop.key),
+            watermark=None if reread_reviews else self._reviewed.get(shop.key),
         )
 
 
-def _differs(values: Row, newly: Row) -> bool:
-    return any(values.get(name, value) != value for name, value in newly.items())
+def _split(kind: SnapshotKind, row: Row) -> tuple[Row, Row]:
+    """Values that are dynamic here, and those that are static here."""
+    changing = _CHANGING[kind]
+    dynamic = {name: value for name, value in row.items() if name in changing}
+    return dynamic, {name: value for name, value in row.items() if name not in changing}
 
 
-def _add_static(found: OldSnapshots, snapshot: int, fixed: Row, *, is_new: bool) -> None:
-    if not is_new:
-        return
-    if found.static and found.static[-1][0] >= snapshot:
-        # Of the static row's own time: together they are what was known then.
-        found.static[-1] = (found.static[-1][0], fixed)
+def _put(rows: list[tuple[int, Object]], time: int, values: Object) -> None:
+    """Append a snapshot; one that is not newer than the last replaces its values."""
+    if rows and rows[-1][0] >= time:
+        rows[-1] = (rows[-1][0], values)
     else:
-        found.static.append((snapshot, fixed))
+        rows.append((time, values))
 
 
-def _add_dynamic(found: OldSnapshots, snapshot: int, values: Row) -> None:
-    if found.dynamic and found.dynamic[-1][0] == snapshot:
-        found.dynamic[-1] = (snapshot, values)
-    else:
-        found.dynamic.append((snapshot, values))
+_ById = Iterator[tuple[int, list[Row]]]
 
 
-_Keyed = Iterator[tuple[int, list[Row]]]
-
-
-def _joined(statics: _Keyed, dynamics: _Keyed) -> Iterator[tuple[int, list[Row], list[Row]]]:
+def _joined(statics: _ById, dynamics: _ById) -> Iterator[tuple[int, list[Row], list[Row]]]:
     """Merge two streams that are sorted by id."""
     static, dynamic = next(statics, None), next(dynamics, None)
     while static is not None or dynamic is not None:
-        if dynamic is None or (static is not None and static[0] < dynamic[0]):
-            assert static is not None
-            yield static[0], static[1], []
-            static = next(statics, None)
-        elif static is None or dynamic[0] < static[0]:
-            yield dynamic[0], [], dynamic[1]
-            dynamic = next(dynamics, None)
-        else:
-            yield static[0], static[1], dynamic[1]
-            static, dynamic = next(statics, None), next(dynamics, None)
+        key = min(one[0] for one in (static, dynamic) if one is not None)
+        static_rows, dynamic_rows = [], []
+        if static is not None and static[0] == key:
+            static_rows, static = static[1], next(statics, None)
+        if dynamic is not None and dynamic[0] == key:
+            dynamic_rows, dynamic = dynamic[1], next(dynamics, None)
+        yield key, static_rows, dynamic_rows
 
 
 def _shop_of(rows: list[Row]) -> int | None:
     return next((shop for row in rows if (shop := as_id(row.get("shop_id"))) is not None), None)
 
 
-class _Stamps:
-    """Times by shop out of `sync_state`, under whichever key they stand there."""
+def _sync_times(
+    state: dict[str, Any], newest_reviews: dict[int, int]
+) -> tuple[dict[int, int] | None, dict[int, int]]:
+    """When each shop was synced, and its newest review, from any key of `sync_state`.
 
-    def __init__(self, state: dict[str, Any], newest_reviews: dict[int, int]) -> None:
-        self._synced: dict[int, int] | None = None
-        self._reviewed = newest_reviews
-        for key, value in state.items():
-            if not isinstance(value, dict):
-                continue
-            times = {
-                shop_id: time
-                for shop, told in value.items()
-                if (shop_id := as_id(shop)) and (time := as_time(_time_in(told)))
+    Returns:
+        Times by shop in unix seconds. The first is None if the tool kept no such list: then a
+        shop's newest row says when it was synced.
+    """
+    synced: dict[int, int] | None = None
+    reviewed = newest_reviews
+    for key, value in state.items():
+        if not isinstance(value, dict):
+            continue
+        times = {
+            shop_id: time
+            for shop, entry in value.items()
+            if (shop_id := as_id(shop)) and (time := as_time(_time_in(entry)))
+        }
+        if "review" in key:
+            # A review that was noted but is not in the table was not kept.
+            reviewed = {
+                shop: min(times.get(shop, time), time) for shop, time in newest_reviews.items()
             }
-            if "review" in key:
-                # What is noted but not there was not kept: the rows tell the truth.
-                self._reviewed = {
-                    shop: min(times.get(shop, time), time) for shop, time in newest_reviews.items()
-                }
-            elif "shop" in key or "sync" in key:
-                self._synced = {**(self._synced or {}), **times}
-
-    def synced(self, shop_id: int, newest: int) -> int | None:
-        """When a shop was last synced; its newest row tells where the tool kept no list."""
-        return newest if self._synced is None else self._synced.get(shop_id)
-
-    def reviewed(self, shop_id: int) -> int | None:
-        """The newest review that was collected of a shop."""
-        return self._reviewed.get(shop_id)
+        elif "shop" in key or "sync" in key:
+            synced = {**(synced or {}), **times}
+    return synced, reviewed
 
 
-def _time_in(told: object) -> object:
-    if not isinstance(told, dict):
-        return told
-    names = ("last_sync", "synced_at", "timestamp", "snapshot_timestamp")
-    return next((told[name] for name in names if name in told), None)
+def _time_in(entry: object) -> object:
+    if not isinstance(entry, dict):
+        return entry
+    return next((entry[name] for name in _SYNC_TIMES if name in entry), None)

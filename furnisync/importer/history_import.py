@@ -1,121 +1,105 @@
-"""The history's part of an import: shops, listings and reviews of an older database."""
+"""Writes shops, listings and reviews of an older database into the history."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
-from itertools import islice
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from furnisync.history.fields import Object
 from furnisync.history.imported import (
-    Kind,
-    OldShopState,
-    OldSnapshots,
-    take_reviews,
-    take_shop_states,
-    take_snapshots,
+    ImportedShopState,
+    SnapshotKind,
+    import_shop_states,
+    import_snapshots,
 )
 from furnisync.history.pseudonyms import read_buyers
 from furnisync.history.purge import purged_ids
+from furnisync.history.reviews import append_dated
 from furnisync.history.schema import open_history
 from furnisync.history.selection import Selection
-from furnisync.importer.database import OldDatabase
-from furnisync.importer.history import DYNAMIC, ROLES_OF_HISTORY, OldHistory
-from furnisync.importer.run import Run, source_of
+from furnisync.importer.database import SourceDatabase
+from furnisync.importer.history import DYNAMIC, SourceHistory
+from furnisync.importer.report import Reason
+from furnisync.importer.run import Run, chunks
+from furnisync.importer.scratch import ScratchList, scratch_database
 
-_AT_ONCE: Final = 1000
-
-T = TypeVar("T")
+_CHUNK: Final = 1000
 
 
-class HistoryTakeover:
-    """Takes one old database over into the history."""
+class HistoryImport:
+    """One database on its way into the history."""
 
-    def __init__(self, run: Run, database: OldDatabase) -> None:
+    def __init__(self, run: Run, database: SourceDatabase) -> None:
         self._run = run
-        self._database = database
-        self._written_at = int(database.path.stat().st_mtime)
         self._report = run.report
-
-    def take(self, scratch: Path) -> None:
-        """Take all of it; a rehearsal fills an empty history in the scratch folder."""
-        data = self._run.settings.data
-        old = OldHistory(self._database, self._written_at, self._run.complain(self._database))
-        self._tell_unknown(old)
-        selection = old.widened(
+        self._database = database
+        self._source = SourceHistory(database)
+        data = run.settings.data
+        self._selection = self._source.widened(
             Selection.of(
                 data.shop_fields,
                 data.listing_fields,
                 data.review_fields,
-                read_buyers(self._run.files.buyer_key, data.buyer_user_id),
+                read_buyers(run.files.buyer_key, data.buyer_user_id),
             )
         )
-        # Even a rehearsal would add columns: it fills an empty history instead.
+
+    def run(self, scratch: Path) -> None:
+        """Import all of it; a rehearsal fills an empty history in the scratch folder."""
+        self._report_unknown()
+        # A rehearsal in the home's own history would add columns to it.
         path = scratch / "history.db" if self._run.choices.dry else self._run.files.history
-        with closing(open_history(path, selection)) as history:
-            self._take_snapshots(history, selection, old, "shops")
-            self._take_snapshots(history, selection, old, "listings")
-            self._take_reviews(history, selection, old)
-            # Last of all: a shop counts as synced only once all of it is here.
-            self._take_states(
-                history, OldHistory(self._database, self._written_at, lambda *_: None)
-            )
-        for role, _ in ROLES_OF_HISTORY:
-            self._report.read(source_of(self._database, role), self._database.count(role))
+        with ExitStack() as stack:
+            history = stack.enter_context(closing(open_history(path, self._selection)))
+            connection = stack.enter_context(scratch_database(scratch / "states.db"))
+            states = ScratchList(connection, ImportedShopState)
+            self._import_snapshots(history, "shops", states)
+            self._import_snapshots(history, "listings", states)
+            self._import_reviews(history)
+            # Last of all: a shop counts as synced only when all of it is here.
+            for chunk in chunks(states.by_key(), _CHUNK):
+                with self._run.transaction(history):
+                    synced = import_shop_states(history, chunk)
+                    self._report.count("shops that count as synced", synced)
 
-    def _tell_unknown(self, old: OldHistory) -> None:
-        name = self._database.path.name
-        for column in old.unknown_columns():
-            reason = "a column that is none of the fields of Etsy's API"
-            self._report.leave_out("columns left behind", name, column, reason)
-        for table in self._database.others:
-            if rows := self._database.count_table(table):
-                reason = f"{rows:,} rows of columns that are not known: {', '.join(table.columns)}"
-                self._report.leave_out("tables left behind", name, table.name, reason)
+    def _report_unknown(self) -> None:
+        for role, column in self._source.unknown_columns():
+            where = (self._database.source(role), column)
+            self._report.leave_out("columns left behind", where, Reason.UNKNOWN_COLUMN)
+        for table in self._database.unknown:
+            if rows := self._database.count(table):
+                where = (self._database.path.name, table.name)
+                detail = f"{rows:,} rows of {', '.join(table.columns)}"
+                self._report.leave_out("tables left behind", where, Reason.UNKNOWN_TABLE, detail)
 
-    def _take_snapshots(
-        self, history: sqlite3.Connection, selection: Selection, old: OldHistory, kind: Kind
+    def _import_snapshots(
+        self,
+        history: sqlite3.Connection,
+        kind: SnapshotKind,
+        states: ScratchList[ImportedShopState],
     ) -> None:
-        done, total = 0, self._database.count(DYNAMIC[kind])
+        done, total = 0, self._database.count(*self._database.tables[DYNAMIC[kind]])
+        reread = self._run.choices.reread_reviews
         purged = purged_ids(history, "shop")  # rows of a listing over time do not name its shop
-        for chunk in _chunks(old.snapshots(kind)):
-
-            def take(chunk: list[OldSnapshots] = chunk) -> None:
-                chunk = [one for one in chunk if one.shop_id not in purged]
-                static, dynamic = take_snapshots(history, selection, kind, chunk)
-                self._report.count(f"rows of {kind}", static)
-                self._report.count(f"rows of {kind}_dynamic", dynamic)
-
-            self._run.attempt(history, take)
+        for chunk in chunks(self._source.snapshots(kind), _CHUNK):
+            kept = [one for one in chunk if one.shop_id not in purged]
+            with self._run.transaction(history):
+                static, dynamic = import_snapshots(history, self._selection, kind, kept)
+            self._report.count(f"rows of {kind}", static)
+            self._report.count(f"rows of {kind}_dynamic", dynamic)
+            if kind == "shops":
+                states.add(
+                    (one.key, state)
+                    for one in kept
+                    if (state := self._source.shop_state(one, reread_reviews=reread))
+                )
             done += sum(len(one.dynamic) for one in chunk)
             self._run.progress(f"{kind} over time", done, total)
 
-    def _take_reviews(
-        self, history: sqlite3.Connection, selection: Selection, old: OldHistory
-    ) -> None:
-        done, total = 0, self._database.count("reviews")
-        for chunk in _chunks(old.reviews()):
-
-            def take(chunk: list[tuple[int, Object]] = chunk) -> None:
-                self._report.count("rows of reviews", take_reviews(history, selection, chunk))
-
-            self._run.attempt(history, take)
+    def _import_reviews(self, history: sqlite3.Connection) -> None:
+        done, total = 0, self._database.count(*self._database.tables["reviews"])
+        for chunk in chunks(self._source.reviews(), _CHUNK):
+            with self._run.transaction(history):
+                new = append_dated(history, self._selection, chunk)
+            self._report.count("rows of reviews", new)
             done += len(chunk)
             self._run.progress("reviews", done, total)
-
-    def _take_states(self, history: sqlite3.Connection, old: OldHistory) -> None:
-        reread = self._run.choices.reread_reviews
-        for chunk in _chunks(old.snapshots("shops")):
-            states = [old.shop_state(shop, reread_reviews=reread) for shop in chunk]
-
-            def take(states: list[OldShopState | None] = states) -> None:
-                told = [state for state in states if state is not None]
-                self._report.count("shops that count as synced", take_shop_states(history, told))
-
-            self._run.attempt(history, take)
-
-
-def _chunks(items: Iterator[T]) -> Iterator[list[T]]:
-    while chunk := list(islice(items, _AT_ONCE)):
-        yield chunk

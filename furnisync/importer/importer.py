@@ -1,12 +1,17 @@
-"""`furnisync import`: takes an older tool's data over, without a call and without losing anything.
+"""`furnisync import`: adds an older tool's data to a home, without a call and without a loss.
 
-    image files ──> scratch list ─┐
-    image_status ─────────────────┼──> catalogue        shops, listings, reviews ──> history
-    image_metadata.json ─(sorted)─┘    (old_images)                               (old_history)
-    sync_progress.json ──> shops that count as synced
+    source                     module               goes to
+    furniture_taxonomy_config  importer             the crawl plan, if the home has none
+    image files, tars          files                a scratch list, looked up by the next stages
+    image_status               database, images     catalog: listings, images, files
+    image_metadata.json        sources, images      the same, sorted by listing first
+    files that none of them names  images           the same, if their names have an image id
+    sync_progress.json         sources              shops that count as read
+    shops, listings, reviews   database, history    history
 
-Every stage adds only what is missing, so that a second import changes nothing and a killed one is
-finished by the same command. A rehearsal does all of it but the writing.
+The stages run in this order. Each adds only what is missing, so that a second import changes
+nothing and the same command finishes a killed one. A rehearsal does all of it but the writing.
+What is left out goes to the report with its reason (`report.py`).
 """
 
 import sqlite3
@@ -17,206 +22,165 @@ from pathlib import Path
 from typing import Final
 
 from furnisync import durable
-from furnisync.catalog.altered import FOLDER as ALTERED
 from furnisync.catalog.image_folder import check_folder, identify, settle
-from furnisync.catalog.imported import take_shops
+from furnisync.catalog.imported import import_shops
 from furnisync.catalog.schema import open_catalog, read_catalog
-from furnisync.clock import DAY_S
 from furnisync.crawl.plan_file import load_plan
 from furnisync.errors import ConfigError, UserError
 from furnisync.history.schema import WAL_PAGES
-from furnisync.importer.adopt import Adopter, Placing
-from furnisync.importer.database import OldDatabase
-from furnisync.importer.files import CAME, OldFiles
-from furnisync.importer.history_import import HistoryTakeover
-from furnisync.importer.images import SOURCE, ImageTakeover, Rules
-from furnisync.importer.metadata_forms import BrokenEntry, OldListing, read_rows
-from furnisync.importer.run import Run, source_of
-from furnisync.importer.sort import SortedListings
+from furnisync.importer.database import SourceDatabase
+from furnisync.importer.files import FileList
+from furnisync.importer.history_import import HistoryImport
+from furnisync.importer.images import ImageImport
+from furnisync.importer.metadata_forms import BrokenEntry, SourceListing, read_rows
+from furnisync.importer.report import DAMAGED_SOURCES, Reason
+from furnisync.importer.run import Run
+from furnisync.importer.scratch import ScratchList, scratch_database
 from furnisync.importer.sources import Sources, read_metadata, read_progress
-from furnisync.importer.tables import Role
 from furnisync.lockfile import single_instance
 from furnisync.sqlite import transaction
 
 SCRATCH: Final = ".import"
-ALTERED_LEFT: Final = "altered pictures left where they lie"
-_AT_ONCE: Final = 1000
+ALTERED_LEFT: Final = "altered images left where they are"
 _FIRST_IMAGE_FIRST: Final = ("listing_id", "is_primary DESC", "image_id")
 
 
-class Takeover:
+class Importer:
     """One import into a home."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._files = run.files
-        self._settings = run.settings
-        self._choices = run.choices
+        self._home = run.files
         self._report = run.report
-        self._progress = run.progress
 
     def run(self, sources: Sources) -> None:
-        """Take all of it over; neither sync may run meanwhile.
+        """Import all sources; neither sync may run at the same time.
 
         Raises:
-            UserError: a sync runs, a source is none, the disk is full.
+            UserError: a sync runs, a source is not what it should be, the disk is full.
         """
         with ExitStack() as stack:
-            stack.enter_context(single_instance(self._files.lock("images"), "image sync"))
-            stack.enter_context(single_instance(self._files.lock("data"), "data sync"))
-            scratch = stack.enter_context(durable.scratch_folder(self._files.home / SCRATCH))
+            stack.enter_context(single_instance(self._home.lock("images"), "image sync"))
+            stack.enter_context(single_instance(self._home.lock("data"), "data sync"))
+            scratch = stack.enter_context(durable.scratch_folder(self._home.home / SCRATCH))
             try:
                 database = None
                 if sources.database is not None:
-                    database = stack.enter_context(closing(OldDatabase(sources.database, scratch)))
-                self._take_plan(sources.plan)
-                self._take_images(sources, database, scratch)
+                    database = SourceDatabase(sources.database, scratch, self._report)
+                    stack.enter_context(closing(database))
+                self._import_plan(sources.plan)
+                self._import_images(sources, database, scratch)
                 if database is not None:
-                    HistoryTakeover(self._run, database).take(scratch)
+                    HistoryImport(self._run, database).run(scratch)
             except (sqlite3.DatabaseError, OSError) as error:
                 raise UserError(
-                    f"The import into {self._files.home} stopped ({error}): fix that, free some"
-                    " disk where it is full, then run the same command again; it goes on from here."
+                    f"The import into {self._home.home} stopped ({error}): fix that, free some"
+                    " disk if it is full, then run the same command again; it continues from here."
                 ) from error
 
-    # -- images --------------------------------------------------------------------------------
-
-    def _take_plan(self, plan: Path | None) -> None:
-        """The older tool's cuts of the price range, where the home has no plan of its own yet."""
-        if plan is None or self._files.plan.exists():
+    def _import_plan(self, plan: Path | None) -> None:
+        """The older tool's price intervals, if the home has no plan yet."""
+        if plan is None or self._home.plan.exists():
             return
         try:
             load_plan(plan, None)
         except ConfigError as error:
-            self._report.leave_out("damaged sources", plan.name, "", str(error))
+            where = (plan.name, "")
+            self._report.leave_out(DAMAGED_SOURCES, where, Reason.NOT_A_PLAN, str(error))
             return
         self._report.count("crawl plans")
-        if not self._choices.dry:
-            durable.create(self._files.plan, plan.read_bytes())
+        if not self._run.choices.dry:
+            durable.create(self._home.plan, plan.read_bytes())
 
-    def _take_images(self, sources: Sources, database: OldDatabase | None, scratch: Path) -> None:
+    def _import_images(
+        self, sources: Sources, database: SourceDatabase | None, scratch: Path
+    ) -> None:
         with ExitStack() as stack:
-            files = stack.enter_context(closing(OldFiles(scratch / "files.db")))
-            for folder in sources.images:
-                files.find(
-                    folder,
-                    lambda where, why: self._report.leave_out("unreadable", where, where, why),
-                    lambda found: self._progress("finding image files", found, None),
-                )
-            files.index()
-            if files.altered and not self._choices.take_altered:
-                self._report.count(ALTERED_LEFT, files.altered)
-            path = self._files.catalog
-            if self._choices.dry and path.exists():
-                read_catalog(path).close()  # a rehearsal migrates nothing: an older one is refused
-            elif self._choices.dry:
-                path = scratch / path.name
-            catalog = stack.enter_context(closing(open_catalog(path)))
-            catalog.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
-            self._prepare_folder(catalog)
-            takeover = self._image_takeover(catalog, files)
-            self._take_rows(takeover, database)
-            for number, metadata in enumerate(sources.metadata):
-                self._take_metadata(takeover, metadata, scratch / f"entries{number}.db")
-            takeover.take_left_over(
-                lambda done: self._progress("image files that nothing told of", done, None)
+            files = FileList(stack.enter_context(scratch_database(scratch / "files.db")))
+            self._find_files(files, sources.images)
+            catalog = stack.enter_context(closing(self._open_catalog(scratch)))
+            images = ImageImport(self._run, catalog, files)
+            if database is not None:
+                self._import_rows(images, database)
+            for number, path in enumerate(sources.metadata):
+                self._import_metadata(images, path, scratch / f"entries{number}.db")
+            images.add_rest(
+                lambda done: self._run.progress("image files of unknown listings", done, None)
             )
-            self._tell_files(files)
-            self._run.attempt(catalog, lambda: self._take_progress(catalog, sources.progress))
+            files.report(self._report)
+            if sources.progress is not None:
+                self._import_progress(catalog, sources.progress)
 
-    def _prepare_folder(self, catalog: sqlite3.Connection) -> None:
-        """Adopted files go into this home's own folder, or nowhere."""
-        check_folder(catalog, self._files)
-        if not self._choices.dry:
+    def _find_files(self, files: FileList, folders: tuple[Path, ...]) -> None:
+        for folder in folders:
+            files.find(
+                folder,
+                self._report,
+                lambda found: self._run.progress("finding image files", found, None),
+            )
+        files.index()
+        self._report.count("placeholders", files.failed_count())
+        if not self._run.choices.take_altered:
+            self._report.count(ALTERED_LEFT, files.altered_count())
+
+    def _open_catalog(self, scratch: Path) -> sqlite3.Connection:
+        """The home's catalog, with its image folder; a rehearsal needs none and changes neither."""
+        path, dry = self._home.catalog, self._run.choices.dry
+        if dry and path.exists():
+            read_catalog(path).close()  # refuses an older version, which would be migrated
+        elif dry:
+            path = scratch / path.name
+        catalog = open_catalog(path)
+        catalog.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+        # Files go into this home's own image folder, or nowhere.
+        check_folder(catalog, self._home)
+        if not dry:
             with transaction(catalog):
-                settle(catalog, self._files, identify(catalog, self._files))
+                settle(catalog, self._home, identify(catalog, self._home))
+        return catalog
 
-    def _image_takeover(self, catalog: sqlite3.Connection, files: OldFiles) -> ImageTakeover:
-        images = self._settings.images
-        placing = Placing(self._choices.adopt, images.max_pixels, self._choices.dry)
-        adopter, altered = (
-            Adopter(self._files.images, placing, images.size, told=self._choices.size, below=below)
-            for below in ("", f"{ALTERED}/")
-        )
-        refresh_s = int(self._settings.crawl.refresh_days * DAY_S)
-        rules = Rules(images.which, refresh_s, self._run.now)
-        return ImageTakeover(
-            catalog,
-            files,
-            (adopter, altered if self._choices.take_altered else None),
-            rules,
-            self._report,
-            self._run.attempt,
-        )
+    def _import_rows(self, images: ImageImport, database: SourceDatabase) -> None:
+        source = database.source("image_status")
+        total = database.count(*database.tables["image_status"])
 
-    def _tell_files(self, files: OldFiles) -> None:
-        for fate, number in files.fates():
-            self._report.read(SOURCE, number)
-            if fate != CAME:
-                self._report.lose(SOURCE, fate, number)
+        def show(done: int) -> None:
+            read = self._report.read(source, 0)
+            self._run.progress("image_status", read, total, f"{done:,} listings")
 
-    def _take_rows(self, takeover: ImageTakeover, database: OldDatabase | None) -> None:
-        if database is None or not database.has("image_status"):
-            return
-        total = database.count("image_status")
-        self._report.read(source_of(database, "image_status"), total)
-        read = 0
+        images.add(self._listings_of_rows(database), source, database.written_at, show)
 
-        def listings() -> Iterator[OldListing]:
-            nonlocal read
-            for one, number in self._listings_of_rows(database):
-                read += number
-                yield one
-
-        takeover.take(
-            listings(),
-            "image_status",
-            int(database.path.stat().st_mtime),
-            lambda done: self._progress("image_status", read, total, f"{done:,} listings"),
-        )
-
-    def _listings_of_rows(self, database: OldDatabase) -> Iterator[tuple[OldListing, int]]:
-        """Listings of `image_status`, each with the number of its rows."""
-        role: Role = "image_status"
-        complain = self._run.complain(database)
-        rows = database.rows(role, _FIRST_IMAGE_FIRST, complain)
-        for listing_id, group in groupby(rows, key=lambda row: row.get("listing_id")):
+    def _listings_of_rows(self, database: SourceDatabase) -> Iterator[SourceListing]:
+        rows = database.rows("image_status", *_FIRST_IMAGE_FIRST)
+        for key, group in groupby(rows, key=lambda row: row.get("listing_id")):
             same = list(group)
-            where = f"{database.name(role)} {listing_id!r}"
-            if not isinstance(listing_id, int) or listing_id <= 0:
-                complain(role, where, "no listing id", len(same))
-                continue
             try:
-                yield read_rows(listing_id, same, self._settings.images.size), len(same)
+                yield read_rows(key, same, self._run.settings.images.size)
             except BrokenEntry as broken:
-                complain(role, where, str(broken), len(same))
+                database.skip("image_status", repr(key), broken.reason, broken.detail, len(same))
 
-    def _take_metadata(self, takeover: ImageTakeover, path: Path, scratch: Path) -> None:
+    def _import_metadata(self, images: ImageImport, path: Path, scratch: Path) -> None:
         size = path.stat().st_size
-        read = 0
-
-        def tick(position: int) -> None:
-            nonlocal read
-            read += 1
-            if read % _AT_ONCE == 0:
-                self._progress(f"reading {path.name}", position, size, f"{read:,} entries")
-
-        entries = read_metadata(path, self._settings.images.size, self._report, tick)
-        with closing(SortedListings(scratch)) as listings:
-            listings.add(entries)
-            takeover.take(
-                listings.by_id(),
+        entries = read_metadata(
+            path,
+            self._run.settings.images.size,
+            self._report,
+            lambda position: self._run.progress(f"reading {path.name}", position, size),
+        )
+        with scratch_database(scratch) as connection:
+            listings = ScratchList(connection, SourceListing)
+            listings.add((one.listing_id, one) for one in entries)
+            images.add(
+                listings.by_key(),
                 path.name,
                 int(path.stat().st_mtime),
-                lambda done: self._progress(f"listings of {path.name}", done, listings.count),
+                lambda done: self._run.progress(f"listings of {path.name}", done, listings.count),
             )
 
-    def _take_progress(self, catalog: sqlite3.Connection, path: Path | None) -> None:
-        """Shops that the older tool read whole are due when they would have been due there."""
-        if path is None:
-            return
-        told = read_progress(path, self._report)
-        take_shops(catalog, told.shops, told.at or int(path.stat().st_mtime), self._run.now)
-        self._report.count("shops that count as read", len(told.shops))
-        if told.units:
-            self._report.count("price intervals to be read again", told.units)
+    def _import_progress(self, catalog: sqlite3.Connection, path: Path) -> None:
+        """Shops that the older tool read completely are due when they would have been due there."""
+        progress = read_progress(path, self._report)
+        read_at = progress.at or int(path.stat().st_mtime)
+        with self._run.transaction(catalog):
+            import_shops(catalog, progress.shops, read_at, self._run.now)
+        self._report.count("shops that count as read", len(progress.shops))
+        self._report.count("price intervals to be read again", progress.intervals)

@@ -1,36 +1,39 @@
-"""What all stages of an import share: choices, report, transactions that a rehearsal takes back."""
+"""What all stages of an import share: the choices, the report, transactions, work in chunks."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import islice
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
 from furnisync.config import HomeFiles, ImageSize, Settings
-from furnisync.importer.adopt import Adopt
-from furnisync.importer.database import DAMAGED, Complain, OldDatabase
 from furnisync.importer.report import Report
-from furnisync.importer.tables import Role
+from furnisync.sqlite import transaction
+
+Adopt = Literal["place", "link", "move", "copy"]
+T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """Shows how far a stage is."""
+    """Shows the progress of a stage."""
 
     def __call__(self, stage: str, done: int, total: int | None, note: str = "") -> None:
-        """So much of a stage is done, in its own unit."""
+        """Show that `done` of `total` is finished, in the stage's own unit; None: not known."""
         ...
 
 
 class Choices(msgspec.Struct, frozen=True):
-    """What the command line asked for.
+    """The options of the command line.
 
     Attributes:
-        adopt: what becomes of the image files.
-        size: the CDN size that the older tool fetched; None: told by each picture.
+        adopt: how image files get into the image folder.
+        size: the CDN size that the older tool fetched; None: decided by the pixels of each file.
         reread_reviews: do not trust that the older tool read all reviews.
-        take_altered: take altered pictures too, beside Etsy's originals.
-        dry: only tell what would happen.
+        take_altered: import altered images too, beside Etsy's originals.
+        dry: a rehearsal, which writes nothing but the report.
     """
 
     adopt: Adopt = "place"
@@ -38,6 +41,10 @@ class Choices(msgspec.Struct, frozen=True):
     reread_reviews: bool = False
     take_altered: bool = False
     dry: bool = False
+
+
+class _Rehearsed(Exception):
+    """Ends the transaction of a rehearsal."""
 
 
 @dataclass(frozen=True)
@@ -51,28 +58,17 @@ class Run:
     report: Report
     progress: Progress
 
-    def attempt(self, connection: sqlite3.Connection, work: Callable[[], None]) -> None:
-        """Run work as one transaction; a rehearsal takes it back."""
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            work()
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        connection.execute("ROLLBACK" if self.choices.dry else "COMMIT")
-
-    def complain(self, database: OldDatabase) -> Complain:
-        """Takes what of a database cannot be used."""
-
-        def complain(role: Role, where: str, why: str, number: int) -> None:
-            what = "damaged sources" if why.startswith(DAMAGED) else "broken rows"
-            self.report.leave_out(what, database.path.name, where, why)
-            self.report.lose(source_of(database, role), why, number)
-
-        return complain
+    @contextmanager
+    def transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """A transaction for the time of the block; a rehearsal rolls it back."""
+        with suppress(_Rehearsed), transaction(connection):
+            yield
+            if self.choices.dry:
+                raise _Rehearsed
 
 
-def source_of(database: OldDatabase, role: Role) -> str:
-    """A table as the report names it."""
-    return f"{database.path.name}, {database.name(role)}"
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items in lists of `size`, the last one shorter."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

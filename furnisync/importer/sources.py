@@ -1,4 +1,4 @@
-"""Where the older tool's files lie, and reading the ones that are JSON."""
+"""Finds the older tool's files, and reads the ones that are JSON."""
 
 import filecmp
 import json
@@ -17,18 +17,22 @@ from furnisync.errors import ConfigError
 from furnisync.history.fields import as_id
 from furnisync.history.schema import APPLICATION_ID
 from furnisync.importer.database import as_time
-from furnisync.importer.metadata_forms import BrokenEntry, OldListing, read_entry
-from furnisync.importer.report import Report
+from furnisync.importer.metadata_forms import BrokenEntry, SourceListing, read_entry
+from furnisync.importer.report import DAMAGED_SOURCES, Reason, Report
 
 log = logging.getLogger("furnisync.import")
 
+_PROGRESS_EVERY: Final = 1000
 _PLACES: Final = ("", "data/db", "data")
-_MARK: Final = b"\xef\xbb\xbf"
-"""Byte order mark, as some editors put it."""
+_INDEX: Final = "-shm"
+_DATABASE_FILES: Final = ("-journal", "-wal", _INDEX, "")
+"""What belongs to a database, as it moves: the logs first, as without them it looks complete."""
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""Some editors write it."""
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """The files to take over, None where there is none."""
+    """The files to import, None where there is none."""
 
     metadata: tuple[Path, ...] = ()
     images: tuple[Path, ...] = ()
@@ -38,20 +42,20 @@ class Sources(msgspec.Struct, frozen=True):
 
     @property
     def found(self) -> bool:
-        """Whether there is anything."""
+        """Whether there is any."""
         return any((self.metadata, self.images, self.database, self.progress))
 
 
 def find_sources(folder: Path, files: HomeFiles, *, dry: bool) -> Sources:
-    """What of the older tool's lies in a folder, under the names that it used.
+    """The older tool's files in a folder, by the names that it used.
 
-    In the home itself, what bears a name that we need is set aside first; `dry` leaves it there.
+    In the home itself, files whose names we need are set aside first, unless it is `dry`.
 
     Raises:
         ConfigError: there is no such folder, or nothing in it.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder: name the one that the older tool worked in.")
+        raise ConfigError(f"{folder} is not a folder: name the one that the older tool worked in.")
     aside = files.home / OLDER_TOOL
     at_home = folder.resolve() == files.home
     if at_home and not dry:
@@ -83,7 +87,7 @@ def _existing(places: list[Path], name: str) -> list[Path]:
 
 
 def _one_of_each(paths: list[Path]) -> tuple[Path, ...]:
-    """Files without their copies: what was set aside is often the same as what lies there now."""
+    """Files without their copies: what was set aside is often still there too."""
     different: list[Path] = []
     for path in paths:
         if not any(filecmp.cmp(path, other, shallow=False) for other in different):
@@ -98,7 +102,7 @@ def is_ours(database: Path) -> bool:
 
 
 def _set_aside(files: HomeFiles, aside: Path) -> None:
-    """Keep what would be overwritten: the metadata under a second name, the database moved."""
+    """Keep what would be overwritten: the metadata gets a second name, the database moves."""
     if files.metadata.is_file() and not (aside / files.metadata.name).exists():
         aside.mkdir(exist_ok=True)
         try:
@@ -109,83 +113,83 @@ def _set_aside(files: HomeFiles, aside: Path) -> None:
     wal = old.with_name(f"{old.name}-wal")
     if (old.is_file() and not is_ours(old)) or (wal.exists() and not old.exists()):
         aside.mkdir(exist_ok=True)
-        for name in (f"{old.name}-wal", old.name):
-            if (aside / name).exists() and (path := old.with_name(name)).exists():
+        names = [f"{old.name}{ending}" for ending in _DATABASE_FILES]
+        moves = [(path, aside / name) for name in names if (path := old.with_name(name)).exists()]
+        for path, target in moves:
+            if target.exists() and not target.name.endswith(_INDEX):
                 raise ConfigError(
-                    f"{path} and {aside / name} are both of the older tool: move one of them away,"
-                    " or import it by itself with --history."
+                    f"{path} and {target} are both the older tool's: move one of them away,"
+                    " or import it alone with --history."
                 )
-        # The log first: a database that was left without it would be taken for whole.
-        for name in (f"{old.name}-wal", f"{old.name}-shm", old.name):
-            if (path := old.with_name(name)).exists():
-                path.rename(aside / name)
-        log.info("the older tool's %s lies in %s now", old.name, aside)
+        for path, target in moves:
+            path.rename(target)
+        log.info("the older tool's %s is in %s now", old.name, aside)
 
 
 def read_metadata(
-    path: Path, size: ImageSize, report: Report, tick: Callable[[int], None]
-) -> Iterator[OldListing]:
-    """Stream `image_metadata.json`; what is broken goes to the report.
+    path: Path, size: ImageSize, report: Report, progress: Callable[[int], None]
+) -> Iterator[SourceListing]:
+    """Stream `image_metadata.json`; broken entries go to the report.
 
     Args:
         path: the file.
         size: CDN size of the urls that are made.
-        report: takes broken entries, and where the file is cut off.
-        tick: takes the bytes read so far.
+        report: takes broken entries, and where the file ends early.
+        progress: takes the bytes read so far, from time to time.
 
     Raises:
-        ConfigError: it is no JSON object at all.
+        ConfigError: it is not a JSON object at all.
     """
     with path.open("rb") as file:
         head = file.read(4096)
-        if head.removeprefix(_MARK).lstrip()[:1] != b"{":
+        if head.removeprefix(_BYTE_ORDER_MARK).lstrip()[:1] != b"{":
             raise ConfigError(
-                f"{path} is no JSON object: name the older tool's image_metadata.json."
+                f"{path} is not a JSON object: name the older tool's image_metadata.json."
             )
-        file.seek(len(_MARK) if head.startswith(_MARK) else 0)
+        file.seek(len(_BYTE_ORDER_MARK) if head.startswith(_BYTE_ORDER_MARK) else 0)
         last: object = "the beginning"
         try:
-            # Numbers stay exact: one that is too long is a broken entry, not the end of the file.
+            # Numbers stay exact: one that is too long is a broken entry, not damage.
             for key, value in ijson.kvitems(file, ""):
                 last = key
-                report.read(path.name, 1)
+                if report.read(path.name) % _PROGRESS_EVERY == 0:
+                    progress(file.tell())
                 try:
                     yield read_entry(key, value, size)
                 except BrokenEntry as broken:
-                    report.leave_out("broken entries", path.name, key, str(broken))
-                    report.lose(path.name, str(broken))
-                tick(file.tell())
+                    where = (path.name, key)
+                    report.leave_out("broken entries", where, broken.reason, broken.detail, 1)
         except ijson.JSONError as error:
             why = " ".join(str(error).split())[:200]
-            report.leave_out("damaged sources", path.name, f"after {last}", f"no JSON: {why}")
+            report.leave_out(DAMAGED_SOURCES, (path.name, f"after {last}"), Reason.DAMAGED, why)
 
 
-class OldProgress(msgspec.Struct, frozen=True):
-    """What `sync_progress.json` tells.
+class SourceProgress(msgspec.Struct, frozen=True):
+    """The content of `sync_progress.json`.
 
     Attributes:
-        shops: whose listings were all seen.
-        at: when, unix seconds; None where it does not say.
-        units: intervals of the crawl plan that were read to the end, by the tool's own judgement.
+        shops: whose listings were all read.
+        at: when, unix seconds; None if it does not say.
+        intervals: how many intervals of the crawl plan the tool had read, by its own judgement.
     """
 
     shops: tuple[int, ...]
     at: int | None
-    units: int
+    intervals: int
 
 
-def read_progress(path: Path, report: Report) -> OldProgress:
-    """Read `sync_progress.json`; one that cannot be read tells nothing and is reported."""
+def read_progress(path: Path, report: Report) -> SourceProgress:
+    """Read `sync_progress.json`; one that cannot be read is reported and empty."""
     try:
         content: Any = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        report.leave_out("damaged sources", path.name, "", f"no JSON: {error}")
-        return OldProgress((), None, 0)
+        report.leave_out(DAMAGED_SOURCES, (path.name, ""), Reason.DAMAGED, str(error))
+        return SourceProgress((), None, 0)
     content = content if isinstance(content, dict) else {}
     shops = content.get("synced_shops")
     ids = [as_id(one) for one in shops] if isinstance(shops, list | dict) else []
     units = content.get("exhausted")
-    return OldProgress(
+    return SourceProgress(
         tuple(one for one in ids if one is not None and one > 0),
         as_time(content.get("last_shop_refresh")),
         len(units) if isinstance(units, list) else 0,

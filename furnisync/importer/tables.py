@@ -1,11 +1,13 @@
-"""Which tables of an older tool's database hold what: by name, else by their columns.
+"""What the tables of an older tool's database hold: known by name, else by their columns.
 
-The tool renamed its tables from version to version (`listings`, later `listings_static`) and left
-copies behind. All tables of one role are read as one, so that nothing of either is lost.
+The tool renamed its tables from version to version (`listings`, later `listings_static`) and kept
+copies. All tables of one role are read as one, so that no row of either is lost.
 """
 
+import json
 import sqlite3
-from typing import Final, Literal
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -25,41 +27,38 @@ ROLES: Final[tuple[Role, ...]] = (
     "image_status",
 )  # fmt: skip
 KEYS: Final = {"shops": "shop_id", "listings": "listing_id"}
-_OTHER_COLUMNS: Final = {
-    "price_amount": "price",
-    "price_divisor": "price",
-    "price_currency": "price",
-    "price_currency_code": "price",
-}
+Row = dict[str, Any]
+_RENAMED: Final = {"price_currency": "price_currency_code"}
+_MONEY: Final = ("amount", "divisor", "currency_code")
 _IMAGE_IDS: Final = {"image_id", "listing_image_id"}
 _OF_IMAGES: Final = {"url", "hex", "is_primary", "download_done"}
-_LEAST_STATIC: Final = 3
-_LEAST_DYNAMIC: Final = 2
+_MIN_STATIC: Final = 3
+_MIN_DYNAMIC: Final = 2
 """So many fields of Etsy's API make a table one of shops or listings; fewer may be a work list."""
 
 
-class OldTable(msgspec.Struct, frozen=True):
+class SourceTable(msgspec.Struct, frozen=True):
     """A table with the names of its columns."""
 
     name: str
     columns: tuple[str, ...]
 
 
-def find_tables(connection: sqlite3.Connection) -> list[OldTable]:
+def find_tables(connection: sqlite3.Connection) -> list[SourceTable]:
     """All tables of a database that hold rows of their own: no views, no search indexes."""
     names = connection.execute(
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%'"
         " ESCAPE '\\' AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY name"
     ).fetchall()
+    columns = "SELECT name FROM pragma_table_info(?)"
     return [
-        OldTable(name, tuple(row[1] for row in connection.execute(f"PRAGMA table_info({quoted})")))
+        SourceTable(name, tuple(row[0] for row in connection.execute(columns, (name,))))
         for (name,) in names
-        if (quoted := quote_name(name))
     ]
 
 
-def role_of(table: OldTable) -> Role | None:
-    """What a table holds; None where that cannot be told."""
+def role_of(table: SourceTable) -> Role | None:
+    """What a table holds; None if that is not known."""
     has = set(table.columns)
     found: Role | None = next((role for role in ROLES if role == table.name), None)
     if found is None and has >= {"key", "value"}:
@@ -78,15 +77,70 @@ def role_of(table: OldTable) -> Role | None:
 def _by_fields(
     columns: set[str], fields: tuple[Field, ...], static: Role, dynamic: Role
 ) -> Role | None:
-    """One row for each id, or one for each time that it was looked at?"""
-    held = {_OTHER_COLUMNS.get(column, column) for column in columns}
-    known = [one for one in fields if one.name in held and one.name not in KEYS.values()]
-    changing = sum(one.dynamic for one in known)
-    if "snapshot_timestamp" in columns and 2 * changing > len(known) >= _LEAST_DYNAMIC:
+    """Static tables have a row for each id, dynamic ones a row for each snapshot."""
+    held = FieldColumns(sorted(columns), fields).names - set(KEYS.values())
+    changing = sum(one.dynamic for one in fields if one.name in held)
+    if "snapshot_timestamp" in columns and 2 * changing > len(held) >= _MIN_DYNAMIC:
         return dynamic
-    return static if len(known) - changing >= _LEAST_STATIC else None
+    return static if len(held) - changing >= _MIN_STATIC else None
 
 
-def quote_name(name: str) -> str:
-    """A name of a table or column as SQL takes it."""
+def select_all(tables: list[SourceTable], columns: list[str]) -> str:
+    """SQL that reads some tables as one; a column that a table lacks is null."""
+    return " UNION ALL ".join(
+        "SELECT "
+        + ", ".join(
+            f"{quote(name) if name in table.columns else 'NULL'} AS {quote(name)}"
+            for name in columns
+        )
+        + f" FROM {quote(table.name)}"
+        for table in tables
+    )
+
+
+def quote(name: str) -> str:
+    """A name of a table or column in SQL."""
     return '"' + name.replace('"', '""') + '"'
+
+
+class FieldColumns:
+    """Which columns of a table hold which fields of the API; reads the fields out of a row."""
+
+    def __init__(self, columns: list[str], fields: tuple[Field, ...]) -> None:
+        named = {_RENAMED.get(column, column): column for column in columns}
+        self._plain = {one.name: named[one.name] for one in fields if one.name in named}
+        self._json = {one.name for one in fields if one.kind == "json"}
+        self._money = {
+            one.name: {
+                part: column for part in _MONEY if (column := named.get(f"{one.name}_{part}"))
+            }
+            for one in fields
+            if one.kind == "money" and f"{one.name}_amount" in named
+        }
+        self.names = frozenset((*self._plain, *self._money))
+        """Fields that the table has."""
+        used = {*self._plain.values(), "id", "snapshot_timestamp"}
+        used = used.union(*(parts.values() for parts in self._money.values()))
+        self.unknown = tuple(column for column in columns if column not in used)
+        """Columns that hold no field of the API."""
+
+    def read(self, row: Mapping[str, Any]) -> Row:
+        """The row's values that are not null, by field."""
+        values: Row = {}
+        for name, column in self._plain.items():
+            if (value := row[column]) is not None:
+                values[name] = _decoded(value) if name in self._json else value
+        for name, parts in self._money.items():
+            money = {part: row[column] for part, column in parts.items()}
+            if any(value is not None for value in money.values()):
+                values[name] = money
+        return values
+
+
+def _decoded(value: object) -> object:
+    """The array or object of a JSON text; anything else unchanged."""
+    try:
+        decoded = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+    return decoded if isinstance(decoded, list | dict) else value

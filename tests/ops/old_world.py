@@ -71,7 +71,7 @@ CREATE TABLE {image_status} (listing_id INTEGER, image_id INTEGER, is_primary IN
     download_done INTEGER DEFAULT 0, PRIMARY KEY (listing_id, image_id));
 CREATE TABLE {sync_state} (key TEXT PRIMARY KEY, value TEXT);
 """
-"""What its newest version makes; the names of the tables are told by whoever makes them."""
+"""What its newest version makes; the test gives the names of the tables."""
 PLAIN = {
     name: name
     for name in ("shops", "shops_dynamic", "listings", "listings_dynamic", "reviews",
@@ -134,7 +134,7 @@ class OldFolder:
     def newest(self, names: dict[str, str] = STATIC) -> None:
         """Its newest form: three shops with four listings each, three images a listing.
 
-        One image waits, one lies in a folder (for each second listing an altered one), one in a tar
+        One image waits, one is in a folder (for each second listing an altered one), one in a tar
         of altered pictures; the images of the first listing of each shop are gone.
         """
         folder = self.path / "data" / "db"
@@ -209,8 +209,8 @@ class OldFolder:
             info.size = len(body)
             file.addfile(info, BytesIO(body))
 
-    def progress(self, **told: Any) -> None:
-        (self.path / "sync_progress.json").write_text(json.dumps(told))
+    def progress(self, **content: Any) -> None:
+        (self.path / "sync_progress.json").write_text(json.dumps(content))
 
     def contents(self) -> dict[str, str]:
         """Every file with its digest."""

@@ -19,7 +19,7 @@ from furnisync.config import HomeFiles, read_settings
 from furnisync.crawl.plan_file import load_plan, save_cuts
 from furnisync.errors import ConfigError, UserError
 from furnisync.history.pseudonyms import read_buyers
-from furnisync.importer.report import Report
+from furnisync.importer.report import Reason, Report
 from furnisync.lockfile import single_instance
 from furnisync.ops.notify.notifier import remembering
 from furnisync.ops.remote import pull as remote_pull
@@ -191,7 +191,7 @@ def test_a_report_takes_an_earlier_ones_place(tmp_path):
     path = tmp_path / "report.jsonl"
     for entry in ("1", "2"):
         with Report(path) as report:
-            report.leave_out("broken rows", "some.db", entry, "no id")
+            report.leave_out("broken rows", ("some.db", entry), Reason.NO_ID)
     assert [json.loads(line)["entry"] for line in path.read_text().splitlines()] == ["2"]
     with Report(path):
         pass

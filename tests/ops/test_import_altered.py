@@ -1,4 +1,4 @@
-"""Altered pictures are never taken for Etsy's originals, and are marked where they come."""
+"""Altered images are never taken for Etsy's originals, and are marked where they come."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ URL = "https://i.etsystatic.com/9/r/il/ab/{0}/il_570xN.{0}_cd.jpg"
 
 @pytest.fixture
 def old(tmp_path):
-    """101 has both kinds, 102 only altered pictures, 103 one that no source tells of."""
+    """101 has both kinds, 102 only altered images, 103 one that no source names."""
     old = OldFolder(tmp_path / "old")
     old.tables(
         IMAGE_STATUS,
@@ -79,13 +79,13 @@ def test_unless_asked_for_they_stay_where_they_are(old, home):
     assert originals(home) == ORIGINALS
     assert altered(home) == []
     assert home.rows("SELECT listing_id FROM listings") == [(101,), (102,)]
-    assert "6  altered pictures left where they lie" in out
+    assert "6  altered images left where they are" in out
     assert "--take-altered" in out
     assert {k: v for k, v in before.items() if "imagedownload" not in k} == old.contents()
 
 
-def test_a_link_keeps_the_name_that_tells(old, home, tmp_path):
-    """The folder lies on another disk under another name."""
+def test_a_link_is_known_by_its_own_name(old, home, tmp_path):
+    """The folder is on another disk under another name."""
     (old.images / "imageembedded").rename(tmp_path / "elsewhere")
     (old.images / "imageembedded").symlink_to(tmp_path / "elsewhere")
     home.take(old.path)
@@ -107,7 +107,7 @@ def test_asked_for_they_come_beside_the_originals(old, home, adopt):
         seed = PICTURES[listing_id, image_id]
         assert (home.path / "images" / file).read_bytes() == picture(seed)
     assert home.check_files() == 6
-    assert "5  altered pictures adopted" in out
+    assert "5  altered images adopted" in out
     gone = set(before) - set(old.contents())
     assert not gone or adopt == "move"
     assert not [name for name in gone if name.endswith(".tar")]
@@ -117,17 +117,24 @@ def test_asked_for_they_come_beside_the_originals(old, home, adopt):
 
 
 @pytest.mark.parametrize("adopt", ["place", "copy"])
-def test_what_an_earlier_version_took_for_originals_is_given_back(old, home, adopt):
-    """It knew no altered pictures: here it sees them in a folder whose name says nothing."""
+def test_originals_are_queued_again_that_an_earlier_version_took_from_altered_ones(
+    old, home, adopt
+):
+    """It knew no altered images: here they are in a folder of another name at first."""
     (old.images / "imageembedded").rename(old.images / "folder")
     old.image("folder/102_29.jpg", picture(29))  # of which no address is known
     home.take(old.path, "--adopt", adopt)
     assert {row[:3] for row in originals(home)} >= {(101, 12, "done"), (102, 29, "done")}
+    files = [home.path / "images" / row[3] for row in originals(home) if row[3]]
+    wrong = sum(file.read_bytes() != picture(11) for file in files)
     (old.images / "folder").rename(old.images / "imageembedded")
     out = home.take(old.path, "--adopt", adopt)
     assert originals(home) == ORIGINALS
-    assert "2  images to be fetched anew" in out
-    assert "fetched anew" not in home.take(old.path, "--adopt", adopt, "--take-altered")
+    assert home.rows("SELECT DISTINCT reason FROM images WHERE image_id = 12") == [
+        ("replaced_by_altered",)
+    ]
+    assert f"{wrong}  images to be fetched again" in out
+    assert "fetched again" not in home.take(old.path, "--adopt", adopt, "--take-altered")
     assert originals(home) == ORIGINALS
     assert {row[:2] for row in altered(home)} == {*PICTURES, (102, 29)}
     assert home.check_files() == 7
@@ -142,7 +149,7 @@ def test_another_home_knows_them_by_the_folder_where_we_keep_them(old, home, tmp
 
 def test_a_rehearsal_counts_them_and_takes_none(old, home):
     out = home.take(old.path, "--take-altered", "--dry-run")
-    assert "5  altered pictures adopted" in out
+    assert "5  altered images adopted" in out
     assert not (home.path / "images").exists()
 
 
@@ -217,7 +224,7 @@ def test_a_backup_keeps_what_is_known_of_them(old, home, tmp_path):
 
 
 def test_they_never_satisfy_a_download(tmp_path):
-    """Image sync fetches the original of an image of which an altered picture is here."""
+    """Image sync fetches the original of an image of which an altered image is here."""
     with small_sandbox(shops=2, listings=6, images_mean=1) as sandbox:
         first = Home(tmp_path / "first", sandbox)
         assert first.start("--fast").wait().status == 0

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from furnisync.importer.adopt import size_of
-from furnisync.importer.metadata_forms import BrokenEntry, OldImage, read_entry, read_rows
+from furnisync.download.sizes import size_of
+from furnisync.importer.metadata_forms import BrokenEntry, SourceImage, read_entry, read_rows
 from furnisync.store.image_format import Picture
 
 URL = "https://i.etsystatic.com/9/r/il/ab12/77/il_570xN.77_xy9z.jpg"
@@ -119,7 +119,7 @@ def test_rows_of_image_status():
         {"listing_id": 5, "image_id": 3, "is_primary": 0, "url": URL, "download_done": -1},
     ]
     one = read_rows(5, rows, "570xN")
-    assert one.images == (OldImage(2, 1, URL), OldImage(3, 2, URL, gone=True))
+    assert one.images == (SourceImage(2, 1, URL), SourceImage(3, 2, URL, gone=True))
     assert one.complete
     listing_only = read_rows(5, [{"listing_id": 5, "image_id": 0, "shop_id": 9}], "570xN")
     assert (listing_only.shop_id, listing_only.images, listing_only.complete) == (9, (), False)

@@ -1,4 +1,4 @@
-"""An older tool's tables become history."""
+"""An older tool's tables become history, by the real command."""
 
 import json
 import os
@@ -195,7 +195,7 @@ def test_odd_values_and_other_columns_are_not_lost(old, home):
         ("listings", "title", '"A\\udcffB"'), ("shops", "create_date", '"long ago"'),
     ]  # fmt: skip
     assert [(row["what"], row["entry"]) for row in home.report()] == [
-        ("columns left behind", "shops.mood"), ("broken rows", "listings_dynamic 100"),
+        ("columns left behind", "mood"), ("broken rows", "100"),
     ]  # fmt: skip
     state = home.dump()
     home.take(old.path)
@@ -279,8 +279,8 @@ def test_killed_at_any_time_it_ends_the_same(old, home, tmp_path):
     assert len(mine["etsy_data.db reviews"]) == 399 * 5
 
 
-def test_syncs_go_on_from_what_was_taken_over(tmp_path):
-    """Against the sandbox: no call for what is fresh, no review twice, images not fetched anew."""
+def test_syncs_continue_from_what_was_imported(tmp_path):
+    """Against the sandbox: no call for what is fresh, no review twice, no image fetched again."""
     with SandboxProcess(shops=8, listings=60, images_mean=1, image_bytes=2000, pictures=4,
                         qps=10**6, qpd=10**9) as sandbox:  # fmt: skip
         first, second = NewHome(tmp_path / "first"), NewHome(tmp_path / "second")

@@ -1,4 +1,4 @@
-"""Listings and image files, taken over by the real command."""
+"""Listings and image files, imported by the real command."""
 
 import fcntl
 import os
@@ -120,14 +120,14 @@ def test_all_forms_and_their_files(old, home, adopt):
 def test_a_rehearsal_writes_nothing(old, home):
     mixed(old)
     before = old.contents()
-    told = home.take(old.path, "--adopt", "move", "--dry-run")
+    shown = home.take(old.path, "--adopt", "move", "--dry-run")
     assert old.contents() == before
-    assert "5  images adopted" in told
+    assert "5  images adopted" in shown
     assert {path.name for path in home.path.iterdir()} == {
         "furnisync.toml", ".images.lock", ".data.lock", "import_report.jsonl",
     }  # fmt: skip
     real = home.take(old.path, "--adopt", "move")
-    numbers = [line for line in told.splitlines() if line.strip()[:1].isdigit()]
+    numbers = [line for line in shown.splitlines() if line.strip()[:1].isdigit()]
     for line in numbers[:-1]:
         assert line.split() in [other.split() for other in real.splitlines()]
 
@@ -229,9 +229,9 @@ def test_metadata_cut_off_in_the_middle(old, home):
     ("arguments", "words"),
     [
         ((), "No source is named"),
-        (("{0}/nowhere",), "is no folder"),
+        (("{0}/nowhere",), "is not a folder"),
         (("{0}",), "holds neither"),
-        (("--metadata", "{0}/list.json"), "is no JSON object"),
+        (("--metadata", "{0}/list.json"), "is not a JSON object"),
         (("--history", "{0}/list.json"), "cannot be read as a database"),
         (("--images", "{0}/list.json"), "is not a folder"),
         (("{0}", "--adopt", "steal"), "steal"),
@@ -299,7 +299,7 @@ def test_killed_at_any_time_it_ends_the_same(tmp_path, adopt):
     assert (counters["images.done"], counters["shops"]) == (2000, 50)
 
 
-def test_a_full_disk_is_told_and_gone_on_from(old, home):
+def test_a_full_disk_is_reported_and_the_next_run_continues(old, home):
     old.metadata({str(i): {"image_id": i, "shop_id": 9} for i in range(1000, 4000)})
     for i in range(1000, 4000):
         old.image(f"{i}.jpg", picture(i, (60, 40)))
@@ -327,7 +327,19 @@ def test_not_while_a_sync_runs(old, home):
     assert "already runs" in ended.stdout
 
 
-def test_links_into_the_dark_are_not_followed_in_circles(old, home):
+def test_a_link_to_a_folder_keeps_its_files(old, home, tmp_path):
+    """Neither the first run nor a later one removes what a link points to."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "103_7.jpg").write_bytes(picture(7))
+    (old.images / "linked").symlink_to(elsewhere)
+    for _ in range(2):
+        home.take(old.path, "--adopt", "move")
+        assert (elsewhere / "103_7.jpg").exists()
+        assert home.check_files() == 1
+
+
+def test_links_are_not_followed_in_circles(old, home):
     old.metadata({"101": 1})
     old.image("deep/101.jpg", picture(1))
     (old.images / "deep" / "again").symlink_to(old.images)
@@ -354,7 +366,7 @@ status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(status)
 """
-"""Starts a command and tells its peak; is small, as a child begins with the peak of its parent."""
+"""Starts a command and prints its peak; it is small, as a child begins with its parent's peak."""
 
 
 def test_memory_does_not_grow_with_the_number_of_entries(tmp_path):

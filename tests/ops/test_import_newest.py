@@ -107,8 +107,8 @@ def test_what_is_no_table_of_it_is_named_and_left(old, home):
             "CREATE TABLE empty (a TEXT);"
         )
     home.take(old.path)
-    told = [row["entry"] for row in home.report() if row["what"] == "tables left behind"]
-    assert told == ["vectors", "work"]
+    named = [row["entry"] for row in home.report() if row["what"] == "tables left behind"]
+    assert named == ["vectors", "work"]
     assert home.history("SELECT DISTINCT state FROM listings_dynamic") == [("active",)]
 
 
@@ -117,25 +117,25 @@ def test_what_is_no_table_of_it_is_named_and_left(old, home):
 
 def short(home, ended):
     assert ended.returncode == 1, ended.stdout
-    told = {
-        row["source"]: row["reason"]
+    found = {
+        row["source"]: row["detail"]
         for row in home.report()
         if row["what"] == "sources that brought too little"
     }
-    for source, reason in told.items():
+    for source, reason in found.items():
         assert f"Fewer than half were imported of {source}: {reason}" in ended.stdout
-    return told
+    return found
 
 
 def test_a_table_that_brings_nothing_is_an_error(old, home):
     old.newest()
     with closing(sqlite3.connect(old.database)) as connection, connection:
         connection.execute("DROP TABLE listings_static")
-    told = short(home, home.run("import", old.path))
-    assert told == {
-        "etsy_data.db, listings_dynamic": "0 of 12 came (12 x its shop is not told)",
+    found = short(home, home.run("import", old.path))
+    assert found == {
+        "etsy_data.db, listings_dynamic": "0 of 12 imported (12 x no shop id)",
     }
-    assert short(home, home.run("import", old.path)) == told
+    assert short(home, home.run("import", old.path)) == found
 
 
 def test_fewer_than_half_is_an_error_and_half_is_none(old, home):
@@ -145,8 +145,8 @@ def test_fewer_than_half_is_an_error_and_half_is_none(old, home):
             "UPDATE listings_dynamic SET snapshot_timestamp = 'never' WHERE id % 2 = 0"
         )
         connection.execute("UPDATE reviews SET shop_id = 'none' WHERE shop_id > 7001")
-    told = short(home, home.run("import", old.path))
-    assert told == {"etsy_data.db, reviews": "1 of 3 came (2 x no shop_id)"}
+    found = short(home, home.run("import", old.path))
+    assert found == {"etsy_data.db, reviews": "1 of 3 imported (2 x no shop id)"}
 
 
 def test_entries_rows_and_files_that_bring_nothing(old, home):
@@ -159,27 +159,25 @@ def test_entries_rows_and_files_that_bring_nothing(old, home):
         old.image(f"{100 + one}_7.jpg", b"<html>" * 50)
     ended = home.run("import", old.path)
     assert "Traceback" not in ended.stdout
-    told = short(home, ended)
-    assert set(told) == {"image_metadata.json", "etsy_data.db, image_status", "image files"}
-    assert told["image_metadata.json"].startswith("1 of 7 came (")
-    assert told["etsy_data.db, image_status"].startswith("0 of 3 came (3 x no image id")
-    assert told["image files"].startswith("0 of 4 came (4 x ")
+    found = short(home, ended)
+    assert set(found) == {"image_metadata.json", "etsy_data.db, image_status", "image files"}
+    assert found["image_metadata.json"].startswith("1 of 7 imported (")
+    assert found["etsy_data.db, image_status"].startswith("0 of 3 imported (3 x no image id")
+    assert found["image files"].startswith("0 of 4 imported (4 x not an image")
 
 
 def test_names_without_an_image_id_and_no_metadata(old, home):
     for one in range(3):
         old.image(f"{100 + one}.jpg", picture(one))
-    told = short(home, home.run("import", "--images", old.images))
-    assert told == {
-        "image files": "0 of 3 came (3 x no image id is known for it; it stays where it lies)"
-    }
+    found = short(home, home.run("import", "--images", old.images))
+    assert found == {"image files": "0 of 3 imported (3 x unknown image id)"}
 
 
 # -- the source is only read -----------------------------------------------------------------------
 
 
 def left_with_log(old):
-    """As a killed tool leaves its database: rows stand only in the log beside it."""
+    """As a killed tool leaves its database: rows are only in the log beside it."""
     script = (
         "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
         "c.execute('PRAGMA wal_autocheckpoint = 0'); c.execute('PRAGMA journal_mode = WAL');"
@@ -190,7 +188,7 @@ def left_with_log(old):
 
 
 def left_half_done(old):
-    """As a power cut leaves it: a transaction stands half in the file, its undoing beside it."""
+    """As a power cut leaves it: half a transaction is in the file, its journal beside it."""
     script = (
         "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
         "c.execute('PRAGMA cache_size = 1'); c.execute('BEGIN');"
@@ -248,6 +246,27 @@ def test_a_source_on_a_read_only_disk(old, home, leave):
 
 
 # -- in the home itself ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("leave", "title", "beside"),
+    [(left_with_log, "from the log", "-wal"), (left_half_done, "Oak table {}", "-journal")],
+    ids=["log", "journal"],
+)
+def test_a_database_in_the_home_moves_with_its_logs(home, leave, title, beside):
+    """A journal that stays would damage both the older database and ours, of the same name."""
+    in_home = OldFolder(home.path)
+    in_home.newest()
+    in_home.database = in_home.database.rename(home.path / "etsy_data.db")
+    leave(in_home)
+    home.take(home.path)
+    assert home.history("SELECT title FROM listings ORDER BY listing_id") == [
+        (title.format(one),) for one in IDS
+    ]
+    assert (home.path / "older-tool" / f"etsy_data.db{beside}").exists()
+    state = home.dump()
+    home.take(home.path)
+    assert home.dump() == state
 
 
 def test_the_newest_form_in_the_home_itself(home):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from kept_world import BUYERS, DAY, NOW, SHOPS, KeptHome, picture
 
-from furnisync.catalog.altered import AlteredImage, take_altered
+from furnisync.catalog.imported import ImportedFile, import_altered
 from furnisync.catalog.schema import APPLICATION_ID, MIGRATIONS, open_catalog
 from furnisync.errors import UserError
 from furnisync.history import staging
@@ -82,8 +82,8 @@ class OddHome(KeptHome):
                     path = self.files.images / file
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(body)
-                facts = AlteredImage(listing_id, image_id, file, len(body), 60, 40, b"x" * 32, NOW)
-                take_altered(catalog, [facts])
+                facts = ImportedFile(file, "570xN", len(body), 60, 40, b"x" * 32, NOW)
+                import_altered(catalog, [(listing_id, image_id, facts)])
 
     def _stage(self) -> None:
         at = self.chance.choice([NOW, NOW + 150 * DAY])

@@ -147,7 +147,7 @@ def restore_parents(catalog: sqlite3.Connection, now: int) -> None:
     rows = catalog.execute(
         f"SELECT DISTINCT shop_id FROM listings WHERE {_lacks('shops', 'shop_id', 'listings')}"
     ).fetchall()
-    imported.take_shops(catalog, [row[0] for row in rows], None, now)
+    imported.import_shops(catalog, [row[0] for row in rows], None, now)
 
 
 def check_both(catalog: sqlite3.Connection, history: Path) -> Iterator[RowTrouble]:
