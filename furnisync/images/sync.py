@@ -7,6 +7,7 @@ Discovery (asyncio) --rows--> catalogue <--rows-- DownloadWorker (a thread)
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 
@@ -112,8 +113,8 @@ class ImageSync:
                         self._clock,
                     )
                 )
-                if self._run.ends:
-                    client.clock.patience_s = self._settings.api.clock_patience_s
+                if not self._run.ends:
+                    client.clock.patience_s = math.inf
                 discovery = self._discovery(client, writer)
                 store = FolderStore(self._files.images)
                 worker = self._worker(client.clock, writer, store, discovery)
