@@ -23,12 +23,13 @@ from furnisync.cli.run_data import run_data_sync
 from furnisync.cli.run_images import run_image_sync
 from furnisync.cli.service_commands import service_app
 from furnisync.cli.summary import print_status
+from furnisync.cli.sync_run import EXIT_INCOMPLETE
 from furnisync.cli.verify_command import run_verify
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, Mode, read_environment, read_settings
 from furnisync.data.sync import DataRun
 from furnisync.data_status import read_data_status, to_json
-from furnisync.errors import UserError
+from furnisync.errors import ClockWrong, UserError
 from furnisync.home import require_home
 from furnisync.images.discovery import Scope
 from furnisync.images.ids_file import read_ids
@@ -288,7 +289,7 @@ def version() -> None:
 
 
 def run(application: typer.Typer, name: str) -> None:
-    """Run a command line; what the user can mend ends in one sentence and exit status 2."""
+    """Run a command line; what the user can repair ends in one sentence and exit status 2."""
     console = make_console()
     start_logging(console)
     try:
@@ -296,6 +297,9 @@ def run(application: typer.Typer, name: str) -> None:
     except UserError as error:
         make_console(stderr=True).print(f"{name}: {error}", style="bold red", soft_wrap=True)
         sys.exit(EXIT_USAGE)
+    except ClockWrong as error:
+        make_console(stderr=True).print(f"{name}: {error}", style="bold red", soft_wrap=True)
+        sys.exit(EXIT_INCOMPLETE)
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ transport, which is also where a test may put its own. The key is in one header 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeVar
 
@@ -27,7 +26,7 @@ from furnisync.errors import (
     Transient,
 )
 from furnisync.etsy.batch_answers import BatchAnswers, CountMeaning
-from furnisync.etsy.clock_check import ClockCheck, ClockState
+from furnisync.etsy.clock_check import ClockCheck, ClockState, read_date
 from furnisync.etsy.objects import (
     Listing,
     Page,
@@ -77,7 +76,7 @@ class Quota(Protocol):
 
 
 class _Reply(msgspec.Struct, frozen=True):
-    """A whole answer of status 200; `behind_s` as `_read_date` tells it."""
+    """A whole answer of status 200; `behind_s` as `read_date` tells it."""
 
     body: bytes
     behind_s: float | None
@@ -122,7 +121,7 @@ class EtsyClient:
         )
         self.clock_behind_s: float | None = None
         """By how much our clock is behind the API's, as the newest ping's Date told it."""
-        self.clock = ClockCheck(clock, self._ask_time, quota.note_clock)
+        self.clock = ClockCheck(clock, self._ask_time, quota.note_clock, settings.clock_patience_s)
         """Etsy's time as far as it is known; what is written takes its times from here."""
         self._failures_in_a_row = 0
         self._answered = False
@@ -363,7 +362,7 @@ class EtsyClient:
         self._raise_for_status(path, answer, body)
         self._failures_in_a_row = 0
         self._answered = True
-        behind_s = _read_date(response.headers, body, now)
+        behind_s = read_date(response.headers, body, now)
         if path == PING:
             self.clock_behind_s = behind_s
         return _Reply(body, behind_s)
@@ -411,25 +410,6 @@ def _taxonomy(body: bytes) -> Page[TaxonomyNode]:
     if not page.items:
         raise ApiUnavailable("the taxonomy came empty")
     return page
-
-
-def read_clock(date: str | None, now: float) -> float | None:
-    """By how many seconds `now` is behind a Date header; None where it tells nothing."""
-    try:
-        return None if date is None else parsedate_to_datetime(date).timestamp() - now
-    except (ValueError, OverflowError):
-        return None
-
-
-def _read_date(headers: Mapping[str, str], body: bytes, now: float) -> float | None:
-    """What the Date of an answer tells, if it is the API's own and of now.
-
-    A page of a proxy is no JSON, and what comes out of a cache bears an Age.
-    """
-    told = {name.lower(): value for name, value in headers.items()}
-    if told.get("age", "0") != "0" or body.lstrip()[:1] not in (b"{", b"["):
-        return None
-    return read_clock(told.get("date"), now)
 
 
 async def _read_body(response: httpx2.Response) -> bytes:

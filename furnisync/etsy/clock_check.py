@@ -16,8 +16,9 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 import msgspec
@@ -87,7 +88,7 @@ class ClockCheck:
 
     Attributes:
         state: how the clock is off; None where it agrees or nothing is known.
-        patience_s: so long a wrong clock is waited for; for ever unless set.
+        patience_s: so long a wrong clock is waited for; infinite where a run never ends.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class ClockCheck:
         clock: Clock,
         ping: Callable[[], Awaitable[float | None]],
         tell: Callable[[ClockState | None], None],
+        patience_s: float,
     ) -> None:
         """Make a check that has seen nothing.
 
@@ -102,9 +104,10 @@ class ClockCheck:
             clock: ours.
             ping: asks Etsy by how many seconds our clock is behind; None: the answer does not tell.
             tell: told of each change of `state`, and of the first comparison.
+            patience_s: see above.
         """
         self.state: ClockState | None = None
-        self.patience_s = math.inf
+        self.patience_s = patience_s
         self._clock = clock
         self._ping = ping
         self._tell = tell
@@ -120,7 +123,8 @@ class ClockCheck:
     @property
     def is_wrong(self) -> bool:
         """Whether the clock is known to be hours off."""
-        return self.state is not None and self.state.wrong
+        state = self.state  # read once: the download worker asks from its own thread
+        return state is not None and state.wrong
 
     @property
     def is_known_right(self) -> bool:
@@ -129,8 +133,9 @@ class ClockCheck:
 
     def now(self) -> float:
         """Unix time: ours, or Etsy's where ours is known to be hours off."""
-        wrong = self.state if self.is_wrong else None
-        return self._clock.now() + (0.0 if wrong is None else wrong.behind_s)
+        state = self.state
+        wrong = state is not None and state.wrong
+        return self._clock.now() + (state.behind_s if state is not None and wrong else 0.0)
 
     def monotonic(self) -> float:
         """As our clock's."""
@@ -298,3 +303,21 @@ def wrong_words(state: ClockState) -> str:
         f"the clock is {state}: nothing is written until it agrees; let the computer set it by the"
         " network"
     )
+
+
+def read_date(headers: Mapping[str, str], body: bytes, now: float) -> float | None:
+    """What the Date of an answer tells, if it is the API's own and of now.
+
+    A page of a proxy is no JSON, and what comes out of a cache bears an Age.
+    """
+    if headers.get("age", "0") != "0" or body[:80].lstrip()[:1] not in (b"{", b"["):
+        return None
+    return read_clock(headers.get("date"), now)
+
+
+def read_clock(date: str | None, now: float) -> float | None:
+    """By how many seconds `now` is behind a Date header; None where it tells nothing."""
+    try:
+        return None if date is None else parsedate_to_datetime(date).timestamp() - now
+    except (ValueError, OverflowError):
+        return None

@@ -7,6 +7,7 @@ Discovery (asyncio) --rows--> catalogue <--rows-- DownloadWorker (a thread)
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 
@@ -121,8 +122,8 @@ class ImageSync:
                         self._clock,
                     )
                 )
-                if self._run.ends:
-                    client.clock.patience_s = self._settings.api.clock_patience_s
+                if not self._run.ends:
+                    client.clock.patience_s = math.inf
                 discovery = self._discovery(client, writer)
                 store = FolderStore(self._files.images, mark)
                 gate = FolderGate(self._files, store, mark, self._settings.images.min_free_mb)

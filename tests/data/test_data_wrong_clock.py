@@ -17,6 +17,8 @@ from processes import until
 
 from furnisync.analysis.frames import asof, panel
 from furnisync.clock import OFFSET_VARIABLE
+from furnisync.history.schema import MIGRATIONS
+from furnisync.history.wrong_clock import MARKS
 
 YEARS = 3650 * DAY
 PING = "openapi-ping"
@@ -125,8 +127,7 @@ def test_a_history_of_the_version_before_is_migrated_and_read(bent_home, bent):
             history.execute(f"DROP VIEW {view}")
         for table in TABLES:
             history.execute(f"ALTER TABLE {table} DROP COLUMN wrong_clock")
-        version = history.execute("PRAGMA user_version").fetchone()[0]
-        history.execute(f"PRAGMA user_version = {version - 1}")
+        history.execute(f"PRAGMA user_version = {MIGRATIONS.index(MARKS)}")
         history.commit()
     rows = bent_home.counts()["shops_dynamic"]
     assert len(asof(bent_home.path, "shops", bent.now() + 600)) == rows

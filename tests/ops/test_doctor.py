@@ -15,7 +15,7 @@ from sync_world import Home, small_sandbox
 
 from furnisync.catalog.schema import MIGRATIONS
 from furnisync.config import ApiKey, Environment, ImageSettings, Settings, read_settings
-from furnisync.etsy.client import read_clock
+from furnisync.etsy.clock_check import read_clock
 from furnisync.etsy.quota import Event, QuotaState
 from furnisync.instance import single_instance
 from furnisync.ops import doctor
