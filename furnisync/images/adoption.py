@@ -11,6 +11,7 @@ grow. What is taken over is a row of the catalogue: a kill costs only what was n
 """
 
 import hashlib
+import logging
 import re
 import sqlite3
 import time
@@ -19,23 +20,29 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from furnisync.catalog.queue import Claim
-from furnisync.catalog.schema import get_meta, set_meta
+from furnisync.catalog.schema import add_event, get_meta, set_meta
 from furnisync.config import ImageSettings
 from furnisync.images.job import ImageJob, Outcome
 from furnisync.images.picture import NotAnImage, inspect_image
 from furnisync.images.sizes import size_of, smaller_than, url_of_size
 from furnisync.images.store import EXTENSIONS, FolderStore
 
+log = logging.getLogger("furnisync.images")
+
 __all__ = ["Adoption", "begun_beside_files"]
 
 BESIDE_FILES = "begun_beside_files"
+LOST = (
+    "the catalogue was begun anew beside image files: each is taken over, and not fetched again,"
+    " once Etsy names it; `furnisync import` takes over the rest"
+)
 _OURS = re.compile(rf"\d+_\d+\.({'|'.join(EXTENSIONS)})")
 
 
-def begun_beside_files(connection: sqlite3.Connection, root: Path) -> bool:
-    """Whether the catalogue began beside image files that it does not know; decided once.
+def begun_beside_files(connection: sqlite3.Connection, root: Path, now: int) -> bool:
+    """Whether the catalogue began beside image files that it does not know; decided and told once.
 
-    Call inside a transaction, before anything is downloaded.
+    Call inside a transaction, before anything is downloaded; `now` is in unix seconds.
 
     Raises:
         OSError: the folder cannot be read.
@@ -46,6 +53,9 @@ def begun_beside_files(connection: sqlite3.Connection, root: Path) -> bool:
         known = connection.execute(held).fetchone() is not None
         decided = "0" if known or not _has_files(root) else "1"
         set_meta(connection, BESIDE_FILES, decided)
+        if decided == "1":
+            log.warning(LOST)
+            add_event(connection, now, "catalogue-lost", LOST)
     return decided == "1"
 
 

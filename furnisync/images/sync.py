@@ -175,7 +175,7 @@ class ImageSync:
         folder = self._files.images
         mark = await writer.run(identify, self._files)
         try:
-            self._adopts = await writer.run(begun_beside_files, folder)
+            self._adopts = await writer.run(begun_beside_files, folder, int(self._clock.now()))
             await writer.run(settle, self._files, mark)
         except OSError as error:
             if folder.exists() and not folder.is_dir():
@@ -185,12 +185,6 @@ class ImageSync:
                 ) from error
             # The worker meets the same and pauses, until it passes.
             log.info("%s cannot be prepared now (%s)", folder, error.strerror)
-        if self._adopts:
-            log.warning(
-                "%s was begun anew beside image files: each is taken over, and not fetched again,"
-                " once Etsy names it; `furnisync import` takes over the rest",
-                self._files.catalog.name,
-            )
         return mark
 
     def _discovery(self, client: EtsyClient, writer: Writer) -> Discovery:

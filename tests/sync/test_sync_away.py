@@ -215,7 +215,8 @@ def test_files_beside_a_lost_catalogue_are_taken_over(home, sandbox, lost):
     sandbox.reset_asked()
     ended = home.sync("--fast")
     assert ended.status == 0, ended.out
-    assert "catalog.db was begun anew beside image files" in " ".join(ended.out.split())
+    assert "WARNING the catalogue was begun anew beside image files" in ended.out
+    assert any(one["kind"] == "catalogue-lost" for one in home.status()["events"])
     check_complete(home)
     after = {name: path.stat().st_mtime_ns for name, path in home.files().items()}
     changed = {name for name in after if after[name] != before.get(name)}
