@@ -34,7 +34,7 @@ TESTS = (
     "tests/sandbox/test_sandbox_world.py::test_env_and_kill",
     "tests/sync/test_sync_later.py::test_new_cycle_after_thirty_days",
     "tests/data/test_data_clock.py::test_cadences_are_settings",
-    "tests/coverage/test_coverage_drift.py",
+    "tests/coverage/test_coverage_certificate.py::test_line_by_line_over_a_world_that_stands_still",
 )
 
 
