@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := venv
 BIN := $(VENV)/bin
 
-.PHONY: setup docs demo test test-slow check audit bench lock clean
+.PHONY: setup docs demo test test-slow test-dates check audit bench lock clean
 
 setup: $(VENV)/.installed
 
@@ -23,6 +23,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -n 2 -m slow
+
+# A few tests of each kind at six moments in five time zones; it needs the program `faketime`.
+test-dates: setup
+	$(BIN)/python -m tools.try_dates
 
 check: setup
 	$(BIN)/ruff check .

@@ -28,7 +28,7 @@ def run_demo(listings: int, home: Path) -> int:
     home.mkdir(parents=True)
     console.rule("furnisync demo")
     console.print(f"Starting an Etsy of our own with {listings:,} furniture listings ...")
-    with SandboxProcess(listings=listings, shops=max(20, listings // 20)) as sandbox:
+    with SandboxProcess(listings=listings, shops=max(20, listings // 20), start_at=0) as sandbox:
         console.print(f"It listens at {sandbox.api_url}, its image CDN at {sandbox.cdn_host}.")
         console.print("Now: sync_images.py --fast\n")
         environment = {**os.environ, **sandbox.env, "FURNISYNC_HOME": str(home)}
