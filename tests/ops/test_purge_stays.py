@@ -103,7 +103,7 @@ def test_purged_before_the_first_data_sync_it_stays_out_of_the_history(tmp_path)
     home = NewHome(tmp_path / "home")
     ended = home.run("purge", "--yes", "--buyer", 501)
     assert ended.returncode == 2
-    assert "nothing to purge" in ended.stdout
+    assert "holds no data" in ended.stdout
     assert not list(home.path.glob("*.db"))
     first = OldFolder(tmp_path / "first")
     first.metadata({"101": {"image_id": 1010, "shop_id": 9, **HEX}})

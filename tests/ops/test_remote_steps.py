@@ -289,7 +289,7 @@ def test_pull_of_nothing_says_what_to_do(box, sandbox):
     assert_no_services(box.remote("setup", "--dir", FOLDER))
     refused = box.remote("pull", "--dir", FOLDER)
     assert refused.returncode == 2
-    assert "run a sync there first" in refused.stderr
+    assert "run sync_images.py there first" in refused.stderr
 
 
 def test_ssh_asks_nothing_and_its_troubles_come_with_a_remedy(box):

@@ -247,4 +247,7 @@ def test_a_damaged_file_of_a_known_image_is_fetched_and_not_taken_over(home):
     first.write_bytes(second.read_bytes())
     assert home.run("verify", "--sha256", "--repair").status == 0
     assert home.sync("--fast").status == 0
+    (kept,) = (home.path / "images").glob("*/*.kept-*")  # a whole picture that we did not write
+    assert kept.read_bytes() == second.read_bytes()
+    kept.unlink()
     check_complete(home)
