@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from furnisync import durable
-from furnisync.errors import ConfigError
+from furnisync.errors import ConfigError, NoRoom, is_disk_full
 from furnisync.etsy.taxonomy import Tree
 from furnisync.images.cuts import open_ends
 
@@ -49,9 +49,16 @@ def ship_plan(path: Path) -> None:
     """Give a home that has no plan the one that ships, for people to edit.
 
     Raises:
-        OSError: it cannot be written.
+        ConfigError: it cannot be written.
+        NoRoom: the disk is full.
     """
-    durable.create(path, _shipped())
+    try:
+        durable.create(path, _shipped())
+    except OSError as error:
+        raise (NoRoom if is_disk_full(error) else ConfigError)(
+            f"{path} cannot be written ({error.strerror}): correct its folder's permissions or free"
+            " some disk."
+        ) from error
 
 
 def _shipped() -> bytes:
