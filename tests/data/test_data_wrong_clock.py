@@ -185,7 +185,7 @@ def test_retention_purges_nothing_under_a_clock_that_is_ahead(patient, bent):
         patient.env[OFFSET_VARIABLE] = str(YEARS)
         ended = patient.start(job, "--fast", command=("-m", "furnisync")).wait()
         assert ended.status == 1, ended.out
-    told = furnisync(patient, "purge", "--older-than", "30", status=2)
+    told = furnisync(patient, "purge", "--older-than", "30", "--yes", status=2)
     assert "nobody knows what is old" in told
     assert patient.counts() == before
     del patient.env[OFFSET_VARIABLE]
