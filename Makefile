@@ -4,7 +4,7 @@ VENV := venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup setup-dev docs demo test test-slow check check-wheels audit bench lock clean
+.PHONY: setup setup-dev docs demo test test-slow test-dates check check-wheels audit bench lock clean
 
 # What running and the demo need.
 setup: $(VENV)/.installed
@@ -42,6 +42,10 @@ test: setup-dev
 
 test-slow: setup-dev
 	$(BIN)/python -m pytest -n 2 -m slow
+
+# A few tests of each kind at six moments in five time zones; it needs the program `faketime`.
+test-dates: setup-dev
+	$(BIN)/python -m tools.try_dates
 
 check: setup-dev
 	$(BIN)/ruff check .

@@ -64,12 +64,21 @@ async def run_callers(path: Path, program: str, end: float) -> dict[str, object]
 def run_processes(programs: list[str], seconds: float) -> list[dict[str, Any]]:
     """Run one process a program on one ledger, to the same end."""
     with tempfile.TemporaryDirectory() as folder:
-        end = time.monotonic() + seconds + 1.0
-        command = [sys.executable, __file__, "--end", str(end), "--path", f"{folder}/quota.db"]
+        command = [sys.executable, __file__, "--path", f"{folder}/quota.db"]
         running = [
-            subprocess.Popen([*command, "--program", name], stdout=subprocess.PIPE)
+            subprocess.Popen(
+                [*command, "--program", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
             for name in programs
         ]
+        for process in running:
+            assert process.stdout is not None
+            process.stdout.readline()  # it has started, however busy the machine is
+        end = f"{time.monotonic() + seconds}\n".encode()
+        for process in running:
+            assert process.stdin is not None
+            process.stdin.write(end)
+            process.stdin.flush()
         return [json.loads(process.communicate()[0]) for process in running]
 
 
@@ -139,11 +148,13 @@ def main() -> None:
     """Print the table, or be one of its processes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0)
-    for hidden in ("--end", "--path", "--program"):
+    for hidden in ("--path", "--program"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.path:
-        part = run_callers(Path(given.path), given.program, float(given.end))
+        print("ready", flush=True)
+        end = float(sys.stdin.readline())
+        part = run_callers(Path(given.path), given.program, end)
         print(json.dumps(asyncio.run(part)))
         return
     print("| processes     | share  | parts           | most in a second | CPU ms/call |")

@@ -59,6 +59,8 @@ def create(path: Path, content: bytes, mode: int = SHARED) -> bool:
     Raises:
         OSError: no space, or not writable.
     """
+    if os.path.lexists(path):
+        return False
     part = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}.part")
     try:
         with _open_anew(part, mode) as file:

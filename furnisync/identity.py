@@ -104,15 +104,13 @@ def check_new_home(home: Path) -> None:
     Raises:
         NotHere: names the command that creates the home anyway.
     """
-    if home.exists():
-        return
     above = home.parent
-    if not above.is_dir():
-        why = f"{above} is not there"
-    elif not any(above.iterdir()):
-        why = f"{above} is empty"
-    else:
-        return
+    try:
+        if home.exists() or (above.exists() and (not above.is_dir() or any(above.iterdir()))):
+            return
+    except OSError:
+        return  # making it will meet the same and say why
+    why = f"{above} is {'empty' if above.exists() else 'not there'}"
     raise NotHere(
         f"FURNISYNC_HOME is {home}, and {why}: mount its disk, or make a new home with"
         f" `mkdir -p {home}`."

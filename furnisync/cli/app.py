@@ -15,8 +15,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from furnisync import __version__
 from furnisync.cli.console import make_console, start_logging
-from furnisync.errors import UserError
+from furnisync.errors import ClockWrong, UserError
 
+EXIT_INCOMPLETE = 1
 EXIT_USAGE = 2
 
 
@@ -158,6 +159,9 @@ def run(application: typer.Typer, name: str) -> None:
     except UserError as error:
         make_console(stderr=True).print(f"{name}: {error}", style="bold red", soft_wrap=True)
         sys.exit(EXIT_USAGE)
+    except ClockWrong as error:
+        make_console(stderr=True).print(f"{name}: {error}", style="bold red", soft_wrap=True)
+        sys.exit(EXIT_INCOMPLETE)
 
 
 def main() -> None:

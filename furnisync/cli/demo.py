@@ -105,7 +105,7 @@ def _run_demo(console: Console, listings: int, home: Path) -> int:
     began = time.monotonic()
     console.rule("furnisync demo")
     console.print(f"Starting a local fake Etsy with {listings:,} furniture listings ...")
-    with SandboxProcess(listings=listings, shops=max(20, listings // 20)) as sandbox:
+    with SandboxProcess(listings=listings, shops=max(20, listings // 20), start_at=0) as sandbox:
         console.print(f"It listens at {sandbox.api_url}, its image CDN at {sandbox.cdn_host}.")
         console.print("Now: sync_images.py --fast\n")
         environment = {**os.environ, **sandbox.env, "FURNISYNC_HOME": str(home)}

@@ -46,11 +46,14 @@ class ShopSyncs:
     async def take_up(self) -> None:
         """Continue with shops that an earlier run left unfinished, unless that is too long ago."""
         this = self._round
-        oldest = this.clock.now() - this.settings.sync_days * DAY_S
+        age_s = this.settings.sync_days * DAY_S
         syncs = await this.writer.run(staging.open_syncs)
-        if any(one.snapshot_timestamp < oldest for one in syncs):
-            oldest = await this.now() - this.settings.sync_days * DAY_S
-            await this.writer.run(staging.drop_stale_syncs, oldest)
+        if any(one.snapshot_timestamp < this.clock.now() - age_s for one in syncs):
+            try:
+                now_s = await this.now()
+            except (Transient, Terminal):
+                now_s = this.clock.now()  # at worst some calls are spent again
+            await this.writer.run(staging.drop_stale_syncs, now_s - age_s)
             syncs = await this.writer.run(staging.open_syncs)
         for sync in syncs:
             self._in_hand.add(sync.shop_id)

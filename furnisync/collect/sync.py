@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
@@ -114,8 +115,8 @@ class DataSync:
                         self._clock,
                     )
                 )
-                if not self._run.continuous:
-                    client.clock.patience_s = self._settings.api.clock_patience_s
+                if self._run.continuous:
+                    client.clock.patience_s = math.inf
                 return await self._run_until_stopped(client, writer, selection)
 
     async def _run_until_stopped(

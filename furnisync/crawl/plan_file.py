@@ -11,7 +11,7 @@ import msgspec
 
 from furnisync import durable
 from furnisync.crawl.price_split import open_ends
-from furnisync.errors import ConfigError
+from furnisync.errors import ConfigError, NoRoom, is_disk_full
 from furnisync.etsy.taxonomy import Tree
 
 TEMPLATE = "furniture_taxonomy_config.json"
@@ -49,9 +49,16 @@ def ship_plan(path: Path) -> None:
     """Write the shipped plan into a home without one, for people to edit.
 
     Raises:
-        OSError: it cannot be written.
+        ConfigError: it cannot be written.
+        NoRoom: the disk is full.
     """
-    durable.create(path, _shipped())
+    try:
+        durable.create(path, _shipped())
+    except OSError as error:
+        raise (NoRoom if is_disk_full(error) else ConfigError)(
+            f"{path} cannot be written ({error.strerror}): correct its folder's permissions or free"
+            " some disk."
+        ) from error
 
 
 def _shipped() -> bytes:

@@ -109,7 +109,7 @@ class EtsyClient:
         self._transport = transport
         self.clock_behind_s: float | None = None
         """By how much our clock is behind the API's, from the newest ping's Date."""
-        self.clock = ClockCheck(clock, self._ask_time, quota.note_clock)
+        self.clock = ClockCheck(clock, self._ask_time, quota.note_clock, settings.clock_patience_s)
         """Etsy's time as far as it is known; the source of all stored times."""
         self._failures_in_a_row = 0
         self._answered = False

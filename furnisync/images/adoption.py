@@ -10,6 +10,7 @@ Files are looked up by the names that Etsy's ids give, so the folder is never li
 not grow. An adopted file becomes a row of the catalog: a kill loses only what was not committed.
 """
 
+import logging
 import re
 import sqlite3
 import time
@@ -17,7 +18,7 @@ from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
-from furnisync.catalog.schema import get_meta, set_meta
+from furnisync.catalog.schema import add_event, get_meta, set_meta
 from furnisync.config import ImageSettings
 from furnisync.download.check import stored
 from furnisync.download.sizes import size_of, smaller_than
@@ -25,17 +26,23 @@ from furnisync.image_job import ImageJob, ImageOutcome
 from furnisync.store.folder import EXTENSIONS, FolderStore
 from furnisync.store.image_format import NotAnImage, inspect_image
 
+log = logging.getLogger("furnisync.images")
+
 __all__ = ["Adoption", "begun_beside_files"]
 
 BESIDE_FILES = "begun_beside_files"
 """Key of `meta`."""
+LOST = (
+    "catalog.db is new beside image files: each is adopted, and not fetched again, once Etsy names"
+    " it; `furnisync import` adopts the rest"
+)
 _OURS = re.compile(rf"\d+_\d+\.({'|'.join(EXTENSIONS)})")
 
 
-def begun_beside_files(connection: sqlite3.Connection, root: Path) -> bool:
+def begun_beside_files(connection: sqlite3.Connection, root: Path, now: int) -> bool:
     """Whether the catalog was made beside image files that it does not know; decided once.
 
-    Call inside a transaction, before anything is downloaded.
+    Call inside a transaction, before anything is downloaded; `now` is in unix seconds.
 
     Raises:
         OSError: the folder cannot be read.
@@ -46,6 +53,9 @@ def begun_beside_files(connection: sqlite3.Connection, root: Path) -> bool:
         known = connection.execute(held).fetchone() is not None
         decided = "0" if known or not _has_files(root) else "1"
         set_meta(connection, BESIDE_FILES, decided)
+        if decided == "1":
+            log.warning(LOST)
+            add_event(connection, now, "catalogue-lost", LOST)
     return decided == "1"
 
 

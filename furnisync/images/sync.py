@@ -7,6 +7,7 @@ Discovery (asyncio) --rows--> catalog <--rows-- DownloadWorker (a thread)
 
 import asyncio
 import logging
+import math
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, closing
 
 import msgspec
@@ -147,7 +148,7 @@ class ImageSync:
         folder = self._files.images
         mark = await writer.run(identify, self._files)
         try:
-            self._adopts = await writer.run(begun_beside_files, folder)
+            self._adopts = await writer.run(begun_beside_files, folder, int(self._clock.now()))
             await writer.run(settle, self._files, mark)
         except OSError as error:
             if folder.exists() and not folder.is_dir():
@@ -157,12 +158,6 @@ class ImageSync:
                 ) from error
             # The worker meets the same and pauses, until it passes.
             log.info("%s cannot be prepared now (%s)", folder, error.strerror)
-        if self._adopts:
-            log.warning(
-                "%s is new beside image files: each is adopted, and not fetched again, once Etsy"
-                " names it; `furnisync import` adopts the rest",
-                self._files.catalog.name,
-            )
         return mark
 
     def _open_client(self) -> AbstractAsyncContextManager[EtsyClient]:
@@ -172,8 +167,8 @@ class ImageSync:
     def _wire(self, client: EtsyClient, writer: Writer, mark: Mark) -> Stages:
         """Connect the stages of this run."""
         images, mode = self._settings.images, self._run.mode
-        if self._run.ends:
-            client.clock.patience_s = self._settings.api.clock_patience_s
+        if not self._run.ends:
+            client.clock.patience_s = math.inf
         discovery = Discovery(
             client,
             writer,

@@ -86,7 +86,7 @@ class ClockCheck:
 
     Attributes:
         state: how the clock is off; None if it agrees or nothing is known.
-        patience_s: how long to wait for a wrong clock; without limit by default.
+        patience_s: how long to wait for a wrong clock; infinite for a run that does not end.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class ClockCheck:
         clock: Clock,
         ping: Callable[[], Awaitable[float | None]],
         tell: Callable[[ClockState | None], None],
+        patience_s: float,
     ) -> None:
         """Make a check that has compared nothing yet.
 
@@ -101,9 +102,10 @@ class ClockCheck:
             clock: ours.
             ping: asks Etsy by how many seconds our clock is behind; None: the answer does not say.
             tell: receives each change of `state`, and the first comparison.
+            patience_s: see above.
         """
         self.state: ClockState | None = None
-        self.patience_s = math.inf
+        self.patience_s = patience_s
         self._clock = clock
         self._ping = ping
         self._tell = tell
@@ -121,7 +123,8 @@ class ClockCheck:
     @property
     def is_wrong(self) -> bool:
         """Whether the clock is known to be hours off."""
-        return self.state is not None and self.state.wrong
+        state = self.state  # read once: the download worker asks from its own thread
+        return state is not None and state.wrong
 
     @property
     def is_known_right(self) -> bool:
@@ -130,8 +133,9 @@ class ClockCheck:
 
     def now(self) -> float:
         """Unix time: ours, or Etsy's if ours is known to be hours off."""
-        wrong = self.state if self.is_wrong else None
-        return self._clock.now() + (0.0 if wrong is None else wrong.behind_s)
+        state = self.state
+        wrong = state is not None and state.wrong
+        return self._clock.now() + (state.behind_s if state is not None and wrong else 0.0)
 
     def monotonic(self) -> float:
         """The monotonic time of our clock."""

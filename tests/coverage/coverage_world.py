@@ -96,6 +96,9 @@ class Home:
         return {row[0] for row in self.rows(sql, *values, name=name)}
 
     def plan(self) -> dict[str, Any]:
+        """The home's plan; empty where none was written yet."""
+        if not self.plan_path.exists():
+            return {}
         found: dict[str, Any] = json.loads(self.plan_path.read_text())
         return found
 

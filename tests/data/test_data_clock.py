@@ -6,6 +6,7 @@ from data_world import (
     LIST_CALL,
     REVIEW_CALL,
     Expected,
+    Home,
     Truth,
     calls_of,
     check_one_time_a_shop,
@@ -14,6 +15,7 @@ from data_world import (
     later,
     no_calls,
     read_reviews,
+    seed_catalog,
     true_reviews,
 )
 
@@ -173,8 +175,9 @@ def test_values_come_back_as_what_they_were(bent_home, bent):
     assert [type(value) for value in row[10:13]] == [float] * 3
 
 
-def test_cadences_are_settings(bent_home, bent):
-    home = bent_home
+def test_cadences_are_settings(tmp_path, bent):
+    home = Home(tmp_path / "home", bent)
+    seed_catalog(home, bent)
     home.configure(data={"sync_days": 2.0, "static_days": 5.0, "reviews_days": 1000.0})
     home.sync()
     home.later(3)

@@ -339,6 +339,7 @@ def test_a_field_selected_later_gets_its_column(bent_home, bent):
         "price_amount",
         "price_divisor",
         "price_currency_code",
+        "wrong_clock",
     }
     bent_home.configure(
         data={

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 from data_world import DAY, TABLES, Truth, no_calls, read_reviews, true_reviews
+from furnisync.history.wrong_clock import MARKS
 from processes import until
 
 from furnisync.analysis.frames import asof, panel
 from furnisync.clock import OFFSET_VARIABLE
+from furnisync.history.schema import MIGRATIONS
 
 YEARS = 3650 * DAY
 PING = "openapi-ping"
@@ -125,8 +127,7 @@ def test_a_history_of_the_version_before_is_migrated_and_read(bent_home, bent):
             history.execute(f"DROP VIEW {view}")
         for table in TABLES:
             history.execute(f"ALTER TABLE {table} DROP COLUMN wrong_clock")
-        version = history.execute("PRAGMA user_version").fetchone()[0]
-        history.execute(f"PRAGMA user_version = {version - 1}")
+        history.execute(f"PRAGMA user_version = {MIGRATIONS.index(MARKS)}")
         history.commit()
     rows = bent_home.counts()["shops_dynamic"]
     assert len(asof(bent_home.path, "shops", bent.now() + 600)) == rows
@@ -184,7 +185,7 @@ def test_retention_purges_nothing_under_a_clock_that_is_ahead(patient, bent):
         patient.env[OFFSET_VARIABLE] = str(YEARS)
         ended = patient.start(job, "--fast", command=("-m", "furnisync")).wait()
         assert ended.status == 1, ended.out
-    told = furnisync(patient, "purge", "--older-than", "30", status=2)
+    told = furnisync(patient, "purge", "--older-than", "30", "--yes", status=2)
     assert "nobody knows what is old" in told
     assert patient.counts() == before
     del patient.env[OFFSET_VARIABLE]

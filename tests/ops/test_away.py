@@ -96,7 +96,7 @@ def test_retention_waits_for_the_folder(home):
     home.change("UPDATE listings SET batch_due = NULL")
     home.clock.at = NOW + 40 * DAY
     retention = Retention(home.files, 1)
-    clock = ClockCheck(home.clock, answer_now, lambda _: None)
+    clock = ClockCheck(home.clock, answer_now, lambda _: None, 0.0)
     unplug(home)
     writer = Writer(open_catalog(home.files.catalog), "catalogue")
     try:
@@ -196,7 +196,7 @@ def start_service(home, log) -> subprocess.Popen[bytes]:
 
 
 def test_a_service_waits_for_its_home_and_goes_on_when_it_is_there(tmp_path):
-    with SandboxProcess(**SMALL, qps=10**6, qpd=10**9) as sandbox:
+    with SandboxProcess(**SMALL, qps=10**6, qpd=10**9, start_at=0) as sandbox:
         made, home, log = make_home(tmp_path / "made", sandbox), tmp_path / "home", tmp_path / "log"
         ensure_home_id(made)  # as `service install` does
         home.mkdir()  # the mount point

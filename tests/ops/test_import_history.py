@@ -280,9 +280,12 @@ def test_killed_at_any_time_it_ends_the_same(old, home, tmp_path):
 
 
 def test_syncs_continue_from_what_was_imported(tmp_path):
-    """Against the sandbox: no call for what is fresh, no review twice, no image fetched again."""
+    """Against the sandbox: no call for what is fresh, no review twice, no image fetched again.
+
+    What was imported is as old as its files, so this world is in the present.
+    """
     with SandboxProcess(shops=8, listings=60, images_mean=1, image_bytes=2000, pictures=4,
-                        qps=10**6, qpd=10**9) as sandbox:  # fmt: skip
+                        qps=10**6, qpd=10**9, start_at=0) as sandbox:  # fmt: skip
         first, second = NewHome(tmp_path / "first"), NewHome(tmp_path / "second")
         for home in (first, second):
             (home.path / "furnisync.toml").write_text("[images]\nmin_free_mb = 0\n")

@@ -289,7 +289,7 @@ def test_what_must_write_says_so_in_one_sentence(locked, tmp_path):
     commands = (
         ("images", "--fast"), ("data", "--fast"), ("plan",), ("backup",),
         ("backup", str(tmp_path / "b")), ("notices", "check"), ("verify", "--repair"),
-        ("purge", "--older-than", "1"),
+        ("purge", "--older-than", "1", "--yes"),
     )  # fmt: skip
     for command in commands:
         ended = look(locked, "-m", "furnisync", *command)

@@ -379,6 +379,7 @@ mount -t tmpfs -o size=256k tmpfs "$FURNISYNC_HOME" && cd "$FURNISYNC_HOME"
 printf 'images.min_free_mb = 0\\nnotices.urls = ["%s"]\\n' "$URL" > furnisync.toml
 touch etsy_data.db
 printf '{"at": 1, "target": "x", "ok": true}' > .backup.json
+printf 'not a database' > etsy_data.db
 "$PYTHON" -m furnisync notices check || exit 1
 cat /dev/zero > filler 2>/dev/null
 [ "$(df --output=avail . | tail -1)" -eq 0 ] || exit 1

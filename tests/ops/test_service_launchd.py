@@ -202,7 +202,7 @@ def test_property_list_says_what_is_wanted():
     assert agent["KeepAlive"] == {"SuccessfulExit": False}
     assert agent["ThrottleInterval"] == 60
     assert agent["ExitTimeOut"] >= 10
-    assert agent["StandardOutPath"].startswith(str(home / "logs"))
+    assert agent["StandardOutPath"].startswith(str(Path.home() / "Library/Logs"))
     assert "secret" not in json.dumps(agent).lower()
 
 

@@ -255,7 +255,8 @@ def test_image_addresses_elsewhere_are_refused(url):
 
 
 def test_a_redirect_elsewhere_is_refused(tmp_path):
-    with SandboxProcess(shops=1, listings=2, images_mean=1, image_bytes=2000, pictures=1) as cdn:
+    tiny = {"shops": 1, "listings": 2, "images_mean": 1, "image_bytes": 2000, "pictures": 1}
+    with SandboxProcess(**tiny, start_at=0) as cdn:
         image = cdn.truth_images(digests=False)[0]
         url = image["urls"]["570xN"]
         rule = {"where": "cdn", "do": "redirect", "location": "http://127.0.0.1:9/secret"}

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from quota_world import FakeClock, FakeEtsy, call, call_many, most_in_a_second, open_ledger, run
 
-from furnisync.quota.ledger import QuotaHeaders, read_state
+from furnisync.config import QuotaSettings
+from furnisync.quota.clock_check import ClockState
+from furnisync.quota.ledger import Ledger, QuotaHeaders, read_state
 
 DAY_S = 86_400.0
 
@@ -406,3 +409,44 @@ def test_a_look_that_is_refused_without_a_word_is_not_repeated_at_once(tmp_path,
 
     run(clock, main())
     assert etsy.calls == pytest.approx([12_200, 15_800, 19_400], abs=5)
+
+
+def test_a_wrong_clock_is_told_to_all_with_its_beginning(tmp_path: Path, clock) -> None:
+    """Both programs and their next runs tell since when, as the first of them saw it."""
+    path, now = tmp_path / "quota.db", clock.now()
+    images = open_ledger(tmp_path, clock)
+    images.note_clock(ClockState(-7200.0, now))
+    data = open_ledger(tmp_path, clock, "data")
+    data.note_clock(ClockState(-7205.0, now + 600))
+    told = read_state(path, None, clock).clock
+    assert (told.behind_s, told.since, told.wrong) == (-7205.0, now, True)
+    data.note_clock(ClockState(-300.0, now + 900))
+    told = read_state(path, None, clock).clock
+    assert (told.since, told.wrong) == (now + 900, False), "minutes off is another thing"
+    images.note_clock(None)
+    assert read_state(path, None, clock).clock is None
+
+
+def test_a_key_used_under_a_clock_years_ahead_is_not_the_latest_for_ever(tmp_path, clock) -> None:
+    path = tmp_path / "quota.db"
+    for key_id, ahead_s, limit in (("old", 3650 * DAY_S, 5_000), ("new", 0.0, 100_000)):
+        moved = FakeClock(clock.mono, clock.now() + ahead_s)
+        with closing(Ledger(path, key_id, "images", "fast", QuotaSettings(), moved)) as ledger:
+            asyncio.run(ledger.acquire("probe"))
+            ledger.settle("probe", QuotaHeaders(200, limit_per_day=limit))
+    assert read_state(path, None, clock).limit_per_day == 100_000
+
+
+@pytest.mark.parametrize("jump_s", [3650 * DAY_S, -3650 * DAY_S, 8 * 3600.0, -8 * 3600.0])
+def test_a_wall_clock_that_jumps_neither_stops_nor_frees_calls(tmp_path, clock, jump_s) -> None:
+    ledger, etsy = open_ledger(tmp_path, clock), FakeEtsy(clock, per_second=20)
+
+    async def main() -> None:
+        await call_many(ledger, etsy, 40)
+        clock.wall += jump_s
+        await call_many(ledger, etsy, 40)
+
+    began = clock.mono
+    run(clock, main())
+    assert (len(etsy.calls), etsy.refused) == (80, 0)
+    assert clock.mono - began < 2 * 80 / 18.0

@@ -25,7 +25,7 @@ class World:
         self.told = []
         self.ping_says = self.behind
         self.set_after_s = None
-        self.check = ClockCheck(self, self._ping, self.told.append)
+        self.check = ClockCheck(self, self._ping, self.told.append, float("inf"))
 
     def monotonic(self):
         return self.mono

@@ -343,7 +343,7 @@ def test_a_reader_leaves_a_log_for_the_next_writer(tmp_path):
 def test_a_reader_that_outlives_the_writer_takes_nothing_away(tmp_path):
     path = tmp_path / "ours.db"
     writer = opened(path)
-    with closing(open_reader(path, OURS)) as reader:
+    with closing(open_reader(path, OURS, 1)) as reader:
         insert(writer, 1)
         writer.close()
         assert reader.execute("SELECT count(*) FROM rows").fetchone()[0] == 1

@@ -7,6 +7,7 @@ import http.client
 import io
 import socket
 import time
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import pytest
@@ -93,6 +94,12 @@ def test_absent_headers(bent):
     reply = ask(bent, do="no_rate_headers")
     assert reply.status == 200
     assert not [name for name in reply.headers if name.startswith("x-")]
+
+
+def test_odd_dates(bent):
+    assert not ask(bent, do="no_date").headers["date"]
+    told = parsedate_to_datetime(ask(bent, do="odd_date", seconds=-7200).headers["date"])
+    assert -7260 < told.timestamp() - bent.sandbox.now() < -7140
 
 
 def test_which_requests_a_rule_strikes(bent):

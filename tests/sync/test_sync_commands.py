@@ -111,7 +111,8 @@ def test_reset_shops_reads_all_again(home, steady):
     run = home.script("--reset-shops", "--fast")
     assert run.wait().status == 0
     asked = steady.asked()
-    assert asked["calls"].keys() == {"listings/active"}
+    # A ping tells whether the clock is right before old times are repaired.
+    assert asked["calls"].keys() - {"openapi-ping"} == {"listings/active"}
     assert asked["cdn"]["total"] == 0
     check_complete(home)
 

@@ -131,7 +131,7 @@ def test_page_that_never_comes_is_named_and_read_by_the_next_run(tmp_path, bent,
     assert ended.status == 0, ended.out
     check_complete(home)
     assert home.status()["troubles"] == []
-    assert calls(bent) - spent <= 2 + 3  # what had come was kept
+    assert calls(bent) - spent <= 2 + 3 + 1  # what had come was kept; a ping compares the clocks
 
 
 def test_batch_that_never_comes_is_named_and_asked_for_later(tmp_path, bent):
