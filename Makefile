@@ -4,7 +4,7 @@ VENV := venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup setup-dev docs demo test test-slow check check-wheels audit bench lock clean
+.PHONY: setup setup-dev docs demo test test-unit test-slow check check-wheels audit bench lock clean
 
 # What running and the demo need.
 setup: $(VENV)/.installed
@@ -39,6 +39,11 @@ demo: setup
 
 test: setup-dev
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not slow"
+
+# The inner loop: rules and databases, without processes and network; see tests/conftest.py.
+test-unit: setup-dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "unit and not slow" \
+	  tests/analysis tests/history tests/quota tests/rules
 
 test-slow: setup-dev
 	$(BIN)/python -m pytest -n 2 -m slow

@@ -6,7 +6,7 @@ import ssl
 import subprocess
 
 import pytest
-from faulty_cdn import GIF, JPEG, PNG, WEBP, FaultyCdn
+from support.faulty_cdn import GIF, JPEG, PNG, WEBP, FaultyCdn
 
 from furnisync.clock import SystemClock
 from furnisync.download import curl

@@ -34,11 +34,13 @@ class Etsy:
     """getReviewsByShop over a list of reviews, newest first, with Etsy's offset cap."""
 
     def __init__(self, reviews=()):
-        self.reviews = list(reviews)
+        self.reviews = []
         self.asked = []
+        self.add(*reviews)
 
     def add(self, *reviews):
         self.reviews += reviews
+        self.reviews.sort(key=lambda item: (-item["create_timestamp"], -item["transaction_id"]))
 
     def answer(self, ask):
         assert ask.offset <= ETSY_PAGING.offset_cap
@@ -50,7 +52,6 @@ class Etsy:
             if (ask.min_created is None or item["create_timestamp"] >= ask.min_created)
             and (ask.max_created is None or item["create_timestamp"] <= ask.max_created)
         ]
-        found.sort(key=lambda item: (-item["create_timestamp"], -item["transaction_id"]))
         return ReviewPage(ask, found[ask.offset : ask.offset + 100], len(found))
 
 
@@ -222,9 +223,11 @@ def test_any_course_of_arrivals_and_interruptions_ends_with_the_truth(tmp_path_f
             assert before is None or watermark(history) >= before
             continue
         size, seconds = values
+        arrived = []
         for index in range(size):
             number += 1
-            etsy.add(review(number, now + min(index, seconds)))
+            arrived.append(review(number, now + min(index, seconds)))
+        etsy.add(*arrived)
         now += seconds
     asked_before = len(etsy.asked)
     walk(history, etsy, now + 10)

@@ -218,6 +218,7 @@ def test_other_trouble_is_not_waited_out(writer):
         writer.submit(lambda connection: connection.execute("SELECT 1 FROM missing")).result(5)
 
 
+@pytest.mark.processes
 def test_a_file_system_that_takes_no_more_is_waited_out(tmp_path):
     """A child whose files may not grow (the same error as a quota of the file system)."""
     program = """
@@ -250,6 +251,7 @@ def test_a_file_system_that_takes_no_more_is_waited_out(tmp_path):
 # -- one instance ------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path):
     program = """
         import pathlib, sys
@@ -343,7 +345,7 @@ def test_a_reader_leaves_a_log_for_the_next_writer(tmp_path):
 def test_a_reader_that_outlives_the_writer_takes_nothing_away(tmp_path):
     path = tmp_path / "ours.db"
     writer = opened(path)
-    with closing(open_reader(path, OURS)) as reader:
+    with closing(open_reader(path, OURS, 1)) as reader:
         insert(writer, 1)
         writer.close()
         assert reader.execute("SELECT count(*) FROM rows").fetchone()[0] == 1

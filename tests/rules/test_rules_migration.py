@@ -90,6 +90,7 @@ def test_no_room_for_the_copy_is_one_sentence_and_nothing_is_migrated(tmp_path, 
     assert (version_of(path), backups(path)) == (1, [])
 
 
+@pytest.mark.processes
 def test_a_disk_that_takes_no_copy_leaves_the_old_version(tmp_path):
     """Another process, whose files may not grow any more, as on a disk with a quota."""
     path = tmp_path / "ours.db"
@@ -128,6 +129,7 @@ def test_copies_of_still_older_versions_go_once_the_migration_is_done(tmp_path):
     assert backups(path) == [foreign.name, "ours.db.v2-backup"]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("instant", ["while it copies", "after the copy", "while it migrates"])
 def test_a_kill_at_any_instant_leaves_a_database_of_one_version(tmp_path, instant):
     path = tmp_path / "ours.db"
