@@ -1,3 +1,4 @@
+import pytest
 from history_world import DAY, T0, new_history, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,6 +108,7 @@ def test_fifteen_thousand_reviews_go_past_the_offset_cap(history):
     assert max(ask.offset for ask in etsy.asked) == 0
 
 
+@pytest.mark.slow
 def test_second_with_more_than_one_query_shows_is_told(history):
     etsy = Etsy(review(n, T0) for n in range(12_150))
     etsy.add(*(review(20_000 + n, T0 - 1 - n) for n in range(150)))
