@@ -111,6 +111,8 @@ class EtsyClient:
         """By how much our clock is behind the API's, as the newest ping's Date told it."""
         self.clock = ClockCheck(clock, self._ask_time, quota.note_clock)
         """Etsy's time as far as it is known; what is written takes its times from here."""
+        self.refused_pause_s = REFUSED_PAUSE_S
+        """Seconds before a call that was refused is tried again."""
         self._failures_in_a_row = 0
         self._answered = False
         self._count_meaning = CountMeaning()
@@ -293,12 +295,12 @@ class EtsyClient:
                     raise BadRequest(words) from error
                 if refused == REFUSED_FOR_GOOD:
                     raise
-                await asyncio.sleep(REFUSED_PAUSE_S * refused)
+                await asyncio.sleep(self.refused_pause_s * refused)
         raise limited
 
     async def _key_works(self) -> bool:
         """Ask, twice at most: an odd refusal, or a shop's own, must not end a run of months."""
-        for pause_s in (REFUSED_PAUSE_S, None):
+        for pause_s in (self.refused_pause_s, None):
             try:
                 await self._send(PING, {}, "probe")
             except KeyRefused:

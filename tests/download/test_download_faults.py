@@ -9,7 +9,6 @@ import pytest
 from support.faulty_cdn import GIF, JPEG, PNG, WEBP, FaultyCdn
 
 from furnisync.clock import SystemClock
-from furnisync.download import curl
 from furnisync.download.downloader import ImageJob, download_batch
 
 
@@ -99,9 +98,8 @@ def test_time_limit_of_a_transfer(fetch, path):
     assert (outcome.verdict, outcome.reason) == ("failed", "timed out after 0.3 s")
 
 
-def test_stall_ends_before_the_time_limit(fetch, monkeypatch):
-    monkeypatch.setattr(curl, "STALL_S", 1)
-    assert fetch("/stall", timeout_s=100.0).reason == "stalled"
+def test_stall_ends_before_the_time_limit(fetch):
+    assert fetch("/stall", timeout_s=100.0, stall_s=1).reason == "stalled"
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def opened(path):
 
 @pytest.fixture
 def writer(tmp_path):
-    one = Writer(opened(tmp_path / "ours.db"), "catalogue")
+    one = Writer(opened(tmp_path / "ours.db"), "catalogue", no_room_retry_s=0.05)
     yield one
     one.close()
 
@@ -176,8 +176,7 @@ def limit_pages(writer, more):
     connection.execute(f"PRAGMA max_page_count = {pages + more}")
 
 
-def test_a_full_disk_is_waited_out_and_nothing_is_lost(writer, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(sqlite, "NO_ROOM_RETRY_S", 0.05)
+def test_a_full_disk_is_waited_out_and_nothing_is_lost(writer, tmp_path, caplog):
     limit_pages(writer, 2)
     futures = [writer.submit(insert, number, "x" * 4000) for number in range(8)]
     time.sleep(0.4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -11,7 +12,6 @@ from contextlib import closing
 
 import pytest
 
-from furnisync import migration_backup
 from furnisync.catalog import schema as catalog
 from furnisync.errors import DatabaseFull, DatabaseOutdated, DatabaseUnusable
 from furnisync.history import schema as history
@@ -83,7 +83,8 @@ def test_a_migration_that_fails_leaves_all_as_it_was(tmp_path):
 def test_no_room_for_the_copy_is_one_sentence_and_nothing_is_migrated(tmp_path, monkeypatch):
     path = tmp_path / "ours.db"
     make_old(path)
-    monkeypatch.setattr(migration_backup, "SPARE_BYTES", 10**18)
+    full = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     with pytest.raises(DatabaseFull, match=r"is copied before it is renewed.*free some") as told:
         open_database(path, MARK, [FIRST, SECOND])
     assert "\n" not in str(told.value)
