@@ -24,7 +24,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RULES = {
-    "crawl/paging": "tests/rules/test_rules_walk.py tests/rules/test_rules_list_ends.py",
+    "crawl/paging": (
+        "tests/rules/test_rules_paging.py tests/rules/test_rules_walk.py"
+        " tests/rules/test_rules_list_ends.py"
+    ),
     "crawl/price_split": "tests/rules/test_rules_cuts.py",
     "history/review_paging": "tests/history/test_history_review_paging.py",
     "history/schedule": "tests/history/test_history_due.py",
