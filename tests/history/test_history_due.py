@@ -1,5 +1,3 @@
-import time
-
 from history_world import DAY, T0, listing, new_history, sync
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -199,14 +197,10 @@ def test_a_failure_waits_until_the_program_is_started_again(history, selection):
     assert is_failing(history)
     assert not is_failing(history, top=0)
     assert measure_lag(history, T0, CADENCE).failing == 2
-    assert (ids(due_shops(history, T0, CADENCE)), ids(due_reviews(history, T0, CADENCE))) == (
-        [],
-        [],
-    )
+    assert ids(due_shops(history, T0, CADENCE)) == ids(due_reviews(history, T0, CADENCE)) == []
     forget_waits(history)
-    assert (ids(due_shops(history, T0, CADENCE)), ids(due_reviews(history, T0, CADENCE))) == (
-        [1], [2],
-    )  # fmt: skip
+    assert ids(due_shops(history, T0, CADENCE)) == [1]
+    assert ids(due_reviews(history, T0, CADENCE)) == [2]
 
 
 def test_how_often_what_is_asked():
@@ -214,24 +208,22 @@ def test_how_often_what_is_asked():
     assert (CADENCE.reviews_days, CADENCE.reviews_quiet_days) == (14, 84)
 
 
-def test_first_answer_takes_milliseconds_at_100_000_shops(path, selection):
+def test_the_first_answer_does_not_read_all_shops(path, selection):
+    """Counted in steps of SQLite's machine, which do not depend on the speed."""
     history = open_history(path, selection)
     history.execute("BEGIN")
     history.executemany(
         """INSERT INTO sync_state (shop_id, status, furniture_listings, last_sync, signals,
             signals_walked, reviews_walked) VALUES (?, 'ok', ?, ?, '[1]', ?, ?)""",
-        ((n, n % 50, T0 - n, "[1]" if n % 3 else "[0]", T0 - n) for n in range(100_000)),
+        ((n, n % 50, T0 - n, "[1]" if n % 3 else "[0]", T0 - n) for n in range(20_000)),
     )
     history.execute("COMMIT")
+    thousands = []
+    history.set_progress_handler(lambda: thousands.append(1), 1000)
     for ask in (due_shops, due_reviews):
-        for top in (None, 50):
-            began = time.perf_counter()
-            found = ask(history, T0 + 14 * DAY, CADENCE, top=top)
-            assert time.perf_counter() - began < 0.1
-            assert len(found) == 500 if top is None else len(found) <= 50
-    began = time.perf_counter()
-    assert measure_lag(history, T0, CADENCE).shops == 100_000
-    assert time.perf_counter() - began < 1
+        thousands.clear()
+        assert len(ask(history, T0 + 14 * DAY, CADENCE, limit=100)) == 100
+        assert len(thousands) < 10
     history.close()
 
 
