@@ -4,7 +4,7 @@ VENV := venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup setup-dev docs demo test test-unit test-slow check check-wheels audit bench lock clean
+.PHONY: setup setup-dev docs demo test test-unit test-slow mutants check check-wheels audit bench lock clean
 
 # What running and the demo need.
 setup: $(VENV)/.installed
@@ -47,6 +47,12 @@ test-unit: setup-dev
 
 test-slow: setup-dev
 	$(BIN)/python -m pytest -n 2 -m slow
+
+# Whether the unit tests notice small changes of the pure rules: half an hour, on one core.
+mutants: setup-dev
+	$(PYTHON) -m venv .mutants-venv && .mutants-venv/bin/pip install --quiet cosmic-ray
+	$(BIN)/python -m tools.mutants --cosmic-ray .mutants-venv/bin/cosmic-ray $(MUTANTS)
+	rm -rf .mutants-venv
 
 check: setup-dev
 	$(BIN)/ruff check .

@@ -48,7 +48,7 @@ WANTED = 0.9
 def main() -> int:
     """Run a sample of mutants; returns the exit status."""
     parser = argparse.ArgumentParser(description="Count the changes of the rules that tests miss.")
-    parser.add_argument("--cosmic-ray", type=Path, required=True, help="the program")
+    parser.add_argument("--cosmic-ray", type=_absolute, required=True, help="the program")
     parser.add_argument("--sample", type=int, default=100, help="how many mutants")
     parser.add_argument("--seed", type=int, default=0, help="which mutants")
     parser.add_argument("--rules", choices=RULES, action="append", help="only this module")
@@ -66,6 +66,10 @@ def main() -> int:
     killed = total - len(survivors)
     print(f"{killed} of {total} mutants were noticed")
     return 0 if killed >= WANTED * total else 1
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).absolute()
 
 
 def _copy_project(folder: Path) -> Path:

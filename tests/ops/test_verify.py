@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import sys
@@ -149,7 +150,8 @@ def test_no_false_alarm_while_a_sync_writes_a_larger_file(home, monkeypatch):
     """The file is replaced before its row is committed: verify looks again until they agree."""
     larger = picture(7) + b"larger"
     store = FolderStore(home.files.images)
-    store.put(1001, 10011, "jpg", larger)
+    before = (home.files.images / "001/1001_10011.jpg").read_bytes()
+    store.put(1001, 10011, "jpg", larger, held=hashlib.sha256(before).digest())
     looked = threading.Event()
     monkeypatch.setattr(verify_images.time, "sleep", lambda _: looked.set())
 
