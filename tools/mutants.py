@@ -31,7 +31,7 @@ RULES = {
     "crawl/price_split": "tests/rules/test_rules_cuts.py",
     "history/review_paging": "tests/history/test_history_review_paging.py",
     "history/schedule": "tests/history/test_history_due.py",
-    "quota/rules": "tests/quota/test_quota_pacing.py",
+    "quota/rules": "tests/quota/test_quota_rules.py tests/quota/test_quota_pacing.py",
 }
 """Modules of pure rules, and their tests."""
 EXCLUDED = [
