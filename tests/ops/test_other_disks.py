@@ -263,7 +263,7 @@ def test_both_syncs_keep_a_home_on_exfat(exfat, sandbox):
 
 
 def test_a_buyers_key_needs_no_hard_link(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "link", None)
+    monkeypatch.delattr(os, "link")
     path = tmp_path / ".buyer_key"
     first = read_buyers(path, "hash")
     assert first.key == path.read_bytes()
