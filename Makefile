@@ -4,7 +4,7 @@ VENV := venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: setup setup-dev docs demo test test-slow test-dates check check-wheels audit bench lock clean
+.PHONY: setup setup-dev docs demo test test-unit test-slow test-dates mutants check check-wheels audit bench lock clean
 
 # What running and the demo need.
 setup: $(VENV)/.installed
@@ -40,12 +40,23 @@ demo: setup
 test: setup-dev
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not slow"
 
+# The inner loop: rules and databases, without processes and network; see tests/conftest.py.
+test-unit: setup-dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "unit and not slow" \
+	  tests/analysis tests/history tests/quota tests/rules
+
 test-slow: setup-dev
 	$(BIN)/python -m pytest -n 2 -m slow
 
 # A few tests of each kind at six moments in five time zones; it needs the program `faketime`.
 test-dates: setup-dev
 	$(BIN)/python -m tools.try_dates
+
+# Whether the unit tests notice small changes of the pure rules: half an hour, on one core.
+mutants: setup-dev
+	$(PYTHON) -m venv .mutants-venv && .mutants-venv/bin/pip install --quiet cosmic-ray
+	$(BIN)/python -m tools.mutants --cosmic-ray .mutants-venv/bin/cosmic-ray $(MUTANTS)
+	rm -rf .mutants-venv
 
 check: setup-dev
 	$(BIN)/ruff check .

@@ -90,8 +90,8 @@ def give_name(part: Path, path: Path) -> None:
     try:
         path.hardlink_to(part)
         part.unlink()
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
+    except (OSError, NotImplementedError) as error:  # the latter where Python lacks os.link
+        if isinstance(error, OSError) and error.errno not in _NO_LINKS:
             raise
         path.touch(PRIVATE, exist_ok=False)  # the name is ours now
         part.replace(path)

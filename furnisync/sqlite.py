@@ -284,9 +284,16 @@ class Writer:
     lost. So work may run more than once, and must not take iterators.
     """
 
-    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        name: str,
+        *,
+        no_room_retry_s: float = NO_ROOM_RETRY_S,
+    ) -> None:
         self._connection = connection
         self._name = name
+        self._no_room_retry_s = no_room_retry_s
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._hurried = threading.Event()
         self._waits = False
@@ -323,7 +330,7 @@ class Writer:
         if not self._waits:
             self._waits = True
             log.error("the %s waits: there is no room on its disk (%s)", self._name, error)
-        if self._hurried.wait(NO_ROOM_RETRY_S):
+        if self._hurried.wait(self._no_room_retry_s):
             raise DatabaseUnusable(
                 f"The {self._name} could not be written to its end ({error}): free some disk and"
                 " run again; what was not saved is fetched again."

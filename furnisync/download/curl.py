@@ -18,9 +18,8 @@ from furnisync.image_job import ImageJob
 
 __all__ = ["CurlLoop", "ImageResponse", "Transfer"]
 
-STALL_S = 20
 STALL_BYTES_PER_S = 100
-"""Slower than this for `STALL_S` is a stall."""
+"""Slower than this for `stall_s` is a stall."""
 LONGEST_WAIT_S = 0.25
 """The longest wait, in case a descriptor is past what `select` can watch."""
 BLIND_WAIT_S = 0.005
@@ -61,7 +60,7 @@ class Transfer(Exchange):
             network, ExchangeLimits(limits.max_bytes, limits.timeout_s, limits.user_agent)
         )
         self.curl.setopt(pycurl.LOW_SPEED_LIMIT, STALL_BYTES_PER_S)
-        self.curl.setopt(pycurl.LOW_SPEED_TIME, STALL_S)
+        self.curl.setopt(pycurl.LOW_SPEED_TIME, limits.stall_s)
 
     def take(self, job: ImageJob) -> None:
         """Prepare a job; the caller has checked its url."""

@@ -16,6 +16,7 @@ class DownloadLimits(msgspec.Struct, frozen=True):
         timeout_s: for one transfer, from its beginning to its last byte.
         allowed_hosts: `host` (any port) or `host:port`, in lower case.
         user_agent: the only header that says who asks.
+        stall_s: a transfer that hardly moves for so long ends.
     """
 
     connections: int
@@ -25,3 +26,4 @@ class DownloadLimits(msgspec.Struct, frozen=True):
     timeout_s: float
     allowed_hosts: frozenset[str]
     user_agent: str
+    stall_s: int = 20

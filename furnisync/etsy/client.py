@@ -111,6 +111,8 @@ class EtsyClient:
         """By how much our clock is behind the API's, from the newest ping's Date."""
         self.clock = ClockCheck(clock, self._ask_time, quota.note_clock, settings.clock_patience_s)
         """Etsy's time as far as it is known; the source of all stored times."""
+        self.refused_pause_s = REFUSED_PAUSE_S
+        """Seconds before a call that was refused is tried again."""
         self._failures_in_a_row = 0
         self._answered = False
         self._count_meaning = CountMeaning()
@@ -293,12 +295,12 @@ class EtsyClient:
                     raise BadRequest(words) from error
                 if refused == REFUSED_FOR_GOOD:
                     raise
-                await asyncio.sleep(REFUSED_PAUSE_S * refused)
+                await asyncio.sleep(self.refused_pause_s * refused)
         raise limited
 
     async def _key_works(self) -> bool:
         """Ping at most twice: a single refusal, or one shop's, must not end a run of months."""
-        for pause_s in (REFUSED_PAUSE_S, None):
+        for pause_s in (self.refused_pause_s, None):
             try:
                 await self._send(PING, {}, "probe")
             except KeyRefused:

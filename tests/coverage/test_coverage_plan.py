@@ -18,12 +18,13 @@ from furnisync.catalog import frontier, oversize
 from furnisync.catalog.schema import open_catalog
 from furnisync.clock import SystemClock
 from furnisync.crawl.list_reader import ListReader
-from furnisync.crawl.paging import REACH, page_grid
+from furnisync.crawl.paging import page_grid
 from furnisync.crawl.pass_reader import PassReader
 from furnisync.crawl.plan_file import load_plan
 from furnisync.crawl.price_split import HIGHEST, MERGE_BELOW, TARGET, cut, merge
 from furnisync.etsy.models import Listing, Money, Page
 from furnisync.etsy.taxonomy import Node, Tree
+from furnisync.limits import ETSY_PAGING
 from furnisync.sandbox.process import SandboxProcess
 from furnisync.sqlite import Writer
 
@@ -74,7 +75,7 @@ def test_planning_asks_first_pages_only_and_saves_its_cuts(planned):
     assert pages <= 1 + 2 * (len(breaks) - 1)
     truth = [row["price_usd"] for row in furniture(home.sandbox).values()]
     for low, high in itertools.pairwise(breaks):
-        assert sum(low <= price <= high for price in truth) <= REACH
+        assert sum(low <= price <= high for price in truth) <= ETSY_PAGING.reach
         assert f"{high:,.10g}" in said or high == HIGHEST
     assert "pages" in said
 
@@ -192,7 +193,7 @@ def test_a_plan_with_nothing_but_dropped_nodes_is_the_users_to_mend(tmp_path):
     bounds=st.tuples(st.integers(0, 2000), st.integers(1, 2000)).map(
         lambda ends: (float(ends[0]), float(sum(ends)))
     ),
-    count=st.integers(REACH + 1, 700_000),
+    count=st.integers(ETSY_PAGING.reach + 1, 700_000),
 )
 def test_cuts_lie_inside_and_between_cents(prices, bounds, count):
     low, high = bounds
@@ -292,7 +293,7 @@ def test_planning_600_000_listings_costs_little(tmp_path, seed):
             oversize.interval_counts, current.pass_id, read_whole=False
         ).result()[967]
     assert len(counts) == len(pending)
-    assert max(counts.values()) <= REACH
+    assert max(counts.values()) <= ETSY_PAGING.reach
     assert sum(counts.values()) == number
     reading = number / 98
     planned = client.asked - len(pending) + sum(len(page_grid(one)) for one in counts.values())

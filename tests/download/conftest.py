@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from faulty_cdn import FaultyCdn
+from support.faulty_cdn import FaultyCdn
 
 from furnisync.clock import SystemClock
 from furnisync.download.downloader import Downloader

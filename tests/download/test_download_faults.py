@@ -6,10 +6,9 @@ import ssl
 import subprocess
 
 import pytest
-from faulty_cdn import GIF, JPEG, PNG, WEBP, FaultyCdn
+from support.faulty_cdn import GIF, JPEG, PNG, WEBP, FaultyCdn
 
 from furnisync.clock import SystemClock
-from furnisync.download import curl
 from furnisync.download.downloader import download_batch
 from furnisync.image_job import ImageJob
 
@@ -100,9 +99,8 @@ def test_time_limit_of_a_transfer(fetch, path):
     assert (outcome.result, outcome.reason.words) == ("failed", "timed out after 0.3 s")
 
 
-def test_stall_ends_before_the_time_limit(fetch, monkeypatch):
-    monkeypatch.setattr(curl, "STALL_S", 1)
-    assert fetch("/stall", timeout_s=100.0).reason.words == "stalled"
+def test_stall_ends_before_the_time_limit(fetch):
+    assert fetch("/stall", timeout_s=100.0, stall_s=1).reason.words == "stalled"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from faulty_cdn import numbered
+from support.faulty_cdn import numbered
 
 import furnisync
 from furnisync.store.folder import FolderStore

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from faulty_cdn import JPEG
+from support.faulty_cdn import JPEG
 
 from furnisync.clock import SystemClock
 from furnisync.download.downloader import UNREACHABLE_IN_A_ROW, download_batch

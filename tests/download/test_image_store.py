@@ -9,8 +9,8 @@ import subprocess
 from io import BytesIO
 
 import pytest
-from faulty_cdn import JPEG
 from PIL import Image
+from support.faulty_cdn import JPEG
 
 from furnisync.clock import SystemClock
 from furnisync.download.downloader import download_batch

@@ -173,6 +173,7 @@ for number in range(100_000):
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_at_any_instant_a_shops_rows_are_all_there_or_none(path, selection, seed):
     child = subprocess.Popen(

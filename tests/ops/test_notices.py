@@ -263,23 +263,26 @@ def test_an_error_that_ends_a_sync_is_told_at_once(home, listener, error, head, 
     assert words in listener.got[0]["message"]
 
 
-def test_a_sync_that_hangs_or_gets_nothing_is_stalled(home, listener, monkeypatch):
+def test_a_sync_that_hangs_or_gets_nothing_is_stalled(home, listener):
     look = notifier(home, listener)
-    monkeypatch.setattr(alerts, "SILENT_S", 10**9)
-    home.change("UPDATE listings SET batch_due = 1 WHERE listing_id = 1001")
-    with single_instance(home.files.lock("images"), "image sync"):
+
+    def pass_alive(seconds):
+        home.clock.at += seconds
         with remembering(home.files) as memory:
             memory.life.beats["images"] = alerts.Heartbeat(home.clock.now(), 77)
+
+    home.change("UPDATE listings SET batch_due = 1 WHERE listing_id = 1001")
+    with single_instance(home.files.lock("images"), "image sync"):
+        pass_alive(0)
         assert look.look() == []
-        home.clock.at += 1.9 * 3600
+        pass_alive(1.9 * 3600)
         assert look.look() == []
-        home.clock.at += 600
+        pass_alive(600)
         found = look.look()
         assert kinds(found) == ["sync-stalled"]
         assert "made no progress for 2 hours" in found[0][0].message
         home.change("UPDATE listings SET batch_due = NULL")  # it got on
         assert look.look() == []
-        monkeypatch.setattr(alerts, "SILENT_S", 900)
         home.clock.at += 3600
         assert "has not responded" in look.look()[0][0].message
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -149,8 +151,8 @@ def test_no_false_alarm_while_a_sync_writes_a_larger_file(home, monkeypatch):
     """The file is replaced before its row is committed: verify looks again until they agree."""
     larger = picture(7) + b"larger"
     store = FolderStore(home.files.images)
-    before = (home.files.images / "001" / "1001_10011.jpg").read_bytes()
-    store.put(1001, 10011, "jpg", larger, hashlib.sha256(before).digest())
+    before = (home.files.images / "001/1001_10011.jpg").read_bytes()
+    store.put(1001, 10011, "jpg", larger, held=hashlib.sha256(before).digest())
     looked = threading.Event()
     monkeypatch.setattr(verify_images.time, "sleep", lambda _: looked.set())
 
@@ -171,19 +173,29 @@ def test_no_false_alarm_while_a_sync_writes_a_larger_file(home, monkeypatch):
 
 
 def test_damage_beside_a_running_sync_is_told_in_the_end(home, monkeypatch):
-    monkeypatch.setattr(verify_images, "SETTLE_S", 0.0)
+    instants = itertools.count(0.0, 60.0)
+    monkeypatch.setattr(time, "monotonic", lambda: next(instants))
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     home.images()[0].unlink()
     with single_instance(home.files.lock("images"), "image sync"):
         assert verify(home).numbers == {"missing": 1}
 
 
-def test_pages_of_rows_and_files_are_all_looked_at(home, monkeypatch):
-    monkeypatch.setattr(verify_images, "PAGE", 3)
-    monkeypatch.setattr(verify_images, "SUSPECTS_MAX", 2)
+def test_pages_of_rows_and_files_are_all_looked_at(home):
+    """More than one page of rows and one of files, all wrong."""
+    pages = 2 * verify_images.PAGE + 1
     for path in home.images():
         path.unlink()
-    (home.files.images / "x.txt").write_text("")
-    assert verify(home).numbers == {"missing": 8, "extra": 1}
+    home.change(
+        "WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?)"
+        " INSERT INTO images (listing_id, image_id, rank, url, status, file)"
+        " SELECT 1001, 900000 + n, n, 'https://i/' || n, 'done', '001/1001_' || n || '.jpg'"
+        " FROM number",
+        pages,
+    )
+    for number in range(pages):
+        (home.files.images / f"{number}.txt").touch()
+    assert verify(home).numbers == {"missing": 8 + pages, "extra": pages}
 
 
 def test_real_processes_beside_a_sync_and_after_damage(tmp_path):

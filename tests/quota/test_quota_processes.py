@@ -19,6 +19,8 @@ from quota_world import FakeEtsy, call, most_in_a_second, open_ledger, run
 from furnisync.clock import SystemClock
 from furnisync.quota.ledger import read_state
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -90,6 +90,7 @@ class World:
                 "https://api.example/v3/application", KEY, self.ledger, self.settings, Clock(),
                 transport=self,
             ) as client:  # fmt: skip
+                client.refused_pause_s = 0.0
                 return await work(client)
 
         return asyncio.run(run())
@@ -264,8 +265,7 @@ def test_one_shop_that_is_refused_is_not_the_key_refused():
     assert len(world.ledger.granted) == 3 == len(world.ledger.settled)
 
 
-def test_a_key_that_is_withdrawn_is_told_after_two_more_calls(monkeypatch):
-    monkeypatch.setattr(client_module, "REFUSED_PAUSE_S", 0.0)
+def test_a_key_that_is_withdrawn_is_told_after_two_more_calls():
     world = World(said(200, EMPTY), said(403, REFUSED))
 
     async def work(client):
@@ -280,8 +280,7 @@ def test_a_key_that_is_withdrawn_is_told_after_two_more_calls(monkeypatch):
 PONG = said(200, {"application_id": 1})
 
 
-def test_an_odd_refusal_of_a_key_that_works_does_not_end_a_run(monkeypatch):
-    monkeypatch.setattr(client_module, "REFUSED_PAUSE_S", 0.0)
+def test_an_odd_refusal_of_a_key_that_works_does_not_end_a_run():
     world = World(
         said(200, EMPTY), said(403, REFUSED), PONG, said(401, REFUSED), PONG, said(200, EMPTY)
     )
@@ -294,8 +293,7 @@ def test_an_odd_refusal_of_a_key_that_works_does_not_end_a_run(monkeypatch):
     assert len(world.requests) == 6 == len(world.ledger.settled)
 
 
-def test_a_call_that_is_refused_again_and_again_is_the_key_refused(monkeypatch):
-    monkeypatch.setattr(client_module, "REFUSED_PAUSE_S", 0.0)
+def test_a_call_that_is_refused_again_and_again_is_the_key_refused():
     refusals = [said(403, REFUSED), PONG] * client_module.REFUSED_FOR_GOOD
     world = World(said(200, EMPTY), *refusals)
 

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from furnisync.crawl import price_split
-from furnisync.crawl.price_split import CENT, HIGHEST, TARGET, cut, merge
+from furnisync.crawl.price_split import CENT, HIGHEST, TARGET, cut, merge, open_ends
 from furnisync.limits import ETSY_PAGING
 
 FAST = settings(max_examples=150, deadline=None)
@@ -101,6 +100,51 @@ def furniture_prices(number=600_000, seed=1):
         prices.append(round(max(0.2, price), 2))
     prices += [150.0] * 14_000 + [99.0] * 9_000 + [0.2] * 300 + [999_999.0] * 20
     return prices
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "count", "prices", "cuts"),
+    [
+        (0.0, 100.0, 10, [40.0, 10.0, 30.0, 20.0], [29.995]),  # two pieces at least
+        (0.0, 100.0, 2 * TARGET, [10.0, 20.0, 30.0, 40.0], [29.995]),
+        (0.0, 100.0, 2 * TARGET + 1, [10.0, 20.0, 30.0], [19.995, 29.995]),
+        (0.0, 20.0, 10, [10.0, 20.0, 500.0], [19.995]),  # the upper end counts
+        (10.0, 30.0, 10, [5.0, 10.0, 10.0, 20.0], [10.005, 20.005]),  # and the lower one
+        (0.0, 1000.0, 3 * TARGET, [5.0, 50.0, 50.0, 50.0, 50.0, 900.0], [49.995, 50.005]),
+        (0.0, 1000.0, 3 * TARGET, [5.0, 50.0, 50.0, 60.0, 60.0, 900.0], [49.995, 59.995]),
+        (None, None, 3 * TARGET, [], [1000.005]),  # the geometric middle
+        (1.0, 4.0, 3 * TARGET, [], [2.505]),
+        (1.0, 4.04, 3 * TARGET, [], [2.005]),
+        (0.0, 4.0, 3 * TARGET, [], [2.005]),
+        (0.0, 9.0, 3 * TARGET, [], [3.005]),
+        (10.0, 10.01, 3 * TARGET, [], [10.005]),
+        (10.0, 10.005, 3 * TARGET, [10.0], []),  # a single price
+        (None, 0.02, 3 * TARGET, [], [0.005]),
+    ],
+)
+def test_where_an_interval_is_cut(low, high, count, prices, cuts):
+    assert cut(low, high, count, prices) == cuts
+
+
+def test_neighbours_are_merged_below_three_quarters_of_the_target():
+    def merged(*counts):
+        breaks = [float(place) for place in range(len(counts))] + [HIGHEST]
+        pairs = zip(itertools.pairwise(breaks), counts, strict=True)
+        known = {open_ends(*pair): count for pair, count in pairs if count is not None}
+        return merge(breaks, known)
+
+    assert merged(3000, 2999) == (0.0, HIGHEST)
+    assert merged(3000, 3000) == (0.0, 1.0, HIGHEST)
+    assert merged(3000, 2000, 999, 1) == (0.0, 3.0, HIGHEST)
+    assert merged(3000, None, 1) == (0.0, 1.0, 2.0, HIGHEST)
+    assert merged(None, 3000, 1) == (0.0, 1.0, HIGHEST)
+    assert merged(0, 0) == (0.0, HIGHEST)
+
+
+def test_the_outermost_ends_are_open():
+    assert open_ends(0.0, HIGHEST) == (None, None)
+    assert open_ends(CENT, HIGHEST - CENT) == (CENT, HIGHEST - CENT)
+    assert open_ends(-1.0, HIGHEST + 1) == (None, None)
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +254,7 @@ def test_cuts_ascend_strictly_inside(low, width, count, prices):
 def test_merging_keeps_ends_and_order_and_stays_below_the_target(counts, data):
     breaks = [float(place) for place in range(len(counts))] + [HIGHEST]
     known = {
-        price_split.open_ends(low, high): count
+        open_ends(low, high): count
         for (low, high), count in zip(itertools.pairwise(breaks), counts, strict=True)
         if data.draw(st.booleans())
     }
@@ -222,4 +266,4 @@ def test_merging_keeps_ends_and_order_and_stays_below_the_target(counts, data):
     for low, high in itertools.pairwise(kept):
         parts = [pair for pair in itertools.pairwise(breaks) if low <= pair[0] and pair[1] <= high]
         if len(parts) > 1:
-            assert sum(known[price_split.open_ends(*pair)] for pair in parts) < TARGET
+            assert sum(known[open_ends(*pair)] for pair in parts) < TARGET

@@ -30,7 +30,7 @@ def opened(path):
 
 @pytest.fixture
 def writer(tmp_path):
-    one = Writer(opened(tmp_path / "ours.db"), "catalogue")
+    one = Writer(opened(tmp_path / "ours.db"), "catalogue", no_room_retry_s=0.05)
     yield one
     one.close()
 
@@ -176,8 +176,7 @@ def limit_pages(writer, more):
     connection.execute(f"PRAGMA max_page_count = {pages + more}")
 
 
-def test_a_full_disk_is_waited_out_and_nothing_is_lost(writer, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(sqlite, "NO_ROOM_RETRY_S", 0.05)
+def test_a_full_disk_is_waited_out_and_nothing_is_lost(writer, tmp_path, caplog):
     limit_pages(writer, 2)
     futures = [writer.submit(insert, number, "x" * 4000) for number in range(8)]
     time.sleep(0.4)
@@ -218,6 +217,7 @@ def test_other_trouble_is_not_waited_out(writer):
         writer.submit(lambda connection: connection.execute("SELECT 1 FROM missing")).result(5)
 
 
+@pytest.mark.processes
 def test_a_file_system_that_takes_no_more_is_waited_out(tmp_path):
     """A child whose files may not grow (the same error as a quota of the file system)."""
     program = """
@@ -250,6 +250,7 @@ def test_a_file_system_that_takes_no_more_is_waited_out(tmp_path):
 # -- one instance ------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path):
     program = """
         import pathlib, sys

@@ -118,6 +118,7 @@ def test_a_reader_sees_the_old_or_the_new_file(catalog, tmp_path):
     assert broken == []
 
 
+@pytest.mark.processes
 def test_a_full_disk_leaves_the_old_file(catalog, tmp_path):
     for listing_id in range(1, 200):
         add(catalog, listing_id, ["https://i/" + "a" * 100])

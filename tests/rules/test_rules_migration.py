@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -11,7 +12,6 @@ from contextlib import closing
 
 import pytest
 
-from furnisync import migration_backup
 from furnisync.catalog import schema as catalog
 from furnisync.errors import DatabaseFull, DatabaseOutdated, DatabaseUnusable
 from furnisync.history import schema as history
@@ -83,13 +83,15 @@ def test_a_migration_that_fails_leaves_all_as_it_was(tmp_path):
 def test_no_room_for_the_copy_is_one_sentence_and_nothing_is_migrated(tmp_path, monkeypatch):
     path = tmp_path / "ours.db"
     make_old(path)
-    monkeypatch.setattr(migration_backup, "SPARE_BYTES", 10**18)
+    full = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     with pytest.raises(DatabaseFull, match=r"is copied before it is renewed.*free some") as told:
         open_database(path, MARK, [FIRST, SECOND])
     assert "\n" not in str(told.value)
     assert (version_of(path), backups(path)) == (1, [])
 
 
+@pytest.mark.processes
 def test_a_disk_that_takes_no_copy_leaves_the_old_version(tmp_path):
     """Another process, whose files may not grow any more, as on a disk with a quota."""
     path = tmp_path / "ours.db"
@@ -128,6 +130,7 @@ def test_copies_of_still_older_versions_go_once_the_migration_is_done(tmp_path):
     assert backups(path) == [foreign.name, "ours.db.v2-backup"]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("instant", ["while it copies", "after the copy", "while it migrates"])
 def test_a_kill_at_any_instant_leaves_a_database_of_one_version(tmp_path, instant):
     path = tmp_path / "ours.db"

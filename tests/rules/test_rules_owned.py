@@ -109,6 +109,7 @@ def test_a_link_to_another_programs_file_leaves_that_file_alone(tmp_path):
     assert not path.is_symlink()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("instant", ["before the note", "after the note", "after the rename"])
 def test_a_kill_at_any_instant_leaves_a_file_that_is_ours(tmp_path, instant):
     path = tmp_path / "some.json"

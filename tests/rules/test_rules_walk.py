@@ -67,7 +67,7 @@ def test_a_list_over_the_reach_is_told_after_its_first_page(listings):
 
 
 def test_a_list_over_the_reach_is_told_without_a_count():
-    walker = Walker(ShiftingList(13_000))
+    walker = Walker(ShiftingList(SMALL_PAGES.reach + 5, SMALL_PAGES))
     assert walker.walk(
         shift=still, fault=lambda items, count, start, tries: (items, None)
     ).over_reach
@@ -121,7 +121,7 @@ def test_seconds_that_no_page_can_hold_are_not_read_for_ever():
     st.integers(1, 8),
     st.sampled_from([0.0, 0.1, 0.5]),
 )
-@settings(parent=SMALL, max_examples=500)
+@SMALL
 def test_whoever_stayed_was_seen(listings, rng, chance, burst, kills):
     """Complete means: whoever was there all the time was in some page, renewed or not."""
     world = ShiftingList(listings, SMALL_PAGES)
@@ -329,9 +329,9 @@ def length_told(walker: Walker) -> int:
 
 @given(st.integers(0, 64), st.integers(0, 10**6), st.floats(0, 0.5))
 @SMALL
-def test_a_list_that_shifts_is_never_said_to_lack_what_ended(small_pages, listings, seed, chance):
+def test_a_list_that_shifts_is_never_said_to_lack_what_ended(listings, seed, chance):
     """Twenty minutes of churn once ended with "3004 of 3005 listings came"."""
-    world = ShiftingList(listings)
+    world = ShiftingList(listings, SMALL_PAGES)
     walker = Walker(world)
     decision = walker.walk(shift=churning(world, random.Random(seed), chance))
     if decision.complete:
@@ -340,17 +340,15 @@ def test_a_list_that_shifts_is_never_said_to_lack_what_ended(small_pages, listin
 
 @given(st.integers(2, 40), st.integers(0, 10**6), st.sampled_from([0.0, 0.5, 2.0, 50.0]))
 @SMALL
-def test_one_page_that_says_another_count_lets_nothing_be_missed(
-    small_pages, listings, seed, factor
-):
+def test_one_page_that_says_another_count_lets_nothing_be_missed(listings, seed, factor):
     """And once with "3000 of 6000": one page of 32 had doubled its count."""
-    due = pages_due(listings)
+    due = pages_due(listings, SMALL_PAGES)
     lying = random.Random(seed).randrange(due)
 
     def fault(items, count, start, _tries):
         return items, round(count * factor) if walker.reads == 1 + lying else count
 
-    walker = Walker(ShiftingList(listings))
+    walker = Walker(ShiftingList(listings, SMALL_PAGES))
     decision = walker.walk(shift=still, fault=fault)
     if decision.complete and due > 1:
         assert length_told(walker) <= len(walker.seen) == listings

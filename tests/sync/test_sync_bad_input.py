@@ -8,6 +8,8 @@ import sqlite3
 import pytest
 from sync_world import Home, calls, check_complete, no_questions
 
+from furnisync.clock import OFFSET_VARIABLE
+
 WRONG_SECRET = "wrongsecret7"
 
 
@@ -47,8 +49,7 @@ def test_key_from_the_homes_env_file(tmp_path, steady):
     home = Home(tmp_path / "home", None)
     lines = [f"{name}={value}" for name, value in steady.env.items()]
     (home.path / ".env").write_text("\n".join(lines))
-    offset = "FURNISYNC_CLOCK_OFFSET_S"  # of the process, never of a file
-    home.env[offset] = steady.env[offset]
+    home.env[OFFSET_VARIABLE] = steady.env[OFFSET_VARIABLE]  # of the process, not a setting
     ended = home.sync("--fast", "--limit", "5")
     assert ended.status == 0, ended.out
 

@@ -5,10 +5,10 @@ import io
 import struct
 
 import pytest
-from faulty_cdn import GIF, JPEG, PNG, WEBP, encoded, noise, png_of_size, with_random_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.faulty_cdn import GIF, JPEG, PNG, WEBP, encoded, noise, png_of_size, with_random_data
 
 from furnisync.image_job import ReasonCode
 from furnisync.store.image_format import NotAnImage, Picture, inspect_image
