@@ -2,7 +2,7 @@
 
 It needs `faketime`. Without arguments it takes few tests of each kind, for CI; the whole of it is
 
-    python -m tools.try_dates tests/sandbox tests/sync tests/data tests/coverage
+    python -m tools.try_dates tests/sandbox tests/sync tests/collect tests/coverage
 """
 
 import os
@@ -35,7 +35,7 @@ TESTS = (
     "tests/sandbox/test_sandbox_world.py::test_titles_are_as_odd_as_real_ones",
     "tests/sandbox/test_sandbox_world.py::test_env_and_kill",
     "tests/sync/test_sync_faults.py::test_batch_that_never_comes_is_named_and_asked_for_later",
-    "tests/data/test_data_clock.py::test_cadences_are_settings",
+    "tests/collect/test_collect_clock.py::test_cadences_are_settings",
     "tests/coverage/test_coverage_certificate.py::test_line_by_line_over_a_world_that_stands_still",
 )
 

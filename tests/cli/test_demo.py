@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import ROOT, surroundings
+from support.processes import ROOT, surroundings
 
 from furnisync.cli.demo import DEMO_MARK
 from furnisync.lockfile import single_instance

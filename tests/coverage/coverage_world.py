@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from processes import DAY_S, FREE, ROOT, later, surroundings
+from support.processes import DAY_S, FREE, ROOT, later, surroundings
 
 from furnisync.sandbox.process import SandboxProcess
 

@@ -158,7 +158,6 @@ def test_everything_runs_on_the_writer_thread(path, selection):
 CHILD = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
 from history_world import T0, DAY, listing, sync
 from furnisync.sqlite import transaction
 from furnisync.history.schema import open_history
@@ -177,10 +176,10 @@ for number in range(100_000):
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_at_any_instant_a_shops_rows_are_all_there_or_none(path, selection, seed):
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(path), str(HERE)],
+        [sys.executable, "-c", CHILD, str(path)],
         stdout=subprocess.PIPE,
         cwd=HERE.parents[1],
-        env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (HERE.parents[1], HERE)))},
     )
     child.stdout.readline()
     time.sleep(random.Random(seed).uniform(0.05, 0.6))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from processes import ROOT
+from support.processes import ROOT
 
 from furnisync.extras import MODULES
 

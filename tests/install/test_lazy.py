@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
-from processes import FREE, ROOT, ProcessHome
+from support.processes import FREE, ROOT, ProcessHome
 from typer.core import TyperGroup
 
 from furnisync.cli.app import COMMANDS, app

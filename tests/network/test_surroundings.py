@@ -3,8 +3,8 @@
 import signal
 
 import pytest
-from processes import FREE, ProcessHome
 from support.local_network import Origin, Proxy, forward, make_certificate, server_tls
+from support.processes import FREE, ProcessHome
 
 from furnisync.sandbox.process import SandboxProcess
 

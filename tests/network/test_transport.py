@@ -9,8 +9,8 @@ import zlib
 import msgspec
 import pytest
 from network_world import KEY, LIMITS
-from processes import until
 from support.local_network import PNG, Origin, send
+from support.processes import until
 
 from furnisync.clock import SystemClock
 from furnisync.config import ApiKey, ApiSettings

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import FREE
+from support.processes import FREE
 
 from furnisync.sandbox.process import SandboxProcess
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from kept_world import NOW, KeptHome
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
-from sync_world import Home, small_sandbox
+from support.sync_world import Home, small_sandbox
 
 from furnisync.catalog.schema import MIGRATIONS
 from furnisync.config import ApiKey, Environment, ImageSettings, Settings, read_settings

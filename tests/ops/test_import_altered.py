@@ -2,18 +2,14 @@
 
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 from old_world import IMAGE_STATUS, NewHome, OldFolder, picture
+from support.sync_world import Home, small_sandbox
 
 from furnisync.catalog.schema import open_catalog
 from furnisync.images.metadata import write_metadata
 from furnisync.importer.files import is_altered_place
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
-from sync_world import Home, small_sandbox
 
 URL = "https://i.etsystatic.com/9/r/il/ab/{0}/il_570xN.{0}_cd.jpg"
 

@@ -10,10 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from read_only import need_read_only, read_only
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
-from sync_world import Home, small_sandbox
+from support.read_only import need_read_only, read_only
+from support.sync_world import Home, small_sandbox
 
 LOOKING = [
     ("status",),

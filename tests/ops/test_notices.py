@@ -11,15 +11,12 @@ import sys
 import threading
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import msgspec
 import pytest
 from kept_world import DAY, NOW, KeptHome
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
-from processes import ROOT
-from sync_world import Home, small_sandbox
+from support.processes import ROOT
+from support.sync_world import Home, small_sandbox
 
 from furnisync.config import ImageSettings, NoticeSettings, QuotaSettings, Settings
 from furnisync.errors import DatabaseUnusable, KeyRefused

@@ -12,9 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
-from sync_world import Home, check_complete, small_sandbox
+from support.sync_world import Home, check_complete, small_sandbox
 
 from furnisync.config import HomeFiles
 from furnisync.errors import AlreadyRunning, LocksUnsupported
@@ -22,7 +20,7 @@ from furnisync.history.pseudonyms import read_buyers
 from furnisync.lockfile import exclusive, holder, kind_of_locks, single_instance
 from furnisync.ops.checks.doctor_disk import check_file_system, file_system_of
 
-NO_FLOCK = str(Path(__file__).resolve().parents[1] / "no_flock.py")
+NO_FLOCK = str(Path(__file__).resolve().parents[1] / "support" / "no_flock.py")
 HOLDER = """
 import sys
 sys.argv.insert(1, "flock")
@@ -69,7 +67,10 @@ def start_holder(path):
     return subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(path)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(NO_FLOCK).parent)},
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{Path(NO_FLOCK).parent}{os.pathsep}{Path(NO_FLOCK).parents[2]}",
+        },
     )  # fmt: skip
 
 

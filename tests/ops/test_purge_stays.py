@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 from old_world import NewHome, OldFolder, picture
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
-from sync_world import Home, small_sandbox
+from support.sync_world import Home, small_sandbox
 
 T = 1_779_000_000
 DAY_S = 86_400

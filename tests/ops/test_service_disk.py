@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from service_world import clean_environment, furnisync, present_sandbox
-from small_disk import SmallDisk
+from support.small_disk import SmallDisk
 
 from furnisync.cli.services import EXIT_AGAIN
 from furnisync.ops.service.service import JOBS

@@ -18,10 +18,8 @@ from pathlib import Path
 
 import pytest
 from kept_world import KeptHome
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
-from processes import ROOT
-from sync_world import Home, small_sandbox
+from support.processes import ROOT
+from support.sync_world import Home, small_sandbox
 
 from furnisync.catalog.image_queue import add_images
 from furnisync.catalog.listings import ImageRow, Listed, add_listed

@@ -5,17 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import sys
 import threading
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from kept_world import NOW, KeptHome, picture
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sync"))
-from sync_world import Home, small_sandbox
+from support.sync_world import Home, small_sandbox
 
 from furnisync.catalog.image_queue import record_outcomes
 from furnisync.catalog.schema import open_catalog

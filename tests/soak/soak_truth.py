@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import data_world
-from data_world import (
+from support import collect_world
+from support.collect_world import (
     LISTING_DYNAMIC,
     LISTING_STATIC,
     SHOP_DYNAMIC,
@@ -16,7 +16,7 @@ from data_world import (
     true_reviews,
     values,
 )
-from sync_world import Home, digest, file_of, findable
+from support.sync_world import Home, digest, file_of, findable
 
 RECENT_S = 3600
 
@@ -39,7 +39,7 @@ def check_image_files(home: Home, truth: list[dict[str, Any]]) -> None:
     assert not home.rows("SELECT * FROM images WHERE status NOT IN ('done', 'gone')")
 
 
-def check_history(home: data_world.Home, truth: Truth, now_s: float) -> None:
+def check_history(home: collect_world.Home, truth: Truth, now_s: float) -> None:
     """The newest row of everything that lives is of the last sync and says the truth."""
     newest = {
         table: _newest(read_table(home, table))

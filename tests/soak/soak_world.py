@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from processes import later
-from small_disk import SmallDisk
+from support.processes import later
+from support.small_disk import SmallDisk
 
 from furnisync.ops.service.service import JOBS, Job, Service
 from furnisync.ops.service.systemd import render_unit

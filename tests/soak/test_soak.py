@@ -12,12 +12,11 @@ import time
 from pathlib import Path
 from random import Random
 
-import data_world
 import pytest
-import sync_world
 from soak_log import FELT, Diary, explain
 from soak_truth import check_history, check_image_files
 from soak_world import MB, Supervised, World, median_mb
+from support import collect_world, sync_world
 
 from furnisync.ops.service.service import Job
 from furnisync.sandbox.process import SandboxProcess
@@ -322,6 +321,6 @@ def check_data(soak: Soak, tmp_path: Path) -> None:
     home = sync_world.Home(copy, soak.sandbox)
     check_image_files(home, images)
     sync_world.check_metadata(home, images)
-    history = data_world.Home(copy, soak.sandbox)
-    check_history(history, data_world.Truth(soak.sandbox), soak.sandbox.now())
-    data_world.check_one_time_a_shop(history)
+    history = collect_world.Home(copy, soak.sandbox)
+    check_history(history, collect_world.Truth(soak.sandbox), soak.sandbox.now())
+    collect_world.check_one_time_a_shop(history)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from sync_world import Home, small_sandbox
+from support.sync_world import Home, small_sandbox
 
 
 @pytest.fixture(scope="session")

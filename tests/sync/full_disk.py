@@ -8,7 +8,6 @@ from types import SimpleNamespace
 told = Path(sys.argv.pop(1))
 shutil.disk_usage = lambda _: SimpleNamespace(free=int(told.read_text()))
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from furnisync.cli.app import main  # noqa: E402
 

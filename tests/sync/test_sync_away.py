@@ -7,8 +7,8 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from mounted_disk import MountedDisk
-from sync_world import Home, check_complete, digest, served, small_sandbox
+from support.mounted_disk import MountedDisk
+from support.sync_world import Home, check_complete, digest, served, small_sandbox
 
 from furnisync.identity import HOME_MARK, IMAGES_MARK
 

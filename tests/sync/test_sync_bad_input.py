@@ -6,7 +6,7 @@ import json
 import sqlite3
 
 import pytest
-from sync_world import Home, calls, check_complete, no_questions
+from support.sync_world import Home, calls, check_complete, no_questions
 
 from furnisync.clock import OFFSET_VARIABLE
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sync_world import Home, check_complete, no_questions, small_sandbox
+from support.sync_world import Home, check_complete, no_questions, small_sandbox
 
 from furnisync.sandbox.process import SandboxProcess
 

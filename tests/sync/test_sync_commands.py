@@ -11,8 +11,8 @@ import sys
 import time
 
 import pytest
-from processes import ROOT, until
-from sync_world import Home, check_complete, findable, no_questions, served
+from support.processes import ROOT, until
+from support.sync_world import Home, check_complete, findable, no_questions, served
 
 END_S = 5.0
 

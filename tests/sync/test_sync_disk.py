@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
-from sync_world import check_complete, file_of, served
+from support.sync_world import check_complete, file_of, served
 
 RUNNER = str(Path(__file__).with_name("full_disk.py"))
 GB = 10**9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sync_world import (
+from support.sync_world import (
     WHOLE_KINDS,
     Home,
     calls,

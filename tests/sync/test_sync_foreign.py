@@ -8,8 +8,8 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from processes import until
-from sync_world import Home, check_complete, digest, digests, no_questions, served
+from support.processes import until
+from support.sync_world import Home, check_complete, digest, digests, no_questions, served
 
 from furnisync.catalog.schema import APPLICATION_ID, MIGRATIONS
 from furnisync.sqlite import open_database

@@ -8,7 +8,7 @@ import threading
 from contextlib import closing
 
 import pytest
-from sync_world import served
+from support.sync_world import served
 
 
 @pytest.fixture

@@ -6,7 +6,15 @@ import random
 import time
 
 import pytest
-from sync_world import Home, calls, check_complete, check_no_partial, digests, served, small_sandbox
+from support.sync_world import (
+    Home,
+    calls,
+    check_complete,
+    check_no_partial,
+    digests,
+    served,
+    small_sandbox,
+)
 
 LATENCY_S = 0.1
 UNCOMMITTED_S = 0.3

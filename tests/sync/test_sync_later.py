@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from processes import DAY_S
-from sync_world import Home, check_complete, check_images, digest, no_questions, served
+from support.processes import DAY_S
+from support.sync_world import Home, check_complete, check_images, digest, no_questions, served
 
 
 def test_larger_size_is_fetched_beside_nothing_lost(bent_home, bent):

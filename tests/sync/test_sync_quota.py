@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sync_world import Home, check_complete, check_images, findable, served, small_sandbox
+from support.sync_world import Home, check_complete, check_images, findable, served, small_sandbox
 
 
 def most_in_a_second(sandbox) -> int:

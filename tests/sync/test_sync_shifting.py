@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from sync_world import Home, check_complete, findable, small_sandbox
+from support.sync_world import Home, check_complete, findable, small_sandbox
 
 BREAKS = [0, 40, 90, 150, 300, 1_000_000]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from processes import DAY_S
-from sync_world import Home, check_complete, no_questions
+from support.processes import DAY_S
+from support.sync_world import Home, check_complete, no_questions
 
 from furnisync.clock import OFFSET_VARIABLE
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from data_world import Home, seed_catalog, small_sandbox
+from support.collect_world import Home, seed_catalog, small_sandbox
 
 
 @pytest.fixture(scope="session")

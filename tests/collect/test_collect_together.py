@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 
 import pytest
-from data_world import (
+from support.collect_world import (
     REVIEW_CALL,
     Home,
     Truth,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from processes import DEADLINE_S, FREE, Ended, ProcessHome, Row, Run
+from support.processes import DEADLINE_S, FREE, Ended, ProcessHome, Row, Run
 
 from furnisync.catalog.listings import Listed, add_listed
 from furnisync.catalog.schema import open_catalog

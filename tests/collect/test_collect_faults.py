@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from data_world import (
+from support.collect_world import (
     BATCH_CALL,
     LIST_CALL,
     REVIEW_CALL,

@@ -12,9 +12,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from data_world import DAY, TABLES, Truth, no_calls, read_reviews, true_reviews
 from furnisync.history.wrong_clock import MARKS
-from processes import until
+from support.collect_world import DAY, TABLES, Truth, no_calls, read_reviews, true_reviews
+from support.processes import until
 
 from furnisync.analysis.frames import asof, panel
 from furnisync.clock import OFFSET_VARIABLE

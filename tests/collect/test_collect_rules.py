@@ -8,7 +8,7 @@ import sqlite3
 from collections import Counter
 
 import pytest
-from data_world import (
+from support.collect_world import (
     BATCH_CALL,
     LIST_CALL,
     REVIEW_CALL,

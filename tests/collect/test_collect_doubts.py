@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from data_world import (
+from support.collect_world import (
     LIST_CALL,
     REVIEW_CALL,
     SHOP_CALL,

@@ -7,7 +7,6 @@ import errno
 import fcntl
 import os
 import sys
-from pathlib import Path
 
 lacking = sys.argv.pop(1).split(",")
 
@@ -19,7 +18,6 @@ def refuse(*_: object) -> None:
 for name in lacking:
     setattr(fcntl, name, refuse)
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 if __name__ == "__main__":
     from furnisync.cli.app import main

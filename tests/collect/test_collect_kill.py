@@ -7,7 +7,14 @@ import signal
 import time
 
 import pytest
-from data_world import Home, calls_of, content, ended_at_last, seed_catalog, small_sandbox
+from support.collect_world import (
+    Home,
+    calls_of,
+    content,
+    ended_at_last,
+    seed_catalog,
+    small_sandbox,
+)
 
 WORKERS = 4
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from processes import DEADLINE_S, FREE, Ended, ProcessHome, Run
+from support.processes import DEADLINE_S, FREE, Ended, ProcessHome, Run
 
 from furnisync.sandbox.process import SandboxProcess
 

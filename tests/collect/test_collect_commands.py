@@ -8,7 +8,7 @@ import sqlite3
 import time
 
 import pytest
-from data_world import (
+from support.collect_world import (
     LIST_CALL,
     REVIEW_CALL,
     Home,
@@ -18,7 +18,7 @@ from data_world import (
     known_furniture,
     seed_catalog,
 )
-from processes import until
+from support.processes import until
 
 LIVELY = {"slow_per_second": 200.0}
 """Slow mode, for tests not slow."""

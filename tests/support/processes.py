@@ -19,7 +19,7 @@ from typing import Any
 from furnisync.clock import OFFSET_VARIABLE
 from furnisync.sandbox.process import SandboxProcess
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FREE = {"qps": 10**6, "qpd": 10**9}
 """Limits that no test meets."""
 DEADLINE_S = 120.0

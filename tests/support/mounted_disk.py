@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from processes import ROOT
+from support.processes import ROOT
 
 
 class MountedDisk:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from data_world import (
+from support.collect_world import (
     LIST_CALL,
     REVIEW_CALL,
     Expected,
