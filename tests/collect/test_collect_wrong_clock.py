@@ -12,12 +12,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from furnisync.history.wrong_clock import MARKS
 from support.collect_world import DAY, TABLES, Truth, no_calls, read_reviews, true_reviews
 from support.processes import until
 
 from furnisync.analysis.frames import asof, panel
 from furnisync.clock import OFFSET_VARIABLE
+from furnisync.history.clock_repair import MARKS
 from furnisync.history.schema import MIGRATIONS
 
 YEARS = 3650 * DAY

@@ -34,17 +34,17 @@ from furnisync.quota.rules import (
     spent_until,
     wants_call,
 )
-from furnisync.quota.state import BUCKET_S, Facts, Hold, Key, Moment, Program
+from furnisync.quota.state import BUCKET_S, Facts, Hold, Instant, Key, Program
 
-NOW = Moment(5000.0, 1_795_000_000.0)
+NOW = Instant(5000.0, 1_795_000_000.0)
 SETTINGS = QuotaSettings(
     reserve_percent=1.0, fast_per_second=90.0, slow_per_second=2.0, images_share_percent=50.0
 )
 NOTHING_KNOWN = Facts()
 
 
-def after(seconds: float) -> Moment:
-    return Moment(NOW.mono + seconds, NOW.wall + seconds)
+def after(seconds: float) -> Instant:
+    return Instant(NOW.mono + seconds, NOW.wall + seconds)
 
 
 def known_key(**more) -> Key:

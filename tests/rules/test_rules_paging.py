@@ -7,10 +7,10 @@ from furnisync.crawl.paging import (
     READS_MORE,
     READS_MOST,
     NextReads,
+    counted_length,
     next_of_order,
     next_reads,
     page_grid,
-    told_length,
 )
 from furnisync.limits import BELIEVED_AFTER, ETSY_PAGING, Paging
 
@@ -203,9 +203,9 @@ def test_orders_in_which_listings_move_are_read_once():
 
 
 def test_the_length_of_a_list_is_that_of_the_last_page_as_far_as_half_of_them_agree():
-    assert told_length([]) is None
-    assert told_length([page(0, [], None)]) is None
-    assert told_length([page(0, [], 9, wave=2), page(3, [], 8), page(6, [], None, wave=3)]) == 8
-    assert told_length([page(0, [], 9), page(3, [], 8, wave=2)]) == 8
-    assert told_length([page(0, [], 9), page(3, [], 9), page(6, [], 18, wave=2)]) == 9
-    assert told_length([page(0, [], 9), page(3, [], 9), page(6, [], 4, wave=2)]) == 4
+    assert counted_length([]) is None
+    assert counted_length([page(0, [], None)]) is None
+    assert counted_length([page(0, [], 9, wave=2), page(3, [], 8), page(6, [], None, wave=3)]) == 8
+    assert counted_length([page(0, [], 9), page(3, [], 8, wave=2)]) == 8
+    assert counted_length([page(0, [], 9), page(3, [], 9), page(6, [], 18, wave=2)]) == 9
+    assert counted_length([page(0, [], 9), page(3, [], 9), page(6, [], 4, wave=2)]) == 4
