@@ -57,7 +57,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch):
     found = World()
-    monkeypatch.setattr(clock_check.asyncio, "sleep", found.sleep)
+    monkeypatch.setattr(asyncio, "sleep", found.sleep)
     return found
 
 

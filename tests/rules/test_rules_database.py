@@ -187,7 +187,7 @@ def test_a_full_disk_is_waited_out_and_nothing_is_lost(writer, tmp_path, caplog)
     said = [(record.levelno, record.message) for record in caplog.records]
     assert [level for level, _ in said] == [logging.ERROR, logging.WARNING]
     assert "no room" in said[0][1]
-    assert "goes on" in said[1][1]
+    assert "continues" in said[1][1]
 
 
 def test_a_run_that_ends_does_not_wait_for_room(tmp_path):
