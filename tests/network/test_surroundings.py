@@ -14,7 +14,7 @@ FURNISYNC = ("-m", "furnisync")
 @pytest.fixture(scope="module")
 def sandbox():
     small = {"shops": 3, "listings": 12, "images_mean": 2, "image_bytes": 3000, "pictures": 4}
-    with SandboxProcess(**small, **FREE) as found:
+    with SandboxProcess(start_at=0, **small, **FREE) as found:
         yield found
 
 
