@@ -34,9 +34,6 @@ TESTS = (
     "tests/sandbox/test_sandbox_world.py::test_the_same_seed_makes_the_same_world",
     "tests/sandbox/test_sandbox_world.py::test_titles_are_as_odd_as_real_ones",
     "tests/sandbox/test_sandbox_world.py::test_env_and_kill",
-    "tests/sync/test_sync_faults.py::test_batch_that_never_comes_is_named_and_asked_for_later",
-    "tests/collect/test_collect_clock.py::test_cadences_are_settings",
-    "tests/coverage/test_coverage_certificate.py::test_line_by_line_over_a_world_that_stands_still",
 )
 
 
