@@ -291,7 +291,7 @@ class ClockCheck:
 
         here = self._here(known=False, asked=False)
         end = min(here.mono + PROBE_EVERY_S, self._wrong_mono + self.patience_s)
-        while (left := end - self._clock.monotonic()) > 0 and not self._was_set(here):  # noqa: ASYNC110
+        while (left := end - self._clock.monotonic()) > 0 and not self._was_set(here):  # noqa: ASYNC110 -- no event tells that the clock was set
             await asyncio.sleep(min(left, LOOK_EVERY_S))  # no event reports that a clock was set
 
 
