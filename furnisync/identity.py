@@ -42,6 +42,9 @@ class Mark(msgspec.Struct, frozen=True):
     folder: str = ""
 
 
+_mark = msgspec.json.Decoder(Mark)
+
+
 def read_mark(path: Path) -> Mark | None:
     """The mark in a file; None if there is none or the file has other content.
 
@@ -49,7 +52,7 @@ def read_mark(path: Path) -> Mark | None:
         OSError: the file or its folder cannot be read.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Mark)
+        return _mark.decode(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None
 

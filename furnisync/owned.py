@@ -33,6 +33,9 @@ class Written(msgspec.Struct, frozen=True):
     sha256: str
 
 
+_written = msgspec.json.Decoder(list[Written])
+
+
 def is_ours(path: Path) -> bool:
     """Whether the file under this name has exactly the bytes that we wrote last."""
     return _written_as(path) is not None
@@ -94,7 +97,7 @@ def _note(path: Path) -> Path:
 def _written_as(path: Path) -> Written | None:
     """The record of the file under this name; None if it is not as we wrote it."""
     try:
-        noted = msgspec.json.decode(_note(path).read_bytes(), type=list[Written])
+        noted = _written.decode(_note(path).read_bytes())
         status = path.stat()
     except (FileNotFoundError, msgspec.DecodeError):
         return None

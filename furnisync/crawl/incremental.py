@@ -53,6 +53,9 @@ class Look(msgspec.Struct):
     nodes: dict[int, Place] = msgspec.field(default_factory=dict)
 
 
+_look = msgspec.json.Decoder(Look)
+
+
 class IncrementalReader:
     """Finds new listings without reading all listings."""
 
@@ -123,7 +126,7 @@ class IncrementalReader:
         until, key = since - INDEX_LAG_S, f"walk_{moment}"
         saved = await self._writer.run(get_meta, key)
         walk = Look(until, int(self._clock.now()))
-        if saved is not None and (left := msgspec.json.decode(saved, type=Look)).until == until:
+        if saved is not None and (left := _look.decode(saved)).until == until:
             walk = left
         outcomes = [await self._read_back(walk, moment, root) for root in self._roots]
         if "failed" in outcomes:

@@ -85,6 +85,9 @@ class _ErrorBody(msgspec.Struct):
     error_description: str = ""
 
 
+_error_body = msgspec.json.Decoder(_ErrorBody)
+
+
 class EtsyClient:
     """Async client of the calls that need no OAuth; use it as an async context manager.
 
@@ -381,7 +384,7 @@ class EtsyClient:
     def _words(self, body: bytes) -> str:
         """The message of an error body, without our key if it contains that."""
         try:
-            error = msgspec.json.decode(body, type=_ErrorBody)
+            error = _error_body.decode(body)
         except (ValueError, RecursionError):
             return ""
         return self._without_key(error.error_description or error.error)

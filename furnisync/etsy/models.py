@@ -127,8 +127,21 @@ class _Envelope(msgspec.Struct):
     error: Any = None
 
 
+# Decoders are made at import: see "Databases and threads" in docs/decisions.md.
 _envelope = msgspec.json.Decoder(_Envelope)
 _count = msgspec.json.Decoder(Whole | None, strict=False)
+_anything = msgspec.json.Decoder()
+_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_objects: dict[type, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind, strict=False) for kind in (Image, Listing, TaxonomyNode)
+}
+_fields: dict[type, dict[str, msgspec.json.Decoder[Any]]] = {
+    kind: {
+        field.name: msgspec.json.Decoder(field.type, strict=False)
+        for field in msgspec.structs.fields(kind)
+    }
+    for kind in _objects
+}
 
 
 def decode_page(body: bytes, kind: type[T]) -> Page[T]:
@@ -177,7 +190,7 @@ def decode_whole(body: bytes) -> dict[str, Any]:
     """
     try:
         try:
-            decoded = msgspec.json.decode(body)
+            decoded = _anything.decode(body)
         except msgspec.DecodeError:
             decoded = json.loads(body)  # msgspec refuses half a surrogate pair, which is JSON
     except (ValueError, RecursionError) as error:
@@ -216,13 +229,14 @@ def decode_object(raw: msgspec.Raw | bytes, kind: type[T]) -> T:
         ValueError: not an object, or without a usable id.
     """
     try:
-        return msgspec.json.decode(raw, type=kind, strict=False)
+        decoded: T = _objects[kind].decode(raw)
     except ValueError:
         return _decode_field_by_field(raw, kind)
+    return decoded
 
 
 def _decode_field_by_field(raw: msgspec.Raw | bytes, kind: type[T]) -> T:
-    values = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    values = _raw_fields.decode(raw)
     usable = {}
     for field in msgspec.structs.fields(kind):
         if field.encode_name not in values:
@@ -230,9 +244,7 @@ def _decode_field_by_field(raw: msgspec.Raw | bytes, kind: type[T]) -> T:
                 raise ValueError(f"without {field.encode_name}")
             continue
         try:
-            usable[field.name] = msgspec.json.decode(
-                values[field.encode_name], type=field.type, strict=False
-            )
+            usable[field.name] = _fields[kind][field.name].decode(values[field.encode_name])
         except ValueError:
             if field.required:
                 raise

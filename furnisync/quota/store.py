@@ -28,6 +28,7 @@ TRIM_EVERY_S = 1.0
 FOREIGN_ATTEMPTS = 5
 
 log = logging.getLogger("furnisync.quota")
+_key = msgspec.json.Decoder(Key)
 
 MIGRATIONS = [
     """
@@ -161,7 +162,7 @@ def load_key(connection: sqlite3.Connection, key_id: str) -> Key:
     if row is None:
         return Key()
     try:
-        return msgspec.json.decode(row[0], type=Key)
+        return _key.decode(row[0])
     except msgspec.DecodeError as error:
         raise Damaged(str(error)) from error
 

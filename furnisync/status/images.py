@@ -40,6 +40,9 @@ class Activity(msgspec.Struct, frozen=True):
     images_per_second: float = 0.0
 
 
+_activity = msgspec.json.Decoder(Activity)
+
+
 class PassStatus(msgspec.Struct, frozen=True):
     """Progress of the newest pass."""
 
@@ -107,7 +110,7 @@ def read_status_from(connection: sqlite3.Connection, files: HomeFiles, clock: Cl
     images = _with_prefix(counters, "images.")
     image_bytes = images.pop("bytes", 0)
     noted = get_meta(connection, ACTIVITY)
-    activity = None if noted is None else msgspec.json.decode(noted, type=Activity)
+    activity = None if noted is None else _activity.decode(noted)
     waiting = connection.execute(
         "SELECT count(*) FROM listings WHERE batch_due IS NOT NULL AND batch_due <= ?", (now,)
     ).fetchone()[0]

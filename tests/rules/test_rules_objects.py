@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import subprocess
+import sys
 
 import msgspec
 import pytest
@@ -293,3 +295,30 @@ def test_a_tree_that_bites_its_tail_has_an_end(pairs):
     tree = Tree(Node(number, parent, None) for number, parent in pairs)
     for number in range(1, 10):
         assert number in tree.subtree(number)
+
+
+AT_ONCE = """
+import sys, threading
+from furnisync.etsy.models import Image, Listing, decode_object
+sys.setswitchinterval(1e-6)
+start = threading.Barrier(8)
+def read():
+    start.wait()
+    decode_object(sys.argv[1].encode(), Listing)
+    decode_object(b'{"listing_image_id": 5}', Image)
+threads = [threading.Thread(target=read) for _ in range(8)]
+for one in threads:
+    one.start()
+for one in threads:
+    one.join()
+"""
+
+
+@pytest.mark.processes
+def test_threads_that_read_a_model_for_the_first_time_at_once():
+    """With types made at first use, most of these processes ended by a segmentation fault."""
+    for _ in range(5):
+        ended = subprocess.run(
+            [sys.executable, "-X", "faulthandler", "-c", AT_ONCE, json.dumps(GOOD)], check=False
+        )
+        assert ended.returncode == 0

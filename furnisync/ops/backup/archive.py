@@ -74,6 +74,9 @@ class Manifest(msgspec.Struct, frozen=True):
     form: int = FORM
 
 
+_manifest = msgspec.json.Decoder(Manifest)
+
+
 def backup_name(at: int, *, test: bool) -> str:
     """The folder's name, by UTC time, so that names sort by age."""
     stamp = datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -242,7 +245,7 @@ def unpack(copied: Copied, packed: Path, target: Path) -> None:
 def read_manifest(content: bytes) -> Manifest | None:
     """Decode `backup.json`; None if it is none, or of a newer program."""
     try:
-        found = msgspec.json.decode(content, type=Manifest)
+        found = _manifest.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return found if found.form == FORM and found.copies else None

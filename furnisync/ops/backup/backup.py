@@ -66,6 +66,9 @@ class LastBackup(msgspec.Struct, frozen=True):
     last_good: int | None = None
 
 
+_last_backup = msgspec.json.Decoder(LastBackup)
+
+
 def make_backup(files: HomeFiles, address: str, keep: Keep, clock: Clock, tell: Tell) -> Made:
     """Make a backup, then remove those that the rule does not keep.
 
@@ -195,7 +198,7 @@ def _note(files: HomeFiles, last: LastBackup) -> None:
 def read_last_backup(files: HomeFiles) -> LastBackup | None:
     """How the last backup ended; None if none was tried, or its note could not be written."""
     try:
-        return msgspec.json.decode(_note_file(files).read_bytes(), type=LastBackup)
+        return _last_backup.decode(_note_file(files).read_bytes())
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 

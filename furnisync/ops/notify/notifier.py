@@ -59,6 +59,9 @@ class Memory(msgspec.Struct):
     life: SyncMemory = msgspec.field(default_factory=SyncMemory)
 
 
+_memory = msgspec.json.Decoder(Memory)
+
+
 @contextmanager
 def remembering(files: HomeFiles) -> Iterator[Memory]:
     """The memory, locked for this process; written back at the end of the block."""
@@ -87,7 +90,7 @@ def _read(files: HomeFiles) -> Memory:
     content = b""
     try:
         content = files.notices.read_bytes()
-        return msgspec.json.decode(content, type=Memory)
+        return _memory.decode(content)
     except FileNotFoundError:
         return Memory()
     except msgspec.DecodeError as error:

@@ -23,6 +23,7 @@ from furnisync.ops.remote.snapshot import FOLDER, Snapshot, Snapshots, pulled_fi
 from furnisync.ops.service.service import JOBS, TITLES
 
 STAGING = ".furnisync-pulling"
+_snapshots = msgspec.json.Decoder(Snapshots)
 
 
 def pull(host: RemoteHost, folder: Path, *, progress: bool) -> list[Path]:
@@ -88,7 +89,7 @@ def _take_snapshots(host: RemoteHost, files: HomeFiles) -> Snapshots:
     script = f"{CHECK_RSYNC} venv/bin/python -m furnisync.ops.remote.snapshot"
     answer = host.run("take the copies", host.inside(script))
     try:
-        snapshots = msgspec.json.decode(answer, type=Snapshots)
+        snapshots = _snapshots.decode(answer)
     except msgspec.DecodeError as error:
         raise StepFailed(
             f"{host.name}: its answer cannot be read ({error}): run"
