@@ -17,6 +17,7 @@
     │   ├── ApiUnavailable        reset, time-out, 5xx, malformed body
     │   └── RateLimited           429, with its retry-after
     ├── ClockWrong                our clock is hours off and stayed so for the patience
+    ├── UpstreamDown              the API or the image server was broken for the patience
     └── Terminal                  marker: another try would fail in the same way
         ├── NotFound              404: the object does not exist (any more)
         └── BadRequest            400 and other requests that Etsy refuses
@@ -48,6 +49,7 @@ __all__ = [
     "RateLimited",
     "Terminal",
     "Transient",
+    "UpstreamDown",
     "UserError",
     "is_disk_full",
 ]
@@ -143,6 +145,10 @@ class RateLimited(Transient):
 
 class ClockWrong(FurnisyncError):
     """Our clock is hours off Etsy's, and the run has waited for it long enough."""
+
+
+class UpstreamDown(FurnisyncError):
+    """The API or the image server is broken, and the run has waited for it long enough."""
 
 
 class NotFound(Terminal):
