@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from furnisync import __version__
 from furnisync.cli.console import make_console, start_logging
+from furnisync.cli.streams import shield_streams
 from furnisync.errors import ClockWrong, UserError
 
 EXIT_INCOMPLETE = 1
@@ -152,8 +153,8 @@ def version() -> None:
 
 def run(application: typer.Typer, name: str) -> None:
     """Run a command line; an error of use ends in one sentence and exit status 2."""
-    console = make_console()
-    start_logging(console)
+    shield_streams()
+    start_logging(make_console())
     try:
         application(prog_name=name)
     except UserError as error:
