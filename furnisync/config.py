@@ -15,6 +15,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -44,6 +45,9 @@ _NETWORK = re.compile(r"(?i:https?|all|no)_(proxy|PROXY)|SSL_CERT_(FILE|DIR)")
 PORTS = range(1, 65_536)
 _ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[!-~]*)?")
 _PORT = re.compile(r"(?<=[^:]):(\d+)$")
+_WITH_COLON = re.compile(
+    r"^[ \t]*(?:export[ \t]+)?((?:ETSY|FURNISYNC)_[A-Z_]+)[ \t]*:", re.MULTILINE
+)
 
 
 class QuotaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -248,9 +252,11 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
     """
     given = os.environ if environ is None else environ
     _check_offset(given)
-    values = {**_dotenv(Path.cwd()), **given}
+    here = Path.cwd()
+    values = {**_dotenv(here), **given}
     home = Path(values.get("FURNISYNC_HOME") or ".").expanduser().resolve()
-    values = {**_dotenv(home), **values}
+    if home != here.resolve():  # a named pipe can be read only once
+        values = {**_dotenv(home), **values}
     return Environment(
         home=home,
         api_url=_api_url(values),
@@ -262,12 +268,20 @@ def read_environment(environ: Mapping[str, str] | None = None) -> Environment:
 
 def _dotenv(folder: Path) -> dict[str, str]:
     path = folder / ".env"
-    if not path.is_file():
-        return {}
     try:
-        found = dotenv_values(path)
+        text = path.read_text("utf-8")  # a named pipe is read until its writer closes it
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}): it must be UTF-8 text.") from error
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigError(
+            f"{path} cannot be read ({reason}): it must be a text file of NAME=value lines."
+        ) from error
+    if (wrong := _WITH_COLON.search(text)) is not None:
+        raise ConfigError(
+            f"{path} has a line {wrong[1]}: with a colon: write {wrong[1]}=value instead."
+        )
+    found = dotenv_values(stream=StringIO(text))
     return {name: value for name, value in found.items() if value is not None}
 
 
