@@ -13,6 +13,7 @@ from furnisync.clock import Clock, SystemClock
 from furnisync.config import HomeFiles, read_environment, read_settings
 from furnisync.errors import UserError
 from furnisync.home import prepare_home, require_home
+from furnisync.http.network import export_network
 from furnisync.ops.backup.archive import Manifest
 from furnisync.ops.backup.backup import Keep, default_address, make_backup
 from furnisync.ops.backup.restore import restore_backup
@@ -42,7 +43,9 @@ def backup(
     test: TestFlag = False,
 ) -> None:
     """Back up both databases while the syncs run."""
-    files = HomeFiles(read_environment().home, test)
+    environment = read_environment()
+    export_network(environment.network)
+    files = HomeFiles(environment.home, test)
     require_home(files)
     console = make_console()
     address = target or default_address(files)
@@ -83,7 +86,9 @@ def restore(
     test: TestFlag = False,
 ) -> None:
     """Replace the home's databases by a backup; the replaced files are kept beside it."""
-    files = HomeFiles(read_environment().home, test)
+    environment = read_environment()
+    export_network(environment.network)
+    files = HomeFiles(environment.home, test)
     prepare_home(files)
     console = make_console()
     with Bars(console) as bars:

@@ -10,6 +10,7 @@ from furnisync.config import HomeFiles, Settings, read_environment, read_setting
 from furnisync.errors import ConfigError, UserError
 from furnisync.extras import require_extra
 from furnisync.home import require_home
+from furnisync.http.network import export_network
 from furnisync.ops.notify.notifier import HEADS, Delivery, Notifier, deliver, title_of
 
 EXIT_UNDELIVERED = 1
@@ -62,7 +63,9 @@ def check(*, test: TestFlag = False) -> None:
 
 
 def _home(*, test: bool) -> tuple[HomeFiles, Settings]:
-    files = HomeFiles(read_environment().home, test)
+    environment = read_environment()
+    export_network(environment.network)
+    files = HomeFiles(environment.home, test)
     require_home(files)
     return files, read_settings(files.settings)
 

@@ -30,6 +30,7 @@ from furnisync.config import (
 )
 from furnisync.crawl.discovery import Scope
 from furnisync.home import prepare_home
+from furnisync.http.network import export_network
 from furnisync.images.ids_file import read_ids
 from furnisync.images.sync import ImageRun, ImageSync
 from furnisync.ops.notify.heartbeat import Watch
@@ -252,6 +253,7 @@ def _read_surroundings(program: Literal["images", "data"], *, test: bool) -> _Su
     prepare_home(files)
     settings = read_settings(files.settings)
     environment.require_key()
+    export_network(environment.network)
     console = make_console()
     first = not (files.catalog if program == "images" else files.history).exists()
     if first and (urlsplit(environment.api_url).hostname or "").endswith("etsy.com"):

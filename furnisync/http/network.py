@@ -23,7 +23,7 @@ import pycurl
 
 from furnisync.errors import ConfigError
 
-__all__ = ["DIRECT", "Network", "read_network"]
+__all__ = ["DIRECT", "Network", "export_network", "read_network"]
 
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 _ANY_SCHEME = pycurl.U_NON_SUPPORT_SCHEME | pycurl.U_GUESS_SCHEME
@@ -89,6 +89,18 @@ def read_network(environ: Mapping[str, str]) -> Network:
         ca_file=_ca_file(environ),
         ca_dirs=_ca_dirs(environ),
     )
+
+
+def export_network(variables: Mapping[str, str]) -> None:
+    """Let libraries that read only the process's environment use the same proxies and authorities.
+
+    These are Apprise for notices and fsspec for backups. `.env` is no part of their environment,
+    and `requests`, on which many of them stand, knows `SSL_CERT_FILE` by another name.
+    """
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
+    if authorities := variables.get("SSL_CERT_FILE"):
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", authorities)
 
 
 def _either_case(name: str, environ: Mapping[str, str]) -> tuple[str, str]:

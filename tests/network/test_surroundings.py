@@ -129,3 +129,24 @@ def test_a_refused_certificate_of_the_cdn_is_named(tmp_path, sandbox):
             running.signal(signal.SIGTERM)
             running.wait()
             assert made.number("SELECT count(*) FROM images WHERE status='done'") == 0
+
+
+def test_notices_use_the_same_surroundings(tmp_path):
+    """They are sent by a library that reads neither `.env` nor SSL_CERT_FILE by itself."""
+    certificate, key = make_certificate(tmp_path, "IP:127.0.0.1")
+    with Origin(tls=server_tls(certificate, key)) as inbox, Proxy() as proxy:
+        made = ProcessHome(tmp_path / "home", None, notices={"urls": [f"jsons://{inbox.at}/"]})
+
+        def send_test(*lines):
+            (made.path / ".env").write_text("\n".join(lines))
+            ended = run(made, "notices", "test")
+            return ended.status, " ".join(ended.out.split())
+
+        assert send_test()[0] == 1, "the authority is not known"
+        assert inbox.requests == []
+        trusted = f"SSL_CERT_FILE={certificate}"
+        assert send_test(trusted, f"HTTPS_PROXY={proxy.url('http')}")[0] == 0
+        assert proxy.asked == [inbox.at]
+        status, told = send_test(trusted, f"HTTPS_PROXY={proxy.url('socks5')}")
+        assert status == 1
+        assert "pip install pysocks" in told

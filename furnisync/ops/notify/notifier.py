@@ -7,9 +7,11 @@ file is shared by the syncs, so it is read and written as a whole under a lock.
 """
 
 import logging
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -132,10 +134,18 @@ def deliver(urls: Sequence[str], title: str, body: str, *, calm: bool = False) -
                 continue
             where = str(target.url(privacy=True))  # type: ignore[no-untyped-call]  # Apprise leaves it untyped
             sent = target.notify(body=plain(body, "\n"), title=plain(title), notify_type=kind)
-            done.append(Delivery(where, bool(sent), "" if sent else "refused or not reached"))
+            done.append(Delivery(where, bool(sent), "" if sent else _why_not()))
         except Exception as error:  # noqa: BLE001 -- code of a hundred services; a notice must not stop a sync
             done.append(Delivery(where, delivered=False, why=type(error).__name__))
     return done
+
+
+def _why_not() -> str:
+    """Apprise only says that it failed; it cannot use a SOCKS proxy without another package."""
+    proxies = [value for name, value in os.environ.items() if name.lower().endswith("_proxy")]
+    if any(one.startswith("socks") for one in proxies) and find_spec("socks") is None:
+        return "notices through a SOCKS proxy need another package: run `pip install pysocks`"
+    return "refused or not reached"
 
 
 def title_of(words: str) -> str:
