@@ -71,7 +71,7 @@ def _run(moment: tuple[str, str], tests: Sequence[str]) -> int:
     }
     pytest = [sys.executable, "-m", "pytest", "-q", "-m", "not slow"]
     ended = subprocess.run(
-        ["faketime", "-f", f"{offset_s:+d}s", *pytest, *tests],
+        ["faketime", "-m", "-f", f"{offset_s:+d}s", *pytest, *tests],
         cwd=ROOT,
         env={**os.environ, **told},
         stdout=subprocess.PIPE,
