@@ -4,10 +4,12 @@ An item is what a request is for: a shop, a listing, an image. An upstream is wh
 API, one kind of its calls, the image server. A failure says little about which of them is broken.
 The same failure of many different items in a row says that it is the upstream.
 
-    closed --- the same failure of OPENS_AFTER different items in a row ---> open
-    open ----- its wait is over: one request goes out as a probe ----------> half open
-    half open - the probe fails: a longer wait ----------------------------> open
-    half open - the probe succeeds ----------------------------------------> closed
+    closed ---- the same failure of SUSPECT_AFTER different items in a row: suspect
+    suspect --- something known to be sound comes as well ---------> closed: the items are broken
+    suspect --- else --------------------------------------------> open
+    open ------ its wait is over: one request is the probe --------> half open
+    half open - the probe fails: a longer wait -----------------> open
+    half open - the probe succeeds ------------------------------> closed
 
 The caller asks `may_send` before each request and reports how it ended. While the breaker is open
 no item may lose a try: the caller keeps what failed and sends it again.
@@ -20,12 +22,12 @@ import msgspec
 
 from furnisync.clock import Clock
 
-__all__ = ["OPENS_AFTER", "CircuitBreaker", "Outage"]
+__all__ = ["SUSPECT_AFTER", "CircuitBreaker", "Outage"]
 
 log = logging.getLogger("furnisync.upstream")
 
-OPENS_AFTER = 5
-"""Different items that fail in a row in the same way. Twice as many open it in whatever way."""
+SUSPECT_AFTER = 5
+"""Different items that fail in a row in the same way; twice as many in whatever way."""
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 300.0
 
@@ -83,23 +85,26 @@ class CircuitBreaker:
         self.outage: Outage | None = None
 
     @property
+    def failing_since_mono(self) -> float:
+        """Monotonic time of the first failure in a row; endless after a success."""
+        return float("inf") if self._since is None else self._since[1]
+
+    @property
     def lasts_s(self) -> float:
         """Seconds since the first failure of the outage; 0 while the upstream works."""
-        if self.outage is None or self._since is None:
-            return 0.0
-        return self._clock.monotonic() - self._since[1]
+        return 0.0 if self.outage is None else self._clock.monotonic() - self.failing_since_mono
 
     @property
     def wait_s(self) -> float:
         """Seconds until `may_send` can become true by time alone; endless during a probe."""
         if self.outage is None:
             return 0.0
-        return (
-            float("inf") if self._probing else max(0.0, self._probe_mono - self._clock.monotonic())
-        )
+        if self._probing:
+            return float("inf")
+        return max(0.0, self._probe_mono - self._clock.monotonic())
 
     def may_send(self) -> bool:
-        """Whether a request may go out now. While open: only one, the probe, which it then is."""
+        """Whether a request may go out now. While open: only one, which is the probe then."""
         if self.outage is None:
             return True
         if self.wait_s > 0:
@@ -123,35 +128,35 @@ class CircuitBreaker:
             self.outage = None
             self._on_change(None)
 
-    def record_failure(self, item: Hashable, kind: str, reason: str) -> None:
+    def record_failure(self, item: Hashable, kind: str, reason: str) -> bool:
         """A request for an item failed in a way that may be the upstream's.
 
         Args:
             item: for whatever the request was.
             kind: a code, the same for the same kind of failure.
             reason: in words, for a person.
+
+        Returns:
+            whether the upstream is suspect: call `open` unless something known to be sound comes.
         """
-        if self._since is None:
-            self._since = (self._clock.now(), self._clock.monotonic())
         if self.outage is not None:
             if self._probing:
-                self._open(kind, reason)
-            return
+                self.open(kind, reason)
+            return True
+        if self._since is None:
+            self._since = (self._clock.now(), self._clock.monotonic())
         self._failed[item] = kind
         alike = sum(one == kind for one in self._failed.values())
-        if alike >= OPENS_AFTER or len(self._failed) >= 2 * OPENS_AFTER:
-            log.warning(
-                "%s is not working: %s. It is tried again by itself", self._upstream, reason
-            )
-            self._open(kind, reason)
+        return alike >= SUSPECT_AFTER or len(self._failed) >= 2 * SUSPECT_AFTER
 
-    def _open(self, kind: str, reason: str) -> None:
-        """Open, or stay open for a longer wait."""
-        assert self._since is not None
+    def open(self, kind: str, reason: str) -> None:
+        """The upstream is broken: pause, or stay paused for a longer wait."""
+        now, mono = self._clock.now(), self._clock.monotonic()
+        if self.outage is None:
+            log.warning("%s is broken: %s; it is tried again by itself", self._upstream, reason)
+        self._since = self._since or (now, mono)
         self._probing = False
         self._wait_s = min(max(FIRST_WAIT_S, 2 * self._wait_s), self._longest_wait_s)
-        self._probe_mono = self._clock.monotonic() + self._wait_s
-        self.outage = Outage(
-            self._upstream, kind, reason, self._since[0], self._clock.now() + self._wait_s
-        )
+        self._probe_mono = mono + self._wait_s
+        self.outage = Outage(self._upstream, kind, reason, self._since[0], now + self._wait_s)
         self._on_change(self.outage)

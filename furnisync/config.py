@@ -73,6 +73,7 @@ class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_pixels: Count = 150_000_000
     timeout_s: Positive = 60.0
     min_free_mb: NotNegative = 1000.0
+    outage_patience_s: Positive = 600.0
     metadata_every_s: Positive = 300.0
 
 
@@ -111,6 +112,7 @@ class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attempts: Count = 5
     connections: Count = 40
     clock_patience_s: Positive = 600.0
+    outage_patience_s: Positive = 600.0
 
 
 class NoticeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

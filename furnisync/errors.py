@@ -15,12 +15,15 @@
     ├── Transient                 marker: worth another try
     │   ├── NoResponse            the network: no whole HTTP answer came
     │   ├── ApiUnavailable        reset, time-out, 5xx, malformed body
+    │   │   └── DoubtfulAnswer    a sound answer whose content is probably false
     │   └── RateLimited           429, with its retry-after
-    ├── ClockWrong                our clock is hours off and stayed so for the patience
-    ├── UpstreamDown              the API or the image server was broken for the patience
+    ├── GaveUp                    a run has waited long enough: exit 1
+    │   ├── ClockWrong            our clock is hours off
+    │   └── UpstreamDown          the API or the image server is broken
     └── Terminal                  marker: another try would fail in the same way
         ├── NotFound              404: the object does not exist (any more)
-        └── BadRequest            400 and other requests that Etsy refuses
+        ├── BadRequest            400 and other requests that Etsy refuses
+        └── ItemRefused           401, 403, 429 for this item, while others are answered
 
 Two markers decide every retry: `Transient` and `Terminal`. Errors of libraries are translated
 where they enter (`http/`, `sqlite.py`), never further in.
@@ -38,7 +41,10 @@ __all__ = [
     "DatabaseFull",
     "DatabaseOutdated",
     "DatabaseUnusable",
+    "DoubtfulAnswer",
     "FurnisyncError",
+    "GaveUp",
+    "ItemRefused",
     "KeyRefused",
     "LocksUnsupported",
     "MissingExtra",
@@ -128,27 +134,43 @@ class NoResponse(Transient):
 
 
 class ApiUnavailable(Transient):
-    """The API could not be reached, or answered with 5xx or a malformed body."""
+    """The API could not be reached, or answered with 5xx or a malformed body.
+
+    Attributes:
+        kind: of failure, as `circuit_breaker.Outage` has it.
+    """
+
+    def __init__(self, message: str, kind: str = "server_error") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class DoubtfulAnswer(ApiUnavailable):
+    """The API works, but what it answered is probably false: it is requested again."""
 
 
 class RateLimited(Transient):
     """The API answered 429.
 
     Attributes:
-        retry_after_s: seconds to wait, from the answer; None if it does not say.
+        counted: the answer says how many calls are left, so that it is about the key.
     """
 
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, *, counted: bool) -> None:
         super().__init__(message)
-        self.retry_after_s = retry_after_s
+        self.counted = counted
 
 
-class ClockWrong(FurnisyncError):
-    """Our clock is hours off Etsy's, and the run has waited for it long enough."""
+class GaveUp(FurnisyncError):
+    """What a run waited for did not come within its patience."""
 
 
-class UpstreamDown(FurnisyncError):
-    """The API or the image server is broken, and the run has waited for it long enough."""
+class ClockWrong(GaveUp):
+    """Our clock is hours off Etsy's."""
+
+
+class UpstreamDown(GaveUp):
+    """The API or the image server is broken."""
 
 
 class NotFound(Terminal):
@@ -157,6 +179,10 @@ class NotFound(Terminal):
 
 class BadRequest(Terminal):
     """Etsy refuses this request (400 and other 4xx)."""
+
+
+class ItemRefused(Terminal):
+    """Etsy refuses this item (401, 403 or 429), while the key and other items work."""
 
 
 def is_disk_full(error: OSError) -> bool:

@@ -3,12 +3,22 @@
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["ABSENT_BELIEVED_AFTER", "BELIEVED_AFTER", "ETSY_PAGING", "Paging"]
+__all__ = ["ABSENT_BELIEVED_AFTER", "BELIEVED_AFTER", "ETSY_PAGING", "Paging", "retry_wait"]
 
 BELIEVED_AFTER: Final = 3
 """After this many answers with the same fault it is believed; see `etsy/credibility.py`."""
 ABSENT_BELIEVED_AFTER: Final = 2
 """A listing that a list named counts as gone after batch left it out this many times."""
+RETRY_FIRST_S: Final = 3600
+RETRY_MOST_S: Final = 7 * 24 * 3600
+
+
+def retry_wait(failures: str) -> str:
+    """SQL for the seconds that an item waits which has failed this often in a row: 1 h to a week.
+
+    `failures` is an SQL expression, the number before this failure.
+    """
+    return f"min({RETRY_FIRST_S} << min({failures}, 10), {RETRY_MOST_S})"
 
 
 @dataclass(frozen=True, slots=True)

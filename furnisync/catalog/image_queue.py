@@ -40,11 +40,19 @@ def add_images(
     images: Sequence[ImageRow],
     which: Which,
     now: int,
+    *,
+    whole: bool = False,
 ) -> None:
     """Record the images that batch gave for a listing; new ones, and named again ones, are queued.
 
-    Images that the listing no longer shows stay as they are: files are kept.
+    If they are all that the listing shows (`whole`), others lose their rank. Files are kept.
     """
+    if whole:
+        connection.execute(
+            "UPDATE images SET rank = NULL WHERE listing_id = ? AND rank IS NOT NULL"
+            " AND image_id NOT IN (SELECT value FROM json_each(?))",
+            (listing_id, json.dumps([one.image_id for one in images])),
+        )
     rows = []
     for place, image in enumerate(images):
         status, next_try = queue_state(which, now, is_first=place == 0)
@@ -193,7 +201,7 @@ def apply_wanted(
     connection.execute(
         "UPDATE images SET status = 'done', next_try = NULL, attempts = 0, reason = NULL,"
         " reason_detail = NULL"
-        f" WHERE file IS NOT NULL AND next_try IS NOT NULL AND NOT ({due})",
+        f" WHERE file IS NOT NULL AND next_try IS NOT NULL AND ({due}) IS NOT TRUE",
         tuple(larger_than),
     )
     queued += connection.execute(
@@ -215,7 +223,7 @@ def _apply_which(connection: sqlite3.Connection, which: Which, now: int) -> int:
         ).rowcount
     connection.execute(
         "UPDATE images SET status = 'unwanted', next_try = NULL"
-        f" WHERE status IN ('pending', 'failed') AND file IS NULL AND NOT ({_IS_FIRST})"
+        f" WHERE status IN ('pending', 'failed') AND file IS NULL AND ({_IS_FIRST}) IS NOT TRUE"
     )
     return 0
 

@@ -2,12 +2,12 @@
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
 from furnisync.clock import DAY_S
-from furnisync.limits import ABSENT_BELIEVED_AFTER, BELIEVED_AFTER
+from furnisync.limits import ABSENT_BELIEVED_AFTER, BELIEVED_AFTER, retry_wait
 
 GONE = "gone"
 RETRY_BROKEN_S = DAY_S
@@ -33,7 +33,11 @@ class ImageRow(msgspec.Struct, frozen=True):
 
 
 class Batched(msgspec.Struct, frozen=True):
-    """A listing as batch gives it, with its images in the order of their rank."""
+    """A listing as batch gives it, with its images in the order of their rank.
+
+    Attributes:
+        whole: all its images came: others that we know are no longer shown.
+    """
 
     listing_id: int
     shop_id: int | None
@@ -42,6 +46,7 @@ class Batched(msgspec.Struct, frozen=True):
     price_usd: float | None
     created: int | None
     images: Sequence[ImageRow]
+    whole: bool = False
 
 
 _LISTED = """
@@ -107,11 +112,12 @@ def claim_batch(
 ) -> list[int]:
     """Up to `limit` ids that are due for batch, longest due first, none of those in flight.
 
-    `scope` restricts them to some ids.
+    One that made a batch fail comes alone. `scope` restricts them to some ids.
     """
     within = "" if scope is None else "AND listing_id IN (SELECT value FROM json_each(:scope))"
     rows = connection.execute(
-        "SELECT listing_id FROM listings WHERE batch_due IS NOT NULL AND batch_due <= :now"
+        "SELECT listing_id, batch_failures FROM listings"
+        " WHERE batch_due IS NOT NULL AND batch_due <= :now"
         f" {within} ORDER BY batch_due LIMIT :limit",
         {
             "now": now,
@@ -119,7 +125,30 @@ def claim_batch(
             "scope": json.dumps(sorted(scope or ())),
         },
     )
-    return [row[0] for row in rows if row[0] not in in_flight][:limit]
+    free = [row for row in rows if row[0] not in in_flight]
+    if free and free[0][1]:
+        return [free[0][0]]
+    return [listing_id for listing_id, failures in free if not failures][:limit]
+
+
+def set_aside(connection: sqlite3.Connection, blamed: Mapping[int, str], now: int) -> None:
+    """Record listings that make each batch fail, with the reason: each is asked alone from now on.
+
+    They wait longer each time.
+    """
+    connection.executemany(
+        f"UPDATE listings SET batch_due = :now + {retry_wait('batch_failures')},"
+        " batch_failures = batch_failures + 1, reason = :reason WHERE listing_id = :id",
+        [{"now": now, "id": one, "reason": reason} for one, reason in blamed.items()],
+    )
+
+
+def is_set_aside(connection: sqlite3.Connection, listing_id: int) -> bool:
+    """Whether a listing made a batch fail and is asked alone."""
+    row = connection.execute(
+        "SELECT batch_failures FROM listings WHERE listing_id = ?", (listing_id,)
+    ).fetchone()
+    return row is not None and row[0] > 0
 
 
 def record_batch(
@@ -147,7 +176,7 @@ def record_batch(
         " taxonomy_id = coalesce(?, taxonomy_id), state = coalesce(?, state),"
         " price_usd = coalesce(?, price_usd),"
         " created = coalesce(?, created), batch_due = ?, batched_at = ?, batch_tries = 0,"
-        " reason = NULL WHERE listing_id = ?",
+        " batch_failures = 0, reason = NULL WHERE listing_id = ?",
         rows,
     )
     _add_shops(connection, (one.shop_id for one in batched), now)
@@ -182,7 +211,7 @@ def record_absent(
             state, due = GONE, now + RETRY_GONE_S if listed_lately else None
         connection.execute(
             "UPDATE listings SET batch_tries = ?, state = coalesce(?, state), batch_due = ?,"
-            " reason = ? WHERE listing_id = ?",
+            " batch_failures = 0, reason = ? WHERE listing_id = ?",
             (tries, state, due, broken or "absent from batch", listing_id),
         )
     return waiting
@@ -195,6 +224,15 @@ def postpone_batch(
     connection.executemany(
         "UPDATE listings SET batch_due = ?, reason = ? WHERE listing_id = ?",
         [(due, reason, listing_id) for listing_id in listing_ids],
+    )
+
+
+def restore_batches(connection: sqlite3.Connection, since: float) -> None:
+    """Make due now what was postponed since then, as Etsy was broken."""
+    connection.execute(
+        "UPDATE listings SET batch_due = :since, batch_failures = 0, reason = NULL"
+        " WHERE reason IS NOT NULL AND batch_tries = 0 AND batch_due > :since",
+        {"since": int(since)},
     )
 
 

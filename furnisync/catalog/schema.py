@@ -165,6 +165,28 @@ ALTER TABLE intervals ADD COLUMN sort_on TEXT NOT NULL DEFAULT 'created';
 ALTER TABLE intervals ADD COLUMN proven INTEGER;  -- oversize: the ends met (1) or not (0)
 """
 
+_SET_ASIDE = """
+ALTER TABLE listings ADD COLUMN batch_failures INTEGER NOT NULL DEFAULT 0;
+  -- tries in which it alone made a batch fail: it is asked alone until it is answered
+"""
+
+
+def _allow_no_rank(connection: sqlite3.Connection) -> None:
+    """Let `images.rank` be NULL, for images that their listing no longer shows.
+
+    SQLite's way to drop a NOT NULL without writing the table again, which may hold ten million
+    rows: https://www.sqlite.org/lang_altertable.html#otheralter
+    """
+    version = connection.execute("PRAGMA schema_version").fetchone()[0]
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute(
+        "UPDATE sqlite_schema SET sql = replace(sql, 'rank INTEGER NOT NULL', 'rank INTEGER')"
+        " WHERE type = 'table' AND name = 'images'"
+    )
+    connection.execute(f"PRAGMA schema_version = {version + 1}")
+    connection.execute("PRAGMA writable_schema = OFF")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     _FIRST,
     _count,
@@ -173,6 +195,8 @@ MIGRATIONS: tuple[Migration, ...] = (
     PURGED,
     ALTERED,
     add_reason_codes,
+    _SET_ASIDE,
+    _allow_no_rank,
 )
 
 

@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from furnisync import __version__
 from furnisync.cli.console import make_console, start_logging
 from furnisync.cli.streams import shield_streams
-from furnisync.errors import ClockWrong, UserError
+from furnisync.errors import GaveUp, UserError
 
 EXIT_INCOMPLETE = 1
 EXIT_USAGE = 2
@@ -160,7 +160,7 @@ def run(application: typer.Typer, name: str) -> None:
     except UserError as error:
         make_console(stderr=True).print(f"{name}: {error}", style="bold red", soft_wrap=True)
         sys.exit(EXIT_USAGE)
-    except ClockWrong as error:
+    except GaveUp as error:
         make_console(stderr=True).print(f"{name}: {error}", style="bold red", soft_wrap=True)
         sys.exit(EXIT_INCOMPLETE)
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from furnisync.circuit_breaker import Outage
 from furnisync.cli.console import (
     JsonFlag,
     TestFlag,
@@ -69,6 +70,12 @@ def _quota_facts(quota: QuotaState | None) -> Iterator[tuple[str, str]]:
         yield "clock", f"{text}; `furnisync doctor` compares them again"
 
 
+def _outage_facts(outages: Sequence[Outage]) -> Iterator[tuple[str, str]]:
+    for one in outages:
+        since, probe = clock_time(one.since), clock_time(one.next_probe)
+        yield "broken", f"{one.upstream} since {since}: {one.reason}; next try {probe}"
+
+
 # -- image sync ------------------------------------------------------------------------------------
 
 
@@ -108,6 +115,7 @@ def _image_facts(status: Status, files: HomeFiles, now: float) -> Iterator[tuple
     if status.current_pass is not None:
         yield "pass", _pass_text(status.current_pass)
     yield from _quota_facts(status.quota)
+    yield from _outage_facts(status.outages)
     if status.seconds_left:
         until = clock_time(now + status.seconds_left)
         yield "left", f"about {duration(status.seconds_left)}, until {until}"
@@ -160,7 +168,7 @@ def print_data_status(console: Console, status: DataStatus, files: HomeFiles) ->
         f"{status.reviews_never_walked:,} synced shops never read, {status.reviews_due:,} due",
     )
     table.add_row("cadence", _cadence(status))
-    for name, value in _quota_facts(status.quota):
+    for name, value in (*_quota_facts(status.quota), *_outage_facts(status.outages)):
         table.add_row(name, value)
     table.add_row("history", str(files.history))
     console.print(table)

@@ -15,8 +15,6 @@ from furnisync.sqlite import Writer
 
 Call = Callable[[], Awaitable[None]]
 
-RETRY_S = 3600.0
-"""Failed calls are retried after this."""
 REFILL = 100
 """Number of due shops that one query returns."""
 

@@ -4,7 +4,7 @@ import logging
 from collections import deque
 
 from furnisync.clock import DAY_S
-from furnisync.collect.context import REFILL, RETRY_S, Call, Round
+from furnisync.collect.context import REFILL, Call, Round
 from furnisync.errors import NotFound, Terminal, Transient
 from furnisync.etsy.credibility import Doubt, ask_until_believed, doubt_reviews
 from furnisync.etsy.models import WholePage
@@ -97,9 +97,7 @@ class ReviewWalks:
     async def _fail(self, shop_id: int, reason: str) -> None:
         log.warning("reviews of shop %d wait: %s", shop_id, reason)
         now_s = self._round.clock.now()
-        await self._round.writer.run(
-            reviews.mark_reviews_failed, shop_id, reason, now_s, retry_s=RETRY_S
-        )
+        await self._round.writer.run(reviews.mark_reviews_failed, shop_id, reason, now_s)
         self._walking.discard(shop_id)
         self._round.collected.failed += 1
 

@@ -44,10 +44,12 @@ def next_position(
     if counted is not None and counted < ask.offset + sent:
         counted = None
     end = ask.offset + sent if counted is None else counted
-    further = ask.offset + paging.page_size
+    # A server may have smaller pages than we ask for: then its count shows that there are more.
+    passed = paging.page_size if counted is None else sent
+    further = ask.offset + passed
     more = sent == paging.page_size if counted is None else further < counted and sent > 0
     if more and further <= paging.offset_cap and (ask.sort_order == "asc" or found < end):
-        return position + paging.page_size
+        return position + passed
     if ask.sort_order == "asc" and found < end:
         return paging.reach
     return None

@@ -3,18 +3,20 @@
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Hashable, Sequence
 from typing import TypeVar
 
 from furnisync.clock import DAY_S
-from furnisync.collect.context import REFILL, RETRY_S, Call, Round
+from furnisync.collect.context import REFILL, Call, Round
 from furnisync.collect.shop_paging import ask_at, next_position
 from furnisync.collect.shop_source import ShopSource
-from furnisync.errors import NotFound, Terminal, Transient
+from furnisync.errors import DoubtfulAnswer, NotFound, Terminal, Transient
 from furnisync.etsy.credibility import ask_until_believed, doubt_listings, doubt_shop
+from furnisync.etsy.group_search import MEMBER_FAULTS, SearchResult, search_group
 from furnisync.etsy.models import WholePage
 from furnisync.history import arrivals, claims, schedule, snapshots, staging
 from furnisync.history.fields import as_id
+from furnisync.history.set_aside import set_aside
 from furnisync.limits import ETSY_PAGING
 
 log = logging.getLogger("furnisync.collect")
@@ -184,6 +186,9 @@ class ShopSyncs:
                 lambda page: doubt_listings(page, len(claim.ids)),
             )
             now_s = await this.now()
+        except MEMBER_FAULTS as error:
+            await self._find_cause(claim, error)
+            return
         except (Transient, Terminal) as error:
             await self._leave(claim, str(error))
             return
@@ -192,6 +197,11 @@ class ShopSyncs:
             came = {as_id(one.get("listing_id")) for one in page.results}
             claim, rest = claim.split(came)
             await self._leave(rest, doubt.reason)
+        await self._take(claim, page, now_s)
+
+    async def _take(self, claim: claims.BatchClaim, page: WholePage, now_s: float) -> None:
+        """Store an answer; shops that it completes are appended."""
+        this = self._round
         this.watch.look("listings", page.results)
         shops = (one.get("shop") for one in page.results)
         this.watch.look("shops", [shop for shop in shops if isinstance(shop, dict)])
@@ -203,9 +213,38 @@ class ShopSyncs:
         for shop_id, appended in taken.appended.items():
             self._end(shop_id, appended)
 
-    async def _fetch_batch(self, ids: Sequence[int]) -> WholePage:
+    async def _find_cause(self, claim: claims.BatchClaim, error: Exception) -> None:
+        """A batch failed while others succeed: sync the shops without what makes it fail."""
+        this = self._round
+        if this.client.upstreams.outages:
+            await self._leave(claim, str(error))
+            return
+
+        async def read(ids: Sequence[int]) -> None:
+            part, _ = claim.split(ids)
+            page, doubt = await ask_until_believed(
+                lambda: self._fetch_batch(ids, part_of=claim.ids),
+                lambda page: doubt_listings(page, len(ids)),
+            )
+            if doubt is not None and not doubt.usable:
+                raise DoubtfulAnswer(doubt.reason)
+            await self._take(part, page, await this.now())
+
+        if len(claim.ids) == 1:
+            found = SearchResult({claim.ids[0]: str(error)})
+        else:
+            found = await search_group(claim.ids, read)
+        if found.unread:
+            await self._leave(claim.split(found.unread)[0], str(error))
+        for listing_id, reason in found.blamed.items():
+            log.warning("listing %d makes its batch fail and is set aside: %s", listing_id, reason)
+        now_s = this.clock.now()
+        self._finished.extend(await this.writer.run(set_aside, found.blamed, now_s))
+        self._claims.give_back(claim.split(found.blamed)[0])
+
+    async def _fetch_batch(self, ids: Sequence[int], part_of: Hashable = None) -> WholePage:
         try:
-            return await self._round.client.whole_listings(ids)
+            return await self._round.client.whole_listings(ids, part_of=part_of)
         except NotFound:
             return WholePage(0, [])
 
@@ -217,7 +256,7 @@ class ShopSyncs:
 
         def mark(connection: sqlite3.Connection) -> None:
             for shop_id in claims.shops_of(connection, claim):
-                snapshots.mark_sync_failed(connection, shop_id, reason, now_s, retry_s=RETRY_S)
+                snapshots.mark_sync_failed(connection, shop_id, reason, now_s)
 
         await self._round.writer.run(mark)
 
@@ -281,9 +320,7 @@ class ShopSyncs:
     async def _fail(self, shop_id: int, reason: str) -> None:
         log.warning("shop %d waits: %s", shop_id, reason)
         now_s = self._round.clock.now()
-        await self._round.writer.run(
-            snapshots.mark_sync_failed, shop_id, reason, now_s, retry_s=RETRY_S
-        )
+        await self._round.writer.run(snapshots.mark_sync_failed, shop_id, reason, now_s)
         self._round.collected.failed += 1
         self._open -= 1
 

@@ -14,7 +14,7 @@ from furnisync.collect.collector import Collector
 from furnisync.collect.context import Collected, Round
 from furnisync.collect.shop_source import ShopSource
 from furnisync.config import Environment, HomeFiles, Mode, Settings
-from furnisync.errors import ClockWrong, Terminal, Transient, UserError
+from furnisync.errors import GaveUp, Terminal, Transient, UserError
 from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
 from furnisync.history import clock_repair, schedule
@@ -115,8 +115,12 @@ class DataSync:
                         self._clock,
                     )
                 )
+                client.upstreams.patience_s = self._settings.api.outage_patience_s
+                client.upstreams.on_recovered = lambda since: writer.run(
+                    schedule.restore_tries, since
+                )
                 if self._run.continuous:
-                    client.clock.patience_s = math.inf
+                    client.clock.patience_s = client.upstreams.patience_s = math.inf
                 return await self._run_until_stopped(client, writer, selection)
 
     async def _run_until_stopped(
@@ -213,7 +217,8 @@ class DataSync:
         try:
             collected = await collector.run(self._workers(), self._clock.monotonic() + ROUND_S)
         except BaseExceptionGroup as errors:
-            raise (errors.subgroup(UserError) or errors).exceptions[0] from None
+            serious = errors.subgroup(UserError) or errors.subgroup(GaveUp) or errors
+            raise serious.exceptions[0] from None
         _log_end(collected)
         return collector.cut_short
 
@@ -236,11 +241,11 @@ class DataSync:
 
 
 def _result(work: asyncio.Task[bool]) -> bool:
-    """Whether everything was synced; False if the run gave up on the clock."""
+    """Whether everything was synced; False if the run gave up on Etsy or the clock."""
     try:
         return work.result()
-    except ClockWrong as error:
-        log.error("%s", error)  # noqa: TRY400 -- the clock, not the code
+    except GaveUp as error:
+        log.error("%s", error)  # noqa: TRY400 -- not the code
         return False
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 
 from furnisync.catalog import image_queue, listings
 from furnisync.catalog.image_queue import Which
@@ -12,6 +12,7 @@ from furnisync.clock import DAY_S, Clock
 from furnisync.config import Settings
 from furnisync.errors import NotFound, Terminal, Transient
 from furnisync.etsy.client import EtsyClient
+from furnisync.etsy.group_search import MEMBER_FAULTS, SearchResult, search_group
 from furnisync.etsy.models import ACTIVE, Image, Listing, Page, decode_object
 from furnisync.limits import ETSY_PAGING
 from furnisync.sqlite import Writer
@@ -80,29 +81,56 @@ class BatchReader:
                 ETSY_PAGING.page_size,
                 self._scope,
             )
-            if not ids or (len(ids) < ETSY_PAGING.page_size and not also_partial):
+            alone = len(ids) == 1 and await self._writer.run(listings.is_set_aside, ids[0])
+            full = len(ids) == ETSY_PAGING.page_size
+            if not ids or not (full or also_partial or alone):
                 return
             self._in_flight.update(ids)
             running.add(asyncio.create_task(self._read_batch(ids)))
 
     async def _read_batch(self, ids: list[int]) -> None:
         try:
-            page = await self._client.listings_batch(ids)
-            self.failed += await self._writer.run(self._commit, ids, page)
-        except NotFound:
-            await self._writer.run(self._commit, ids, Page(0, [], [], 0))
+            await self._read(ids)
+        except MEMBER_FAULTS as error:
+            if self._client.upstreams.outages:
+                await self._postpone(ids, str(error))
+            else:
+                await self._find_cause(ids, error)
         except (Transient, Terminal) as error:
             await self._postpone(ids, str(error))
         finally:
             self._in_flight.difference_update(ids)
 
-    async def _postpone(self, ids: list[int], reason: str) -> None:
+    async def _read(self, ids: Sequence[int], part_of: Hashable = None) -> None:
+        try:
+            page = await self._client.listings_batch(ids, part_of=part_of)
+        except NotFound:
+            page = Page(0, [], [], 0)
+        self.failed += await self._writer.run(self._commit, ids, page)
+
+    async def _find_cause(self, ids: list[int], error: Exception) -> None:
+        """A batch failed while others succeed: set aside the listings that make it fail."""
+        if len(ids) == 1:
+            found = SearchResult({ids[0]: str(error)})
+        else:
+            group = tuple(ids)
+            found = await search_group(ids, lambda part: self._read(part, part_of=group))
+        if found.unread:
+            await self._postpone(found.unread, str(error))
+        for listing_id, reason in found.blamed.items():
+            log.warning("listing %d makes its batch fail and is set aside: %s", listing_id, reason)
+        self.failed += len(found.blamed)
+        await self._writer.run(listings.set_aside, found.blamed, int(self._clock.now()))
+
+    async def _postpone(self, ids: Sequence[int], reason: str) -> None:
         log.warning("%d listings wait an hour for batch: %s", len(ids), reason)
         self.failed += len(ids)
         due = int(self._clock.now()) + RETRY_S
         await self._writer.run(listings.postpone_batch, ids, due, reason)
 
-    def _commit(self, connection: sqlite3.Connection, ids: list[int], page: Page[Listing]) -> int:
+    def _commit(
+        self, connection: sqlite3.Connection, ids: Sequence[int], page: Page[Listing]
+    ) -> int:
         """One transaction: states, images, and which ids the answer left out.
 
         Returns:
@@ -117,7 +145,9 @@ class BatchReader:
         batched = [self._as_batched(one) for one in complete]
         listings.record_batch(connection, batched, now, now + int(self._refresh_s))
         for one in batched:
-            image_queue.add_images(connection, one.listing_id, one.images, self._which, now)
+            image_queue.add_images(
+                connection, one.listing_id, one.images, self._which, now, whole=one.whole
+            )
         absent = asked - {one.listing_id for one in complete}
         broken = f"broken answer: {page.broken[0]}" if page.broken else None
         if len(complete) < len(named):
@@ -125,6 +155,7 @@ class BatchReader:
         return listings.record_absent(connection, sorted(absent), now, broken)
 
     def _as_batched(self, listing: Listing) -> Batched:
+        images = _image_rows(listing, self._size)
         return Batched(
             listing.listing_id,
             listing.shop_id,
@@ -132,7 +163,9 @@ class BatchReader:
             listing.state,
             listing.price_usd,
             listing.created,
-            _image_rows(listing, self._size),
+            images,
+            # A listing always shows an image: an answer without any says nothing.
+            whole=bool(images) and len(images) == len(listing.images or ()),
         )
 
 

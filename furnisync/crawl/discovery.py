@@ -18,6 +18,7 @@ from furnisync.catalog.schema import add_event, get_meta, set_meta
 from furnisync.clock import DAY_S
 from furnisync.config import Settings
 from furnisync.crawl.batch_reader import BatchReader
+from furnisync.crawl.furniture_filter import FurnitureFilter
 from furnisync.crawl.incremental import IncrementalReader, known_since
 from furnisync.crawl.list_reader import ListReader, as_listed
 from furnisync.crawl.oversize import count_reached
@@ -75,6 +76,7 @@ class Discovery:
         self._scope = scope
         self._pages_at_once = pages_at_once
         self._began = client.clock.now()
+        self._furniture: FurnitureFilter | None = None
         self._within: set[int] | None = None if scope.everything else set(scope.ids or ())
         self._batches = BatchReader(client, writer, client.clock, settings, scope=self._within)
         self.doing = "starting"
@@ -161,7 +163,7 @@ class Discovery:
         reader = self._reader(tree, plan)
         reader.arrived = arrived
         looker = IncrementalReader(
-            self._client, self._writer, self._clock, tree, [one.id for one in plan.taxonomies]
+            self._client, self._writer, self._clock, self._filter(tree, plan)
         )
         complete = await self._pass_is_due() or await self._look(looker)
         if await self._pass_is_due():
@@ -209,8 +211,17 @@ class Discovery:
         return tree, await asyncio.to_thread(load_plan, self._plan_path, tree, dropped)
 
     def _reader(self, tree: Tree, plan: CrawlPlan) -> ListReader:
-        furniture = frozenset[int]().union(*(tree.subtree(one.id) for one in plan.taxonomies))
-        return ListReader(self._client, self._writer, self._clock, furniture, self._pages_at_once)
+        return ListReader(
+            self._client, self._writer, self._clock, self._filter(tree, plan), self._pages_at_once
+        )
+
+    def _filter(self, tree: Tree, plan: CrawlPlan) -> FurnitureFilter:
+        """The filter of this run; what it told once it does not tell in the next round."""
+        made = FurnitureFilter(tree, [one.id for one in plan.taxonomies])
+        if self._furniture is not None:
+            made.left_out = self._furniture.left_out
+        self._furniture = made
+        return made
 
     async def _read_pass(
         self, reader: ListReader, looker: IncrementalReader, tree: Tree, plan: CrawlPlan

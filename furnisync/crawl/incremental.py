@@ -5,7 +5,7 @@ The progress is stored after each page, so that a killed look continues there.
 
 import logging
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Literal
 
 import msgspec
@@ -14,11 +14,11 @@ from furnisync.catalog import frontier, listings
 from furnisync.catalog.frontier import SWEEP_SINCE
 from furnisync.catalog.schema import get_meta, set_meta
 from furnisync.clock import Clock
+from furnisync.crawl.furniture_filter import FurnitureFilter
 from furnisync.crawl.list_reader import as_listed
 from furnisync.errors import Terminal, Transient
 from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.models import Listing, Page
-from furnisync.etsy.taxonomy import Tree
 from furnisync.limits import BELIEVED_AFTER, ETSY_PAGING, Paging
 from furnisync.sqlite import Writer
 
@@ -64,16 +64,14 @@ class IncrementalReader:
         client: EtsyClient,
         writer: Writer,
         clock: Clock,
-        tree: Tree,
-        roots: Sequence[int],
+        furniture: FurnitureFilter,
         paging: Paging = ETSY_PAGING,
     ) -> None:
-        """Make a reader of the nodes `roots` of the taxonomy."""
+        """Make a reader of the nodes of the crawl plan."""
         self._client = client
         self._writer = writer
         self._clock = clock
-        self._tree = tree
-        self._roots = roots
+        self._furniture = furniture
         self._paging = paging
 
     async def look(self) -> LookEnd:
@@ -128,7 +126,7 @@ class IncrementalReader:
         walk = Look(until, int(self._clock.now()))
         if saved is not None and (left := _look.decode(saved)).until == until:
             walk = left
-        outcomes = [await self._read_back(walk, moment, root) for root in self._roots]
+        outcomes = [await self._read_back(walk, moment, root) for root in self._furniture.roots]
         if "failed" in outcomes:
             return walk, "failed"
         await self._writer.run(set_meta, key, None)
@@ -150,7 +148,7 @@ class IncrementalReader:
             await self._writer.run(self._commit, page, moment, walk)
         if start < 0:
             return "reached"
-        children = self._tree.children(node)
+        children = self._furniture.tree.children(node)
         outcomes = [await self._read_back(walk, moment, child) for child in children]
         if "failed" in outcomes:
             return "failed"
@@ -179,7 +177,8 @@ class IncrementalReader:
     ) -> None:
         """One transaction: the listings of a page and the progress."""
         now = int(self._clock.now())
-        listings.add_listed(connection, [as_listed(one) for one in page.items], now)
+        furniture = self._furniture.of_search(connection, page.items, now)
+        listings.add_listed(connection, [as_listed(one) for one in furniture], now)
         set_meta(connection, f"walk_{moment}", msgspec.json.encode(walk).decode())
 
     def _is_whole(self, page: Page[Listing], start: int) -> bool:

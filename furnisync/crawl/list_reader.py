@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
+import math
 import sqlite3
-from collections.abc import Collection
 from typing import Literal
 
 import msgspec
@@ -12,6 +12,7 @@ from furnisync.catalog import frontier, listings
 from furnisync.catalog.frontier import Interval, PageRow
 from furnisync.catalog.listings import Listed
 from furnisync.clock import Clock
+from furnisync.crawl.furniture_filter import FurnitureFilter
 from furnisync.crawl.paging import counted_length, next_of_order, next_reads
 from furnisync.errors import NotFound, Terminal, Transient
 from furnisync.etsy.client import EtsyClient
@@ -19,6 +20,9 @@ from furnisync.etsy.models import Listing, Page
 from furnisync.sqlite import Writer
 
 log = logging.getLogger("furnisync.discover")
+
+ENOUGH_PRICES = 10
+"""So many in a page show whether the search applied its price filter."""
 
 Ended = Literal["complete", "over_reach", "failed"]
 
@@ -46,7 +50,7 @@ class ListReader:
         client: EtsyClient,
         writer: Writer,
         clock: Clock,
-        furniture: Collection[int],
+        furniture: FurnitureFilter,
         pages_at_once: int,
     ) -> None:
         self._client = client
@@ -117,6 +121,8 @@ class ListReader:
                 raise
             except (Transient, Terminal) as error:
                 return str(error)
+            if _ignores_prices(page, interval):
+                return "Etsy's search ignores its price filter"
             prices += [one.price_usd for one in page.items if one.price_usd is not None]
             await self._writer.run(self._commit, interval, start, wave, page)
             self.arrived.set()
@@ -154,10 +160,19 @@ class ListReader:
         items = tuple((one.listing_id, one.created) for one in page.items)
         row = PageRow(start, page.sent, page.count, items, wave=wave)
         frontier.save_page(connection, interval.interval_id, row, now)
-        wanted = page.items
         if interval.shop_id is not None:
-            wanted = [one for one in wanted if one.taxonomy_id in self._furniture]
+            wanted = self._furniture.of_shop(page.items)
+        else:
+            wanted = self._furniture.of_search(connection, page.items, now)
         listings.add_listed(connection, [as_listed(one) for one in wanted], now, interval.pass_id)
+
+
+def _ignores_prices(page: Page[Listing], interval: Interval) -> bool:
+    """Whether most listings cost less or more than what was searched, and not by a rounding."""
+    low, high = 0.99 * (interval.low or 0.0), 1.01 * (interval.high or math.inf)
+    prices = [one.price_usd for one in page.items if one.price_usd is not None]
+    outside = sum(not low <= price <= high for price in prices)
+    return len(prices) >= ENOUGH_PRICES and outside > len(prices) / 2
 
 
 def as_listed(listing: Listing) -> Listed:

@@ -28,15 +28,20 @@ The retry ladder, from the inside out, and its worst case in calls for one answe
 
 | rung                       | where                    | at most                                  |
 | -------------------------- | ------------------------ | ---------------------------------------- |
-| a fault, a malformed body  | `EtsyClient._get`        | `[api] attempts` (5), with back-off      |
-| 429                        | `_within_quota`          | 20 waits of `retry-after`, in the ledger |
-| 401 or 403 while others    | `_within_quota`          | 3, and a ping for each                   |
-| are answered               |                          |                                          |
+| a fault, a malformed body  | `EtsyClient._get`        | `[api] attempts` (5), with back-off, and |
+|                            |                          | a ping if nothing else was answered      |
+| the API, or a kind of its  | `Upstreams`              | a single call after each wait, which     |
+| calls, is broken           |                          | grows to 5 minutes                       |
+| 429 of the key             | `Sender.send`            | 20 waits of `retry-after`, in the ledger |
+| 401, 403, 429 of one item  | `Sender.send`            | 3, and a ping for each                   |
 | a doubtful answer          | `ask_until_believed`     | `BELIEVED_AFTER` (3)                     |
-| a failed batch, shop, page | the caller               | once an hour                             |
+| a batch that fails for one | `search_group`           | 9, once; that one is asked alone then    |
+| of its members             |                          |                                          |
+| a failed item              | the caller               | once an hour at first, then more rarely, |
+|                            |                          | once a week (`limits.retry_wait`)        |
 
-So a faulty answer costs at most 5 x 3 = 15 calls an hour. A doubtful list page, which the crawl
-reads again by its own rule, also costs 5 x 3.
+So a faulty answer costs at most 5 x 3 = 15 calls at first and in the first hour. A doubtful list
+page, which the crawl reads again by its own rule, also costs 5 x 3.
 """
 
 from collections import Counter
@@ -45,7 +50,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from furnisync.errors import ApiUnavailable
+from furnisync.errors import DoubtfulAnswer
 from furnisync.etsy.models import Id, Listing, Page, WholePage, decode_page, decode_whole_page
 from furnisync.limits import BELIEVED_AFTER
 
@@ -238,7 +243,7 @@ class BatchAnswers:
         ids = [one.listing_id for one in page.items]
         self._doubt(page.count, page.sent, ids)
         if len(set(ids)) < len(ids):
-            raise ApiUnavailable("an answer that repeats listings in place of others")
+            raise DoubtfulAnswer("an answer that repeats listings in place of others")
         return page
 
     def decode_whole(self, body: bytes) -> WholePage:
@@ -258,4 +263,4 @@ class BatchAnswers:
         came = frozenset(ids)
         self._lacking[came] += 1
         if self._meaning.counts_what_came or self._lacking[came] < BELIEVED_AFTER:
-            raise ApiUnavailable(f"half an answer: {sent} of {count} listings")
+            raise DoubtfulAnswer(f"half an answer: {sent} of {count} listings")

@@ -18,6 +18,8 @@ Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Whole = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 ACTIVE = "active"
+NOT_JSON = "not_json"
+"""The kind of failure of an answer that is not the API's, such as a login page."""
 
 
 class Money(msgspec.Struct, frozen=True):
@@ -153,7 +155,7 @@ def decode_page(body: bytes, kind: type[T]) -> Page[T]:
     try:
         envelope = _decode_envelope(body)
     except (ValueError, RecursionError) as error:
-        raise ApiUnavailable(f"malformed answer ({error})") from error
+        raise ApiUnavailable(f"malformed answer ({error})", NOT_JSON) from error
     _refuse_error(envelope.error)
     items: list[T] = []
     broken: list[str] = []
@@ -194,9 +196,9 @@ def decode_whole(body: bytes) -> dict[str, Any]:
         except msgspec.DecodeError:
             decoded = json.loads(body)  # msgspec refuses half a surrogate pair, which is JSON
     except (ValueError, RecursionError) as error:
-        raise ApiUnavailable(f"malformed answer ({error})") from error
+        raise ApiUnavailable(f"malformed answer ({error})", NOT_JSON) from error
     if not isinstance(decoded, dict):
-        raise ApiUnavailable("malformed answer (no object)")
+        raise ApiUnavailable("malformed answer (no object)", NOT_JSON)
     _refuse_error(decoded.get("error"))
     return decoded
 
@@ -216,7 +218,7 @@ def decode_whole_page(body: bytes) -> WholePage:
     decoded = decode_whole(body)
     results, count = decoded.get("results"), decoded.get("count")
     if not isinstance(results, list):
-        raise ApiUnavailable("malformed answer (no results)")
+        raise ApiUnavailable("malformed answer (no results)", NOT_JSON)
     objects = [one for one in results if isinstance(one, dict)]
     counted = count if type(count) is int and 0 <= count < 2**63 else None
     return WholePage(counted, objects, len(results) - len(objects))

@@ -49,15 +49,18 @@ class Claims:
     ) -> BatchClaim | None:
         """Take up to `limit` staged ids, of any shops, oldest sync first; None if none wait.
 
+        One that was set aside before comes alone.
         With `full_only` also None while fewer than `limit` wait: more may come to fill the call.
         """
         rows = connection.execute(
-            "SELECT sync_id, listing_id FROM work_ids WHERE status = 0"
-            " ORDER BY sync_id, listing_id LIMIT ?",
+            "SELECT sync_id, listing_id, listing_id IN (SELECT listing_id FROM set_aside)"
+            " FROM work_ids WHERE status = 0 ORDER BY sync_id, listing_id LIMIT ?",
             (limit + len(self._taken),),
         )
-        free = [pair for row in rows if (pair := (row[0], row[1])) not in self._taken][:limit]
-        if not free or (full_only and len(free) < limit):
+        found = [row for row in rows if (row[0], row[1]) not in self._taken]
+        alone = [(row[0], row[1]) for row in found if row[2]][:1]
+        free = alone or [(row[0], row[1]) for row in found][:limit]
+        if not free or (full_only and not alone and len(free) < limit):
             return None
         self._taken.update(free)
         return _claim(tuple(free))

@@ -17,6 +17,7 @@ from furnisync.history.purge import purged_ids
 from furnisync.history.review_paging import ReviewAsk, Step, plan_next
 from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_oddities, insert_rows
+from furnisync.limits import retry_wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,13 +282,13 @@ def _created(review: Object) -> object:
 
 
 def mark_reviews_failed(
-    connection: sqlite3.Connection, shop_id: int, reason: str, now_s: float, *, retry_s: float
+    connection: sqlite3.Connection, shop_id: int, reason: str, now_s: float
 ) -> None:
-    """Interrupt a walk with a reason; it continues after `retry_s` seconds."""
+    """Interrupt a walk with a reason; it continues after a wait, longer each time."""
     connection.execute(
-        """UPDATE sync_state SET reviews_failures = reviews_failures + 1, reviews_reason = ?,
-            reviews_not_before = ? WHERE shop_id = ?""",
-        (reason, int(now_s + retry_s), shop_id),
+        f"""UPDATE sync_state SET reviews_failures = reviews_failures + 1, reviews_reason = ?1,
+            reviews_not_before = ?2 + {retry_wait("reviews_failures")} WHERE shop_id = ?3""",
+        (reason, int(now_s), shop_id),
     )
 
 

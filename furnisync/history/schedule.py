@@ -100,6 +100,23 @@ def due_shops(
     return _collect(connection, _SYNC_ORDER, parameters, limit, top)
 
 
+def restore_tries(connection: sqlite3.Connection, since_s: float) -> None:
+    """Undo what was counted as a failure of a shop or its reviews since then: Etsy was broken."""
+    connection.execute(
+        """UPDATE sync_state SET not_before = NULL, failures = failures - 1,
+            reason = CASE WHEN failures > 1 THEN reason END
+        WHERE failures > 0 AND last_asked >= ?""",
+        (int(since_s),),
+    )
+    # When reviews failed is not stored. One that failed before comes a little early.
+    connection.execute(
+        """UPDATE sync_state SET reviews_not_before = NULL, reviews_failures = reviews_failures - 1,
+            reviews_reason = CASE WHEN reviews_failures > 1 THEN reviews_reason END
+        WHERE reviews_failures > 0 AND reviews_not_before >= ?""",
+        (int(since_s),),
+    )
+
+
 def forget_waits(connection: sqlite3.Connection) -> None:
     """Retry failed shops at once: a person has restarted the program."""
     connection.execute("UPDATE sync_state SET not_before = NULL WHERE failures > 0")

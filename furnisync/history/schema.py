@@ -27,6 +27,7 @@ from furnisync.errors import DatabaseUnusable
 from furnisync.history.clock_repair import COLUMN, MARKS
 from furnisync.history.purge import PURGED
 from furnisync.history.selection import Selection
+from furnisync.history.set_aside import TABLE as SET_ASIDE_TABLE
 from furnisync.sqlite import Migration, open_database, open_reader, transaction
 
 APPLICATION_ID: Final = 0x46524E48  # "FRNH"
@@ -187,6 +188,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     PURGED,
     _UNSENT,
     MARKS,
+    SET_ASIDE_TABLE,
 )
 
 FIXED_COLUMNS: Final = {

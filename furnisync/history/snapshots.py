@@ -32,9 +32,11 @@ from furnisync.history.arrivals import (
     stage_shop,
 )
 from furnisync.history.claims import BatchClaim
-from furnisync.history.fields import Object, Oddity, Value
+from furnisync.history.fields import Object, Oddity, Value, as_id
 from furnisync.history.selection import Selection
+from furnisync.history.set_aside import forget_set_aside
 from furnisync.history.staging import GONE, LIVE_LISTINGS, ShopSync, drop_sync, shop_sync
+from furnisync.limits import retry_wait
 
 GONE_STATE: Final = "gone"
 _LONGEST_GONE_WAIT: Final = 8
@@ -93,6 +95,9 @@ def take_batch(
 
     Call it inside one transaction. Requested ids that are not in the answer are gone.
     """
+    listings = list(listings)
+    came = (as_id(one.get("listing_id")) for one in listings)
+    forget_set_aside(connection, [one for one in came if one is not None])
     taken = Taken({}, [])
     for arrival in sort_batch(connection, selection, claim, listings, now_s=now_s):
         if arrival.completes:
@@ -351,11 +356,11 @@ def _keep_staged(connection: sqlite3.Connection, shop_id: int, now_s: int) -> in
 
 
 def mark_sync_failed(
-    connection: sqlite3.Connection, shop_id: int, reason: str, now_s: float, *, retry_s: float
+    connection: sqlite3.Connection, shop_id: int, reason: str, now_s: float
 ) -> None:
-    """Leave a shop's sync pending for `retry_s` seconds, with its reason; staged rows stay."""
+    """Leave a shop's sync pending, with its reason, for longer each time; staged rows stay."""
     connection.execute(
-        """UPDATE sync_state SET failures = failures + 1, reason = ?, last_asked = ?,
-            not_before = ? WHERE shop_id = ?""",
-        (reason, int(now_s), int(now_s + retry_s), shop_id),
+        f"""UPDATE sync_state SET failures = failures + 1, reason = ?1, last_asked = ?2,
+            not_before = ?2 + {retry_wait("failures")} WHERE shop_id = ?3""",
+        (reason, int(now_s), shop_id),
     )

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from furnisync.clock import DAY_S
 from furnisync.history.fields import as_json
+from furnisync.history.set_aside import leave_out
 
 WANTED, HERE, GONE = range(3)
 """`work_ids.status`: the state of a staged listing."""
@@ -195,6 +196,7 @@ def stage_ids(connection: sqlite3.Connection, shop_id: int, ids: Iterable[int]) 
         ((sync_id, listing_id) for listing_id in ids),
     )
     add_open(connection, sync_id, connection.total_changes - before)
+    leave_out(connection, sync_id)
 
 
 def count_staged(connection: sqlite3.Connection, shop_id: int) -> int:
@@ -215,6 +217,7 @@ def stage_ended(connection: sqlite3.Connection, shop_id: int, ids: Sequence[int]
         {"sync_id": sync_id, "shop_id": shop_id, "ids": as_json(list(ids))},
     ).rowcount
     add_open(connection, sync_id, added)
+    leave_out(connection, sync_id)
     return shop_sync(connection, shop_id)
 
 
@@ -227,6 +230,7 @@ def _stage_missing(connection: sqlite3.Connection, shop_id: int) -> None:
         {"sync_id": sync_id, "shop_id": shop_id},
     ).rowcount
     add_open(connection, sync_id, added)
+    leave_out(connection, sync_id)
 
 
 LIVE_LISTINGS: Final = """

@@ -6,6 +6,9 @@ from email.utils import parsedate_to_datetime
 
 __all__ = ["parse_headers", "read_date", "read_retry_after"]
 
+UNIX_TIMES_S = 1e9
+"""A number of seconds from here on, 30 years, is not a wait but a unix time."""
+
 
 def parse_headers(lines: Iterable[bytes]) -> dict[str, str]:
     """The headers of the last answer in `lines`, names in lower case, repeated ones joined.
@@ -47,9 +50,11 @@ def read_retry_after(headers: Mapping[str, str], now: float) -> float | None:
         now: our unix time in seconds, for an answer without a `date`.
     """
     asked = headers.get("retry-after", "")
-    if asked.isascii() and asked.replace(".", "", 1).isdigit():
-        return float(asked)
     until = read_date(asked)
+    if asked.isascii() and asked.replace(".", "", 1).isdigit():
+        if float(asked) < UNIX_TIMES_S:
+            return float(asked)
+        until = float(asked)
     if until is None:
         return None
     sent = read_date(headers.get("date"))

@@ -2,7 +2,8 @@
 
 Written whole beside the old one and renamed over it, one listing at a time, so that memory does not
 grow with the dataset. It is never read back as state. A file that we did not write last
-(`owned.py`) is kept under another name. Altered pictures have a list of their own (`altered`, each
+(`owned.py`) is kept under another name. An image that its listing no longer shows has
+`current` false and no rank. Altered pictures have a list of their own (`altered`, each
 with its `origin`), which only listings with some have, so that no reader takes them for originals.
 """
 
@@ -21,11 +22,13 @@ log = logging.getLogger("furnisync.images")
 _EMPTY_BYTES: Final = 64
 """A file of `{}` is not longer than this, with any blanks."""
 
-_ENTRY = """json_object('shop_id', shop_id, 'images', json((
-    SELECT json_group_array(json_object('image_id', image_id, 'rank', rank, 'url', url,
-        'file', :folder || '/' || file, 'status', status))
+_IMAGE = """json_object('image_id', image_id, 'rank', rank, 'url', url,
+        'file', :folder || '/' || file, 'status', status)"""
+_ENTRY = f"""json_object('shop_id', shop_id, 'images', json((
+    SELECT json_group_array(json(iif(rank IS NOT NULL, {_IMAGE},
+        json_insert({_IMAGE}, '$.current', json('false')))))
     FROM (SELECT * FROM images WHERE images.listing_id = listings.listing_id
-        AND status <> 'unwanted' ORDER BY rank, image_id))))"""
+        AND status <> 'unwanted' ORDER BY rank NULLS LAST, image_id))))"""
 _ALTERED = """
     SELECT json_group_array(json_object('image_id', image_id,
         'file', :folder || '/' || file, 'origin', origin))

@@ -12,7 +12,7 @@ from furnisync.catalog import image_queue
 from furnisync.catalog.clock_repair import repair_times, times_ahead
 from furnisync.clock import Clock
 from furnisync.crawl.discovery import Discovery
-from furnisync.errors import ClockWrong, Terminal, Transient, UserError
+from furnisync.errors import GaveUp, Terminal, Transient, UpstreamDown, UserError
 from furnisync.etsy.client import EtsyClient
 from furnisync.images.folder_gate import FolderGate
 from furnisync.images.recheck import recheck_recent
@@ -87,8 +87,8 @@ class Stages:
             if reporting.done():
                 reporting.result()
             return work.result()
-        except ClockWrong as error:
-            log.error("%s", error)  # noqa: TRY400 -- the clock, not the code
+        except GaveUp as error:
+            log.error("%s", error)  # noqa: TRY400 -- not the code
             return False
         finally:
             self.writer.hurry()
@@ -144,7 +144,7 @@ class Stages:
             return await self.discovery.run_round()
         except BaseExceptionGroup as errors:
             error = _most_serious(errors)
-            if not isinstance(error, Transient | Terminal):
+            if not isinstance(error, Transient | Terminal | UpstreamDown):
                 raise error from None
             log.error("this round could not be finished: %s", error)  # noqa: TRY400 -- not the code
             return False
@@ -171,6 +171,6 @@ class Stages:
 
 def _most_serious(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error of a group to act on: one that only the user can repair before all others."""
-    for_user = errors.subgroup(UserError)
-    first = (for_user or errors).exceptions[0]
+    serious = errors.subgroup(UserError) or errors.subgroup(GaveUp) or errors
+    first = serious.exceptions[0]
     return _most_serious(first) if isinstance(first, BaseExceptionGroup) else first

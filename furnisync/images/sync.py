@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, closing
 import msgspec
 
 from furnisync import __version__
-from furnisync.catalog import image_queue
+from furnisync.catalog import image_queue, listings
 from furnisync.catalog.image_folder import identify, settle
 from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.clock import DAY_S, Clock
@@ -167,8 +167,10 @@ class ImageSync:
     def _wire(self, client: EtsyClient, writer: Writer, mark: Mark) -> Stages:
         """Connect the stages of this run."""
         images, mode = self._settings.images, self._run.mode
+        client.upstreams.patience_s = self._settings.api.outage_patience_s
+        client.upstreams.on_recovered = lambda since: writer.run(listings.restore_batches, since)
         if not self._run.ends:
-            client.clock.patience_s = math.inf
+            client.clock.patience_s = client.upstreams.patience_s = math.inf
         discovery = Discovery(
             client,
             writer,

@@ -73,6 +73,15 @@ def _number(text: str | None) -> float | None:
     return value if value < 1e12 else None
 
 
+def blames_key(answer: QuotaHeaders) -> bool:
+    """Whether a 429 is about the key; otherwise its headers show that the key has calls left."""
+    if not answer.remaining_today:
+        return True  # none are left, or it does not say
+    if answer.remaining_this_second:
+        return False
+    return answer.retry_after_s is None or answer.retry_after_s <= SECOND_LIMIT_S
+
+
 def absorb(key: Key, answer: QuotaHeaders | None, sent: SentCall, now: Instant) -> list[Notice]:
     """Update the key from an answer (None: none came, but the call counts)."""
     if key.alone_number == sent.number:
@@ -83,7 +92,7 @@ def absorb(key: Key, answer: QuotaHeaders | None, sent: SentCall, now: Instant) 
     notices = _absorb_limits(key, answer, sent, now)
     _absorb_remaining(key, answer, sent)
     _absorb_second(key, answer, sent, now)
-    if answer.status == 429:
+    if answer.status == 429 and blames_key(answer):
         notices += _absorb_refusal(key, answer, sent, now)
     elif sent.number > key.strike_mark:
         key.strikes, key.trial = 0, False
@@ -153,6 +162,9 @@ def _absorb_refusal(key: Key, answer: QuotaHeaders, sent: SentCall, now: Instant
     if fresh:
         key.strikes, key.strike_mark = key.strikes + 1, key.grants
     told_s = answer.retry_after_s
+    if told_s and key.remaining:
+        # Calls are left, so it cannot be about the day, unless other users have spent them since.
+        told_s = min(told_s, SECOND_LIMIT_S * 2.0 ** min(max(key.strikes - 1, 0), 10))
     if not told_s and key.remaining == 0:
         return []  # the day is spent and there is no retry-after: the rules of the day apply
     wait_s = told_s or min(2.0 ** min(key.strikes - 1, 10), BACK_OFF_MOST_S)

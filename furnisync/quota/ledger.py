@@ -17,12 +17,13 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
 
+from furnisync.circuit_breaker import Outage
 from furnisync.clock import Clock
 from furnisync.config import Mode, QuotaSettings
 from furnisync.errors import DatabaseUnusable
@@ -164,6 +165,14 @@ class Ledger:
 
         self._insist(note)
 
+    def note_outages(self, outages: Sequence[Outage]) -> None:
+        """Record what is broken for this program, for `status` and notices."""
+
+        def note(key: Key, _: Facts, __: Instant) -> None:
+            self._entry(key).outages = tuple(outages)
+
+        self._insist(note)
+
     def state(self) -> QuotaState:
         """The present quota."""
         try:
@@ -284,12 +293,14 @@ class Ledger:
 
     def _adopt(self, key: Key, _: Facts, now: Instant) -> None:
         """Add this program, and clean up after processes that died."""
-        self._entry(key)
+        self._entry(key).outages = ()
         for number in file.list_orphans(self._connection, self._key_id):
             self._settle_one(key, number, None, now)
 
     def _leave(self, key: Key, _: Facts, __: Instant) -> None:
-        self._entry(key).wants.pop(self._owner, None)
+        entry = self._entry(key)
+        entry.wants.pop(self._owner, None)
+        entry.outages = ()
 
     def _entry(self, key: Key) -> Program:
         entry = key.programs.setdefault(self._program, Program())

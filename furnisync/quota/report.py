@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from furnisync.circuit_breaker import Outage
 from furnisync.clock import DAY_S, HOUR_S, WRONG_S, Clock
 from furnisync.config import Mode
 from furnisync.errors import DatabaseUnusable
@@ -46,6 +47,7 @@ class ProgramState(msgspec.Struct, frozen=True):
     mode: Mode
     rate_per_second: float
     is_waiting: bool
+    outages: tuple[Outage, ...] = ()
 
 
 class QuotaState(msgspec.Struct, frozen=True):
@@ -73,6 +75,10 @@ class QuotaState(msgspec.Struct, frozen=True):
     clock: ClockState | None = None
     """How our clock last differed from Etsy's; None if it agrees or nothing is known."""
 
+    def outages_of(self, program: str) -> tuple[Outage, ...]:
+        """What is broken for a program; of interest only while one of its processes runs."""
+        return next((one.outages for one in self.programs if one.name == program), ())
+
 
 def read_quota(connection: sqlite3.Connection, key_id: str, key: Key, now: Instant) -> QuotaState:
     """Read the state from the file."""
@@ -80,7 +86,13 @@ def read_quota(connection: sqlite3.Connection, key_id: str, key: Key, now: Insta
     usage = _read_usage(connection, key_id, now)
     until, why = _waiting(key, facts, now)
     programs = tuple(
-        ProgramState(name, one.mode, program_rate(key, one, facts, now), wants_call(one, now))
+        ProgramState(
+            name,
+            one.mode,
+            program_rate(key, one, facts, now),
+            wants_call(one, now),
+            one.outages,
+        )
         for name, one in sorted(key.programs.items())
     )
     settings = max(key.programs.values(), key=_fast_rate, default=Program()).settings

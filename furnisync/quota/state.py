@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from furnisync.circuit_breaker import Outage
 from furnisync.config import Mode, QuotaSettings
 from furnisync.quota.clock_check import ClockState
 
@@ -59,6 +60,8 @@ class Program(msgspec.Struct):
     """Stride scheduling: calls so far divided by the weight."""
     wants: dict[str, float] = {}
     """Its processes that wait for a slot: owner to the monotonic time when they last said so."""
+    outages: tuple[Outage, ...] = ()
+    """What is broken for its last process; nothing once that has ended."""
 
 
 class Key(msgspec.Struct):

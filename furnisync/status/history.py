@@ -6,6 +6,7 @@ from contextlib import closing
 
 import msgspec
 
+from furnisync.circuit_breaker import Outage
 from furnisync.clock import DAY_S, Clock
 from furnisync.config import DataSettings, HomeFiles
 from furnisync.history.schedule import Cadence, measure_lag
@@ -30,6 +31,7 @@ class DataStatus(msgspec.Struct, frozen=True):
         behind_days: by how many days the most overdue shop is late.
         calls_per_day: the calls that keeping the cadence needs, estimated.
         quota_per_day: the calls that the key allows; None where unknown.
+        outages: what is broken for the sync that runs.
     """
 
     home: str
@@ -50,6 +52,7 @@ class DataStatus(msgspec.Struct, frozen=True):
     troubles: tuple[Trouble, ...]
     events: tuple[Event, ...]
     quota: QuotaState | None
+    outages: tuple[Outage, ...] = ()
 
     @property
     def keeps_up(self) -> bool | None:
@@ -84,9 +87,10 @@ def read_data_status_from(
     """Read the status over a connection that the caller keeps."""
     lag = measure_lag(connection, clock.now(), cadence_of(settings))
     quota = read_state(files.quota, None, clock)
+    pid = holder(files.lock("data"))
     return DataStatus(
         home=str(files.home),
-        pid=holder(files.lock("data")),
+        pid=pid,
         shops=lag.shops,
         synced=lag.shops - lag.never_synced - lag.gone,
         waiting=lag.never_synced + lag.due,
@@ -103,14 +107,21 @@ def read_data_status_from(
         troubles=_read_troubles(connection),
         events=tuple(Event(at, "drift", text) for at, text in read_drift(connection)),
         quota=quota,
+        outages=quota.outages_of("data") if pid and quota else (),
     )
 
 
 def _read_troubles(connection: sqlite3.Connection) -> tuple[Trouble, ...]:
+    listings = ""
+    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'set_aside'").fetchone():
+        listings = (  # a history that was not migrated yet has none
+            " UNION ALL SELECT 'listing', reason, count(*) FROM set_aside GROUP BY reason"
+        )
     rows = connection.execute(
         "SELECT 'shop', reason, count(*) AS number FROM sync_state WHERE reason IS NOT NULL"
         " GROUP BY reason UNION ALL SELECT 'reviews', reviews_reason, count(*) FROM sync_state"
-        " WHERE reviews_reason IS NOT NULL GROUP BY reviews_reason ORDER BY number DESC LIMIT ?",
+        " WHERE reviews_reason IS NOT NULL GROUP BY reviews_reason"
+        f"{listings} ORDER BY number DESC LIMIT ?",
         (TROUBLES_SHOWN,),
     )
     return tuple(Trouble(*row) for row in rows)

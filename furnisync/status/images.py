@@ -12,6 +12,7 @@ import msgspec
 from furnisync.catalog import frontier, image_queue, oversize
 from furnisync.catalog.image_folder import why_away
 from furnisync.catalog.schema import get_meta, read_catalog
+from furnisync.circuit_breaker import Outage
 from furnisync.clock import Clock
 from furnisync.config import HomeFiles
 from furnisync.limits import ETSY_PAGING
@@ -71,6 +72,7 @@ class Status(msgspec.Struct, frozen=True):
 
     Attributes:
         image_folder_away: why the image folder is missing, with the remedy; None where it is not.
+        outages: what is broken for the sync that runs.
     """
 
     home: str
@@ -89,6 +91,7 @@ class Status(msgspec.Struct, frozen=True):
     quota: QuotaState | None
     calls_left: int
     seconds_left: float | None
+    outages: tuple[Outage, ...] = ()
 
 
 def read_status(files: HomeFiles, clock: Clock) -> Status:
@@ -138,6 +141,7 @@ def read_status_from(connection: sqlite3.Connection, files: HomeFiles, clock: Cl
         quota=quota,
         calls_left=calls_left,
         seconds_left=_seconds_left(calls_left, images, activity, quota) if pid else None,
+        outages=quota.outages_of("images") if pid and quota else (),
     )
 
 

@@ -122,7 +122,7 @@ def test_one_fault_again_and_again(faulty, world, undisturbed, deed):
 )
 def test_what_fails_for_good_waits_with_its_reason(faulty, world, undisturbed, call, deed):
     """Nothing half or false is stored; once the fault is over, the same command fills the rest."""
-    faulty.configure(api={"attempts": 2, "connections": 8})
+    faulty.configure(api={"attempts": 2, "connections": 8, "outage_patience_s": 2.0})
     world.set_faults([{**deed, "call": call}])
     ended = faulty.start("--fast").wait()
     assert ended.status == 1, ended.out

@@ -12,6 +12,7 @@ from coverage_world import DAY_S, HOUR_S, SMALL, Home, calls, calls_of, furnitur
 from furnisync.catalog import frontier, listings
 from furnisync.catalog.schema import get_meta, open_catalog, set_meta
 from furnisync.crawl import incremental
+from furnisync.crawl.furniture_filter import FurnitureFilter
 from furnisync.crawl.incremental import LOOKED_AT, IncrementalReader
 from furnisync.errors import ApiUnavailable
 from furnisync.etsy.models import Listing, Page
@@ -164,7 +165,7 @@ def desk(tmp_path):
 
 def look(desk, sort="look"):
     shelf, clock, writer = desk
-    looker = IncrementalReader(shelf, writer, clock, TREE, [1], SMALL_PAGES)
+    looker = IncrementalReader(shelf, writer, clock, FurnitureFilter(TREE, [1]), SMALL_PAGES)
     return asyncio.run(looker.look() if sort == "look" else looker.sweep_changed())
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from furnisync.catalog import frontier, oversize
 from furnisync.catalog.schema import open_catalog
 from furnisync.clock import SystemClock
+from furnisync.crawl.furniture_filter import FurnitureFilter
 from furnisync.crawl.list_reader import ListReader
 from furnisync.crawl.paging import page_grid
 from furnisync.crawl.pass_reader import PassReader
@@ -285,7 +286,7 @@ def test_planning_600_000_listings_costs_little(tmp_path, seed):
     tree = Tree([Node(967, None, "Furniture"), Node(1, 967, "all")])
     clock = SystemClock()
     with closing(Writer(open_catalog(tmp_path / "catalog.db"), "catalogue")) as writer:
-        reader = ListReader(client, writer, clock, frozenset([1]), 20)
+        reader = ListReader(client, writer, clock, FurnitureFilter(tree, [1]), 20)
         passes = PassReader(reader, writer, clock, tree, tmp_path / "plan.json")
         current = asyncio.run(passes.plan_ahead(plan))
         pending = writer.submit(frontier.pending_intervals, current.pass_id).result()

@@ -49,9 +49,9 @@ def test_never_synced_come_first_by_size_then_the_most_overdue(history, selectio
 def test_gone_and_failed_shops_wait(history, selection):
     register_shops(history, [(1, 5), (2, 4)])
     mark_shop_gone(history, 1, T0)
-    mark_sync_failed(history, 2, "500", T0, retry_s=100)
-    assert ids(due_shops(history, T0 + 99, CADENCE)) == []
-    assert ids(due_shops(history, T0 + 100, CADENCE)) == [2]
+    mark_sync_failed(history, 2, "500", T0)
+    assert ids(due_shops(history, T0 + 3599, CADENCE)) == []
+    assert ids(due_shops(history, T0 + 3600, CADENCE)) == [2]
     assert ids(due_shops(history, T0 + 90 * DAY, CADENCE)) == [2, 1]
 
 
@@ -190,9 +190,9 @@ def test_a_failure_waits_until_the_program_is_started_again(history, selection):
     register_shops(history, [(1, 5), (2, 4), (3, 3)])
     sync(history, selection, 2, [], T0)
     sync(history, selection, 3, [], T0)
-    mark_sync_failed(history, 1, "500", T0, retry_s=100)
+    mark_sync_failed(history, 1, "500", T0)
     next_review_ask(history, 2, T0)
-    mark_reviews_failed(history, 2, "500", T0, retry_s=100)
+    mark_reviews_failed(history, 2, "500", T0)
     mark_shop_gone(history, 3, T0)
     assert is_failing(history)
     assert not is_failing(history, top=0)

@@ -123,7 +123,7 @@ def test_interrupted_walk_keeps_what_came_and_goes_on_there(history):
     walk(history, etsy, T0 + DAY, pages=4)
     assert len(stored(history)) == 397
     assert watermark(history) is None
-    mark_reviews_failed(history, 1, "503 from Etsy", T0 + DAY, retry_s=60)
+    mark_reviews_failed(history, 1, "503 from Etsy", T0 + DAY)
     etsy.add(*(review(2000 + n, T0 + 2000 + n) for n in range(250)))
     walk(history, etsy, T0 + 2 * DAY)
     assert watermark(history) == T0 + 999

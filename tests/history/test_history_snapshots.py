@@ -153,9 +153,9 @@ def test_gone_shop_ends_its_listings_and_waits_longer_each_time(history, selecti
 def test_failure_leaves_the_staging_and_the_reason(history, selection):
     begin_shop_sync(history, 1, T0)
     stage_list_page(history, 1, [10], counted=1, next_offset=100)
-    mark_sync_failed(history, 1, "503 from Etsy", T0, retry_s=60)
+    mark_sync_failed(history, 1, "503 from Etsy", T0)
     row = history.execute("SELECT * FROM sync_state").fetchone()
-    assert (row["failures"], row["reason"], row["not_before"]) == (1, "503 from Etsy", T0 + 60)
+    assert (row["failures"], row["reason"], row["not_before"]) == (1, "503 from Etsy", T0 + 3600)
     assert [state.list_offset for state in open_syncs(history)] == [100]
     assert shop(1)["shop_id"] == 1
 

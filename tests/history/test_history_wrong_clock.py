@@ -29,7 +29,7 @@ def test_nothing_is_found_in_a_right_history(history, selection):
     sync(history, selection, 1, [listing(11, 1)], T0)
     begin_shop_sync(history, 2, T0 + 1800)
     mark_shop_gone(history, 3, T0)
-    mark_sync_failed(history, 1, "500", T0, retry_s=3600)
+    mark_sync_failed(history, 1, "500", T0)
     postpone_reviews(history, 1, T0 + WAIT_S)
     assert found(history, rows=True) == []
 
@@ -64,11 +64,11 @@ def test_a_shop_that_has_no_other_rows_is_as_if_never_synced(history, selection)
 def test_what_is_under_way_waits_or_is_gone_is_due_again(history, selection):
     begin_shop_sync(history, 1, AHEAD)
     mark_shop_gone(history, 2, AHEAD)
-    mark_sync_failed(history, 3, "500", AHEAD, retry_s=3600)
+    mark_sync_failed(history, 3, "500", AHEAD)
     for shop_id in (3, 4, 5):
         sync(history, selection, shop_id, [], T0)
     next_review_ask(history, 4, AHEAD)
-    mark_reviews_failed(history, 5, "500", AHEAD, retry_s=3600)
+    mark_reviews_failed(history, 5, "500", AHEAD)
     assert found(history) == [1, 2, 4, 5]
     repair_shops(history, found(history), T0)
     assert found(history, rows=True) == []

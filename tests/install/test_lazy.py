@@ -57,7 +57,7 @@ def test_help_imports_no_command(tmp_path):
     found = imported(tmp_path, "--help")
     assert not found & {*NEVER, *NETWORK, "asyncio", "sqlite3", "msgspec", "rich.progress"}
     ours = {name for name in found if name.startswith("furnisync.cli.")}
-    assert ours == {"furnisync.cli.app", "furnisync.cli.console"}
+    assert ours == {"furnisync.cli.app", "furnisync.cli.console", "furnisync.cli.streams"}
 
 
 def test_status_imports_neither_network_nor_extras(synced):

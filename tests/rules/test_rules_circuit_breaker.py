@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from furnisync.circuit_breaker import LONGEST_WAIT_S, OPENS_AFTER, CircuitBreaker
+from furnisync.circuit_breaker import LONGEST_WAIT_S, SUSPECT_AFTER, CircuitBreaker
 
 
 class Time:
@@ -40,48 +40,44 @@ def breaker(clock, told):
 
 
 def break_it(breaker, kind="not json"):
-    for item in range(OPENS_AFTER):
-        breaker.record_failure(item, kind, "a login page")
+    suspect = [breaker.record_failure(item, kind, "a login page") for item in range(SUSPECT_AFTER)]
+    assert suspect == [False] * (SUSPECT_AFTER - 1) + [True]
+    breaker.open(kind, "a login page")
 
 
-def test_the_same_failure_of_different_items_opens_it(breaker, clock, told, caplog):
+def test_the_same_failure_of_different_items_makes_it_suspect(breaker, clock, told, caplog):
     break_it(breaker)
     assert not breaker.may_send()
     assert breaker.outage.since == clock.at
     assert clock.at < breaker.outage.next_probe < clock.at + 60
     assert told == [breaker.outage]
-    assert caplog.text.count("the shop is not working: a login page") == 1
+    assert caplog.text.count("the shop is broken: a login page") == 1
 
 
 @given(st.lists(st.sampled_from("ab"), max_size=40))
-def test_one_broken_item_never_opens_it(kinds):
+def test_one_broken_item_never_makes_it_suspect(kinds):
     breaker = CircuitBreaker("x", Time())
-    for kind in kinds:
-        breaker.record_failure("the same item", kind, "why")
-    assert breaker.may_send()
+    assert not any(breaker.record_failure("the same item", kind, "why") for kind in kinds)
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from("abc"), st.booleans()), max_size=60))
-def test_it_opens_only_by_failures_of_different_items_in_a_row(outcomes):
+def test_it_is_suspect_only_by_failures_of_different_items_in_a_row(outcomes):
     breaker, failed = CircuitBreaker("x", Time()), {}
     for item, kind, works in outcomes:
         if works:
             breaker.record_success()
             failed.clear()
-        else:
-            breaker.record_failure(item, kind, "why")
-            failed[item] = kind
-        alike = max((list(failed.values()).count(one) for one in "abc"), default=0)
-        if breaker.outage is not None:
-            assert alike >= OPENS_AFTER or len(failed) >= 2 * OPENS_AFTER
-            return
-        assert alike < OPENS_AFTER
+            continue
+        suspect = breaker.record_failure(item, kind, "why")
+        failed[item] = kind
+        alike = list(failed.values()).count(kind)
+        assert suspect == (alike >= SUSPECT_AFTER or len(failed) >= 2 * SUSPECT_AFTER)
 
 
 def test_a_success_between_failures_shows_that_the_items_are_broken(breaker):
     for item in range(50):
-        breaker.record_failure(item, "500", "why")
-        if item % (OPENS_AFTER - 1) == 0:
+        assert not breaker.record_failure(item, "500", "why")
+        if item % (SUSPECT_AFTER - 1) == 0:
             breaker.record_success()
     assert breaker.may_send()
 
@@ -128,4 +124,4 @@ def test_it_closes_by_one_success_and_says_so_once(breaker, clock, told, caplog)
     assert breaker.lasts_s == 0
     assert told[-1] is None
     assert caplog.text.count("works again after 60 minutes") == 1
-    assert caplog.text.count("is not working") == 1
+    assert caplog.text.count("is broken") == 1

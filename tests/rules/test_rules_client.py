@@ -9,18 +9,18 @@ import time
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-import stamina
 
 from furnisync.config import ApiKey, ApiSettings
 from furnisync.errors import (
     ApiUnavailable,
     BadRequest,
+    ItemRefused,
     KeyRefused,
     NoResponse,
     NotFound,
     RateLimited,
 )
-from furnisync.etsy import client as client_module
+from furnisync.etsy import sender
 from furnisync.etsy.client import EtsyClient
 from furnisync.http.transport import Response
 from furnisync.limits import BELIEVED_AFTER
@@ -52,15 +52,11 @@ class Ledger:
     def note_clock(self, state):
         self.clock = state
 
+    def note_outages(self, outages):
+        self.outages = outages
+
     def settle(self, purpose, answer):
         self.settled.append((purpose, answer))
-
-
-@pytest.fixture(autouse=True)
-def no_pauses():
-    """Tries follow each other at once; their number is the settings'."""
-    with stamina.set_testing(True, attempts=10, cap=True):
-        yield
 
 
 class World:
@@ -90,7 +86,7 @@ class World:
                 "https://api.example/v3/application", KEY, self.ledger, self.settings, Clock(),
                 transport=self,
             ) as client:  # fmt: skip
-                client.refused_pause_s = 0.0
+                client.sender.refused_pause_s = client.retry_first_s = 0.0
                 return await work(client)
 
         return asyncio.run(run())
@@ -184,12 +180,28 @@ def test_what_may_pass_is_tried_again(trouble):
     assert len(world.ledger.granted) == len(world.ledger.settled) == 3
 
 
+def while_ping_works(trouble):
+    """An answer for each call but ping, which is answered."""
+
+    async def answer(request):
+        if path_of(request).endswith("openapi-ping"):
+            return PONG
+        if isinstance(trouble, Exception):
+            raise trouble
+        return trouble
+
+    return answer
+
+
 @pytest.mark.parametrize("trouble", PASSING)
 def test_what_does_not_pass_ends_after_the_last_try(trouble):
-    world = World(PASSING[trouble])
+    world = World(while_ping_works(PASSING[trouble]))
     with pytest.raises(ApiUnavailable) as told:
         world.batch()
-    assert len(world.requests) == 4 == len(world.ledger.settled)
+    assert [path_of(one).rpartition("/")[2] for one in world.requests] == [
+        *["batch"] * 4, "openapi-ping",
+    ]  # fmt: skip
+    assert len(world.ledger.settled) == 5
     assert "listings/batch" in str(told.value) or trouble in (
         "HTML with 200", "half a body", "empty body", "no results"
     )  # fmt: skip
@@ -255,7 +267,7 @@ def test_one_shop_that_is_refused_is_not_the_key_refused():
 
     async def work(client):
         await client.listings_batch([1])
-        with pytest.raises(BadRequest, match="shops/7/listings/active: refused to this key"):
+        with pytest.raises(ItemRefused, match="shops/7/listings/active: refused to this key"):
             await client.shop_listings_active(7)
 
     world.ask(work)
@@ -294,7 +306,7 @@ def test_an_odd_refusal_of_a_key_that_works_does_not_end_a_run():
 
 
 def test_a_call_that_is_refused_again_and_again_is_the_key_refused():
-    refusals = [said(403, REFUSED), PONG] * client_module.REFUSED_FOR_GOOD
+    refusals = [said(403, REFUSED), PONG] * sender.REFUSED_FOR_GOOD
     world = World(said(200, EMPTY), *refusals)
 
     async def work(client):
@@ -306,8 +318,11 @@ def test_a_call_that_is_refused_again_and_again_is_the_key_refused():
     assert len(world.requests) == 1 + len(refusals)
 
 
+FULL_SECOND = {"x-remaining-this-second": "0", "x-remaining-today": "5"}
+
+
 def test_429_waits_in_the_ledger_and_is_no_failure():
-    refusals = [said(429, {"error": "slow down"}, **{"retry-after": "7"})] * 6
+    refusals = [said(429, {"error": "slow down"}, **{"retry-after": "7"}, **FULL_SECOND)] * 6
     world = World(*refusals, said(200, EMPTY), attempts=1)
     world.batch()
     assert len(world.requests) == 7
@@ -315,11 +330,10 @@ def test_429_waits_in_the_ledger_and_is_no_failure():
 
 
 def test_429_for_ever_ends():
-    world = World(said(429, b"", **{"retry-after": "3"}), attempts=1)
-    with pytest.raises(RateLimited) as told:
+    world = World(said(429, b"", **{"retry-after": "3"}, **FULL_SECOND), attempts=1)
+    with pytest.raises(RateLimited):
         world.batch()
-    assert told.value.retry_after_s == 3.0
-    assert len(world.requests) == client_module.MAX_429_IN_A_ROW
+    assert len(world.requests) == sender.MAX_429_IN_A_ROW
 
 
 def test_the_ledger_learns_the_headers():
@@ -344,35 +358,6 @@ def test_the_ledger_learns_the_headers_of_an_answer_that_broke_off():
     (_, first), (_, second), _ = world.ledger.settled
     assert (first.status, first.retry_after_s, first.remaining_today) == (429, 7.0, 0)
     assert second is None
-
-
-def test_an_outage_is_waited_out_by_one_call_at_a_time(monkeypatch, caplog):
-    """Eight calls fail together; then one after the other goes out, with growing pauses."""
-    pauses = []
-    really_sleep = asyncio.sleep
-
-    async def sleep(delay_s):
-        pauses.append(delay_s)
-        await really_sleep(0)
-
-    together = asyncio.Event()
-
-    async def away(request):
-        if len(world.requests) == 8:
-            together.set()
-        await together.wait()
-        return said(503) if len(world.requests) <= 11 else said(200, EMPTY)
-
-    world = World(away, attempts=10)
-
-    async def work(client):
-        monkeypatch.setattr(client_module.asyncio, "sleep", sleep)
-        await asyncio.gather(*(client.listings_active() for _ in range(8)))
-
-    world.ask(work)
-    assert [pause for pause in pauses if pause] == [8.0, 16.0, 32.0, 64.0]
-    assert "failed 8 times in a row; next try in 8 s" in caplog.text
-    assert len(world.requests) == 8 + 3 + 8
 
 
 # -- the key refused, and secrets ----------------------------------------------------------------

@@ -135,13 +135,12 @@ def test_page_that_never_comes_is_named_and_read_by_the_next_run(tmp_path, bent,
 
 
 def test_batch_that_never_comes_is_named_and_asked_for_later(tmp_path, bent):
-    home = Home(tmp_path / "home", bent, api={"attempts": 2})
+    home = Home(tmp_path / "home", bent, api={"attempts": 2, "outage_patience_s": 2.0})
     bent.set_faults([{"where": "api", "call": "listings/batch", "do": "500"}])
     ended = home.sync("--fast")
     assert ended.status == 1, ended.out
-    [trouble] = home.status()["troubles"]
-    assert (trouble["what"], trouble["number"]) == ("listing", 300)
-    assert "500" in trouble["reason"]
+    assert "Etsy's API (batches of listings) has been broken since" in ended.out
+    assert home.number("SELECT count(*) FROM listings WHERE batched_at IS NULL") == 300
     bent.set_faults([])
     home.later(1.1 / 24)
     ended = home.sync("--fast")

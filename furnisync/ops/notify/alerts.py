@@ -4,6 +4,7 @@
 | ---------------------- | ----------------------------------------------------------------------- |
 | key-refused            | a sync ended because Etsy refused the key                               |
 | clock-wrong            | our clock does not agree with Etsy's                                    |
+| api-broken             | Etsy's API, or a kind of its calls, fails for all items                 |
 | quota-cut              | Etsy lowered a limit within the last day                                |
 | quota-spent            | the day's calls are spent by another program                            |
 | images-away            | the image folder is missing: its disk is not mounted                    |
@@ -17,7 +18,7 @@
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -26,6 +27,7 @@ import msgspec
 
 from furnisync.catalog import frontier, oversize
 from furnisync.catalog.schema import read_catalog
+from furnisync.circuit_breaker import Outage
 from furnisync.clock import DAY_S, Clock
 from furnisync.config import HomeFiles, Settings
 from furnisync.errors import DatabaseUnusable
@@ -49,6 +51,7 @@ OURS: Final = 0.9
 AlertKind = Literal[
     "key-refused",
     "clock-wrong",
+    "api-broken",
     "quota-cut",
     "quota-spent",
     "images-away",
@@ -122,6 +125,7 @@ def read_alerts(
         runs = holder(files.lock(job)) is not None
         work = None
         if runs:
+            found += _about_outages(() if quota is None else quota.outages_of(job), job, now)
             work = _work_of(job, files, settings, clock, images)
         found += _about_sync(job, life, runs=runs, work=work, quota=quota, now=now)
     backup = read_last_backup(files)
@@ -155,6 +159,17 @@ def _about_quota(quota: QuotaState | None, now: float) -> Iterator[Alert]:
                 f"The day's calls are spent, but only {ours:,} of {quota.limit_per_day:,} by"
                 " furnisync: another program uses the key.",
             )
+
+
+def _about_outages(outages: Sequence[Outage], job: Job, now: float) -> Iterator[Alert]:
+    for one in outages:
+        minutes = (now - one.since) / 60
+        yield Alert(
+            "api-broken",
+            f"{one.upstream} has been broken for {minutes:,.0f} minutes: {one.reason}. Work on it"
+            " pauses and is tried again by itself; nothing is lost.",
+            job,
+        )
 
 
 def _clock_message(state: ClockState) -> str:

@@ -36,6 +36,7 @@ _HEAD: Final = b'{"told":'
 HEADS: Final = {
     "key-refused": "the API key was refused",
     "clock-wrong": "the clock is wrong",
+    "api-broken": "Etsy's API is broken",
     "quota-cut": "Etsy lowered the quota",
     "quota-spent": "the quota was spent earlier than planned",
     "images-away": "the image folder is missing",

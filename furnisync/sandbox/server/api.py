@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from furnisync.sandbox.server.calls import ApiResult, Calls, RefusedError, route
-from furnisync.sandbox.server.fault_actions import HTML_503, cut_off, spoil
+from furnisync.sandbox.server.fault_actions import HTML_503, LOGIN_PAGE, cut_off, spoil
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -88,6 +88,8 @@ class Api:
     ) -> web.Response:
         parts = self._parts
         parts.churn.advance(parts.clock.now())
+        if rule is not None and rule.do == "ignore":
+            facts = {name: facts[name] for name in facts if name not in rule.details["names"]}
         try:
             answer = parts.calls.answer(entry["call"], facts)
         except RefusedError as refusal:
@@ -118,11 +120,15 @@ class Api:
         if rule.do == "odd_date":
             odd = parts.clock.now() + float(rule.details["seconds"])
             headers = {**headers, "date": formatdate(odd, usegmt=True)}
+        if rule.do == "login_page":
+            page = web.Response(body=LOGIN_PAGE, content_type="text/html")
+            return self._end(entry, page, {}, rule.do)
         if not rule.do.isdigit():
             return self._end(entry, _json(spoil(rule, answer)), headers, rule.do)
         response = _status(rule)
         if rule.do == "429":
             headers = parts.limits.refusal_headers(int(rule.details.get("retry_after", 1)))
+            headers |= {name: str(value) for name, value in rule.details.get("with", {}).items()}
             if "headers" in rule.details and not rule.details["headers"]:
                 headers = {"retry-after": headers["retry-after"]}
         elif "retry_after" in rule.details:

@@ -19,6 +19,10 @@ __all__ = ["WHOLE_BODIES", "ImageRequest", "Reply", "faulty_body", "faulty_reply
 # Fault actions with a complete body, so that the truth can include its digest.
 WHOLE_BODIES = {"png", "webp", "gif", "garbage", "html_200", "empty", "cut_jpeg", "slow"}
 
+_PIXEL = (
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde"
+    b"\x00\x00\x00\x0cIDATx\xdac\xf8\xff\xff?\x00\x05\xfe\x02\xfe3\x12\x95\x14\x00\x00\x00\x00IEND\xaeB`\x82"
+)
 _TINY_HTML = b"<html><head><title>Error</title></head><body>Sorry, try again.</body></html>"
 _HANG_S = 3600.0
 
@@ -68,6 +72,10 @@ def faulty_body(rule: Rule, whole: bytes, pictures: Pictures, asked: ImageReques
         return bytes((i * step + (i >> 7) * 31 + seed) & 255 for i in range(8_000))
     if rule.do == "cut_jpeg":
         return whole[: len(whole) * 2 // 3]
+    if rule.do == "same_picture":
+        return pictures.other(1, asked.size, "png")
+    if rule.do == "tiny":
+        return _PIXEL
     return {"empty": b"", "html_200": _TINY_HTML}.get(rule.do, whole)
 
 

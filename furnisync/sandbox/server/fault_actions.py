@@ -14,8 +14,11 @@ from furnisync.sandbox.server.calls import ApiResult
 if TYPE_CHECKING:
     from furnisync.sandbox.server.faults import Rule
 
-__all__ = ["HTML_503", "break_off", "cut_off", "hold", "spoil"]
+__all__ = ["HTML_503", "LOGIN_PAGE", "break_off", "cut_off", "hold", "spoil"]
 
+LOGIN_PAGE = (
+    b"<html><head><title>Sign in</title></head><body>Please accept the terms.</body></html>"
+)
 HTML_503 = b"<!DOCTYPE html><html><head><title>503</title></head><body>Back soon.</body></html>"
 
 _HANG_S = 3600.0
@@ -72,6 +75,8 @@ def _damage(rule: Rule, answer: ApiResult) -> ApiResult:
             items[place] = items[place - 1]
     elif rule.do == "missing_items":
         del items[:: int(rule.details.get("step", 10))]
+    elif rule.do == "page_size":
+        del items[int(rule.details["size"]) :]
     elif rule.do == "wrong_types" and items:
         items[0] = _with(items[0], {"listing_id": "not-a-number", "tags": 7, "price": [1]})
     elif rule.do == "null_fields":

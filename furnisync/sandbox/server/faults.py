@@ -8,9 +8,10 @@ A rule is one JSON object:
 
 `call` and `match` select the requests that a rule sees; it counts them from 1. `match` compares
 query parameters and parts of the path (shop_id, listing_id, image_id, size) with a value or a
-list of values; `path` is a substring of the path. `nth`, `every` or `share` select among those
-seen, all of them by default. A sticky share depends on the image or the URL of the call instead of
-the request's number, so that a repeated request gets the same result.
+list of values; `path` is a substring of the path, `member` an id among those of a batch. `nth`,
+`every` or `share` select among those seen, all of them by default. A sticky share depends on the
+image or the URL of the call instead of the request's number, so that a repeated request gets the
+same result.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ API_ACTIONS = _CONNECTION_ACTIONS | {
     "no_rate_headers",
     "no_date",
     "odd_date",
+    "login_page",
+    "page_size",
+    "ignore",
 }
 CDN_ACTIONS = _CONNECTION_ACTIONS | {
     "truncated",
@@ -48,6 +52,8 @@ CDN_ACTIONS = _CONNECTION_ACTIONS | {
     "cut_jpeg",
     "endless",
     "redirect",
+    "same_picture",
+    "tiny",
 }
 _CHOOSING = {"where", "call", "match", "nth", "every", "share", "sticky", "times", "do"}
 
@@ -100,6 +106,9 @@ class Rule:
             values = [str(v) for v in (wanted if isinstance(wanted, list) else [wanted])]
             if key == "path":
                 if not any(value in path for value in values):
+                    return False
+            elif key == "member":
+                if not set(values).intersection(facts.get("listing_ids", "").split(",")):
                     return False
             elif facts.get(key) not in values:
                 return False

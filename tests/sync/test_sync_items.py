@@ -1,0 +1,65 @@
+"""One broken item costs only itself: it is named, and everything else is complete."""
+
+from __future__ import annotations
+
+import pytest
+from support.sync_world import check_complete, check_images, findable, served
+
+BATCH = "listings/batch"
+
+
+def poison(listing_id, do="500"):
+    return {"where": "api", "call": BATCH, "match": {"member": listing_id}, "do": do}
+
+
+def calls_of(sandbox):
+    return sum(sandbox.asked()["calls"][BATCH].values())
+
+
+@pytest.mark.parametrize("do", ["500", "400"])
+def test_a_listing_that_makes_its_batch_fail_is_found_and_named(bent_home, bent, do):
+    ill = sorted(findable(bent))[77]
+    bent_home.sync("--fast")
+    needed = calls_of(bent)
+    others = [row for row in served(bent) if row["listing_id"] != ill]
+
+    fresh = type(bent_home)(bent_home.path.with_name("fresh"), bent)
+    bent.set_faults([poison(ill, do)])
+    bent.reset_asked()
+    ended = fresh.sync("--fast")
+    assert ended.status == 1
+    assert f"listing {ill} makes its batch fail and is set aside" in ended.out
+    check_images(fresh, others)
+    assert calls_of(bent) <= needed + 14
+    assert fresh.status()["troubles"][0]["what"] == "listing"
+
+    fresh.later(0.1)
+    bent.reset_asked()
+    fresh.sync("--fast")
+    (asked,) = [one["query"]["listing_ids"] for one in bent.asked(log=True)["log"]
+                if one["call"] == BATCH][:1]  # fmt: skip
+    assert asked == str(ill), "it is asked alone"
+
+    bent.set_faults([])
+    fresh.later(1)
+    assert fresh.sync("--fast").status == 0
+    check_complete(fresh)
+    assert fresh.status()["troubles"] == []
+
+
+def test_an_image_that_a_listing_no_longer_shows_keeps_its_file(bent_home, bent):
+    bent_home.sync("--fast")
+    shown = {}
+    for row in served(bent):
+        shown.setdefault(row["listing_id"], []).append(row)
+    listing_id, images = next((i, rows) for i, rows in shown.items() if len(rows) > 2)
+    first = min(images, key=lambda row: row["rank"])
+    bent.churn({"op": "images", "listing_ids": [listing_id], "drop": [first["image_id"]]})
+    bent_home.later(31)
+    bent_home.sync("--fast")
+    found = {one["image_id"]: one for one in bent_home.metadata()[str(listing_id)]["images"]}
+    old = found.pop(first["image_id"])
+    assert (old["rank"], old["current"], old["status"]) == (None, False, "done")
+    assert (bent_home.path / old["file"]).exists()
+    assert sorted(one["rank"] for one in found.values()) == list(range(1, len(images)))
+    assert not any("current" in one for one in found.values())
