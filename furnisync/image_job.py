@@ -32,6 +32,8 @@ class ReasonCode(StrEnum):
     TRANSFER_FAILED = "transfer_failed"
     EMPTY_BODY = "empty_body"
     TRUNCATED = "truncated"
+    TOO_FEW_PIXELS = "too_few_pixels"
+    SAME_BYTES = "same_bytes"
     NOT_AN_IMAGE = "not_an_image"
     TOO_LARGE = "too_large"
     TOO_MANY_PIXELS = "too_many_pixels"
@@ -65,6 +67,8 @@ _WORDS: Final[dict[ReasonCode, str]] = {
     ReasonCode.TRANSFER_FAILED: "{}",
     ReasonCode.EMPTY_BODY: "empty body",
     ReasonCode.TRUNCATED: "truncated: {}",
+    ReasonCode.TOO_FEW_PIXELS: "far fewer pixels than requested: {}",
+    ReasonCode.SAME_BYTES: "the same picture came for images of different listings",
     ReasonCode.NOT_AN_IMAGE: "not an image: {}",
     ReasonCode.TOO_LARGE: "larger than {} bytes",
     ReasonCode.TOO_MANY_PIXELS: "too many pixels: {}",
@@ -111,6 +115,7 @@ class ImageJob(msgspec.Struct, frozen=True):
         url: in the queue as the API gave it, for the downloader of the wanted size.
         held: sha256 of the file that it replaces; None where we hold none.
         untouched: it was neither tried nor held before.
+        tries: that failed in a row before this one.
     """
 
     listing_id: int
@@ -118,6 +123,7 @@ class ImageJob(msgspec.Struct, frozen=True):
     url: str
     held: bytes | None = None
     untouched: bool = False
+    tries: int = 0
 
     @property
     def key(self) -> tuple[int, int]:

@@ -5,9 +5,9 @@
 | pending  | wanted, not here yet                                | now, or soon after a failure   |
 | done     | whole under its final name                          | when a larger size is wanted   |
 | gone     | the CDN no longer has it (404, 410)                 | when batch names it again      |
-| bad      | the answer is no image, or its url is refused       | weekly, a few times, and when  |
-|          |                                                     | the settings no longer refuse  |
-|          |                                                     | it                             |
+| bad      | the answer is no image, or its url is refused       | weekly at first, growing, and  |
+|          |                                                     | when the settings no longer    |
+|          |                                                     | refuse it                      |
 | failed   | could not be fetched in several tries               | hourly at first, growing       |
 | unwanted | known, but the settings want only the primary image | when the settings want it      |
 
@@ -28,8 +28,8 @@ QUICK_RETRIES_S = (2, 10, 30)
 """Waits before an image counts as failed: a momentary fault passes by itself."""
 FAILED_RETRY_MAX_S = 7 * 24 * HOUR_S
 BAD_RETRY_S = 7 * 24 * HOUR_S
+BAD_RETRY_MAX_S = 8 * BAD_RETRY_S
 BAD_QUICK_TRIES = 2
-BAD_TRIES_MAX = 5
 
 Which = Literal["all", "primary"]
 
@@ -89,7 +89,7 @@ def claim_images(
     within = "" if scope is None else "AND listing_id IN (SELECT value FROM json_each(:scope))"
     rows = connection.execute(
         "SELECT listing_id, image_id, url, sha256,"
-        " done_at IS NULL AND attempts = 0 AND reason IS NULL"
+        " done_at IS NULL AND attempts = 0 AND reason IS NULL, attempts"
         " FROM images WHERE next_try IS NOT NULL"
         f" AND next_try <= :now {within} ORDER BY next_try LIMIT :limit",
         {
@@ -98,8 +98,21 @@ def claim_images(
             "scope": json.dumps(sorted(scope or ())),
         },
     )
-    found = (ImageJob(row[0], row[1], row[2], row[3], bool(row[4])) for row in rows)
+    found = (ImageJob(row[0], row[1], row[2], row[3], bool(row[4]), row[5]) for row in rows)
     return [job for job in found if job.key not in in_flight][:limit]
+
+
+def recent_held(
+    connection: sqlite3.Connection, size: str, but_not: bytes | None, limit: int
+) -> list[ImageJob]:
+    """Images that came lately in this size and that we hold, none with these bytes."""
+    rows = connection.execute(
+        "SELECT listing_id, image_id, url, sha256 FROM images"
+        " WHERE done_at IS NOT NULL AND status = 'done' AND size = ? AND sha256 IS NOT ?"
+        " AND url <> '' ORDER BY done_at DESC LIMIT ?",
+        (size, but_not, limit),
+    )
+    return [ImageJob(*row) for row in rows]
 
 
 def next_image_due(
@@ -169,7 +182,8 @@ def _next_try(result: str, attempts: int, now: int) -> tuple[str, int | None]:
     if result == "bad":
         if attempts < BAD_QUICK_TRIES:
             return "pending", now + QUICK_RETRIES_S[attempts - 1]
-        return "bad", now + BAD_RETRY_S if attempts < BAD_TRIES_MAX else None
+        beyond = min(attempts - BAD_QUICK_TRIES, 12)
+        return "bad", now + min(BAD_RETRY_S * 2**beyond, BAD_RETRY_MAX_S)
     if attempts <= len(QUICK_RETRIES_S):
         return "pending", now + QUICK_RETRIES_S[attempts - 1]
     beyond = min(attempts - len(QUICK_RETRIES_S) - 1, 12)

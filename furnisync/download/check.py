@@ -6,6 +6,7 @@ import re
 from furnisync.download.curl import ImageResponse
 from furnisync.download.limits import DownloadLimits
 from furnisync.image_job import ImageJob, ImageOutcome, ImageReason, ReasonCode
+from furnisync.limits import BELIEVED_AFTER
 from furnisync.store import NotStored, Store
 from furnisync.store.image_format import NotAnImage, Picture, inspect_image
 
@@ -45,6 +46,9 @@ def _keep(job: ImageJob, body: bytes, store: Store, limits: DownloadLimits) -> I
         return ImageOutcome(job, "failed", ImageReason(ReasonCode.EMPTY_BODY))
     try:
         picture = inspect_image(body, limits.max_pixels)
+        if picture.width < limits.least_width and job.tries + 1 < BELIEVED_AFTER:
+            size = f"{picture.width} x {picture.height}"
+            return ImageOutcome(job, "failed", ImageReason(ReasonCode.TOO_FEW_PIXELS, size))
         file = store.put(job.listing_id, job.image_id, picture.extension, body, job.held)
     except NotAnImage as error:
         truncated = error.reason.code is ReasonCode.TRUNCATED

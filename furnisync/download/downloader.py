@@ -201,8 +201,6 @@ class Downloader:
             self._unreachable += 1
             if self._unreachable >= UNREACHABLE_IN_A_ROW:
                 reason = f"no way to {shown_host(job.url)} ({failure.reason})"
-                if self._unreachable == UNREACHABLE_IN_A_ROW:
-                    log.warning("downloads pause: %s; they try again by themselves", reason)
                 self._back_off.pause(reason, None)
             return
         elif response.status == 200 and failure is None:

@@ -17,6 +17,7 @@ class DownloadLimits(msgspec.Struct, frozen=True):
         allowed_hosts: `host` (any port) or `host:port`, in lower case.
         user_agent: the only header that says who asks.
         stall_s: a transfer that hardly moves for so long ends.
+        least_width: an image of fewer pixels in width is doubted: it is fetched again.
     """
 
     connections: int
@@ -27,3 +28,4 @@ class DownloadLimits(msgspec.Struct, frozen=True):
     allowed_hosts: frozenset[str]
     user_agent: str
     stall_s: int = 20
+    least_width: int = 0

@@ -18,6 +18,12 @@ def url_of_size(url: str, size: ImageSize) -> str:
     return _SIZE_IN_URL.sub(f"/il_{size}.", url, count=1)
 
 
+def least_width(size: ImageSize) -> int:
+    """The width in pixels below which an image of a size is doubted: a quarter of it."""
+    found = re.match(r"\d+", size)
+    return 0 if found is None else int(found[0]) // 4
+
+
 def smaller_than(size: ImageSize) -> tuple[ImageSize, ...]:
     """The sizes that a size is larger than."""
     return SIZES[: SIZES.index(size)]

@@ -89,7 +89,7 @@ class Reporter:
             self._metadata.finish(self._reader, stopped=self._stages.stopping.is_set())
 
     def _record_activity(self, connection: sqlite3.Connection) -> None:
-        pause = self._stages.worker.paused
+        pause = self._stages.worker.why_paused
         activity = Activity(
             mode=self._mode,
             doing=self._stages.discovery.doing,
@@ -97,6 +97,7 @@ class Reporter:
             at=self._clock.now(),
             downloads_paused=None if pause is None else pause.reason,
             downloads_paused_kind=None if pause is None else pause.kind,
+            outage=self._stages.worker.outage,
             images_per_second=round(self._rate, 2),
         )
         set_meta(connection, ACTIVITY, msgspec.json.encode(activity).decode())

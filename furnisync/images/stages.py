@@ -42,6 +42,7 @@ class Stages:
         clock: of this machine; the client's is compared with Etsy's.
         refresh_s: seconds after which batch reads a listing again.
         ends: the run ends when its work is done.
+        cdn_patience_s: how long a run waits for an image server that is broken.
         upkeep: runs before each round.
         stopping: is set when the run is told to stop.
     """
@@ -54,6 +55,7 @@ class Stages:
     clock: Clock
     refresh_s: int
     ends: bool
+    cdn_patience_s: float
     upkeep: Upkeep | None
     stopping: asyncio.Event
 
@@ -164,6 +166,10 @@ class Stages:
             pause = self.worker.paused
             if pause is not None and pause.kind == "away" and not self.worker.busy:
                 log.error("the run does not wait for the images that are left: %s", pause.reason)
+                return False
+            outage = self.worker.outage
+            if outage is not None and self.worker.outage_lasts_s >= self.cdn_patience_s:
+                log.error("the run ends as %s is still broken: %s", outage.upstream, outage.reason)
                 return False
             await asyncio.sleep(0.1)
         raise self.worker.error

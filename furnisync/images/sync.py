@@ -22,13 +22,15 @@ from furnisync.crawl.discovery import Discovery, Scope, reset_shops
 from furnisync.crawl.plan_file import load_plan, ship_plan
 from furnisync.download.downloader import Downloader
 from furnisync.download.limits import DownloadLimits
-from furnisync.download.sizes import smaller_than
+from furnisync.download.sizes import least_width, smaller_than
 from furnisync.errors import ConfigError
 from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
 from furnisync.http.network import read_network
 from furnisync.identity import Mark
 from furnisync.images.adoption import Adoption, begun_beside_files
+from furnisync.images.cdn_gate import CdnGate
+from furnisync.images.controls import Controls
 from furnisync.images.folder_gate import FolderGate
 from furnisync.images.metadata import guard_metadata
 from furnisync.images.metadata_writer import MetadataWriter
@@ -183,10 +185,12 @@ class ImageSync:
         gate = FolderGate(self._files, store, mark, images.min_free_mb)
         limits = download_limits(images, mode, self._environment)
         network = read_network(self._environment.network)
+        controls = Controls(writer, images.size, limits, client.clock, network)
         worker = DownloadWorker(
             JobQueue(writer, client.clock, images.size, discovery.within),
             Downloader(store, limits, client.clock, network),
             gate,
+            CdnGate(client.clock, controls.fetch),
             Adoption(store, images) if self._adopts else None,
         )
         return Stages(
@@ -198,6 +202,7 @@ class ImageSync:
             self._clock,
             refresh_s=int(self._settings.crawl.refresh_days * DAY_S),
             ends=self._run.ends,
+            cdn_patience_s=images.outage_patience_s if self._run.ends else math.inf,
             upkeep=self._upkeep,
             stopping=self._stopping,
         )
@@ -216,4 +221,5 @@ def download_limits(
         timeout_s=settings.timeout_s,
         allowed_hosts=environment.cdn_hosts,
         user_agent=f"furnisync/{__version__}",
+        least_width=least_width(settings.size),
     )

@@ -7,21 +7,25 @@ fetched twice and a kill leaves nothing to undo.
 """
 
 import logging
+import random
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
+from datetime import datetime
 
 import msgspec
 
 from furnisync.catalog import image_queue
+from furnisync.circuit_breaker import Outage
 from furnisync.clock import Clock
 from furnisync.config import ImageSize
 from furnisync.download.downloader import Downloader
 from furnisync.download.sizes import url_of_size
-from furnisync.image_job import ImageJob, ImageOutcome
+from furnisync.image_job import ImageJob, ImageOutcome, ReasonCode
 from furnisync.images.adoption import Adoption
+from furnisync.images.cdn_gate import CdnGate
 from furnisync.images.folder_gate import FolderGate, Pause
 from furnisync.sqlite import Writer
 
@@ -73,6 +77,11 @@ class JobQueue:
             _claim_sized, now, frozenset(in_flight), self._scope(), self._size
         )
 
+    def put_back(self, outcomes: list[ImageOutcome]) -> Future[None]:
+        """Fetch again what came as a placeholder."""
+        keys, now = [one.job.key for one in outcomes], int(self._clock.now())
+        return self._writer.submit(image_queue.requeue, keys, ReasonCode.SAME_BYTES, now)
+
     def record(self, outcomes: list[ImageOutcome]) -> Future[None]:
         """Commit how jobs ended."""
         now = int(self._clock.now())
@@ -92,6 +101,7 @@ class DownloadWorker(threading.Thread):
         queue: JobQueue,
         downloader: Downloader,
         gate: FolderGate,
+        cdn: CdnGate,
         adoption: Adoption | None = None,
     ) -> None:
         """Make the worker.
@@ -100,12 +110,14 @@ class DownloadWorker(threading.Thread):
             queue: gives jobs and takes outcomes.
             downloader: fetches.
             gate: says whether images can be written now.
+            cdn: decides whether the image server is broken.
             adoption: adopts existing files where the catalog was lost.
         """
         super().__init__(name="download", daemon=True)
         self._queue = queue
         self._downloader = downloader
         self._gate = gate
+        self._cdn = cdn
         self._adoption = adoption
         self._in_flight: set[tuple[int, int]] = set()
         self._claiming: Future[list[ImageJob]] | None = None
@@ -113,11 +125,34 @@ class DownloadWorker(threading.Thread):
         self._ended: list[ImageOutcome] = []
         self._committed_at = time.monotonic()
         self._idle_until = 0.0
+        self._nothing_due = False
         self._disk_checked_at = float("-inf")
         self._disk_check_s = CHECK_DISK_EVERY_S
         self._stopping = threading.Event()
         self.paused: Pause | None = None
         self.error: BaseException | None = None
+
+    @property
+    def outage(self) -> Outage | None:
+        """What is broken at the image server; None while it works."""
+        return self._cdn.outage
+
+    @property
+    def outage_lasts_s(self) -> float:
+        """Seconds since it is broken; 0 while it works."""
+        return self._cdn.breaker.lasts_s
+
+    @property
+    def why_paused(self) -> Pause | None:
+        """Why downloads pause, whoever is the reason: the image folder or the image server."""
+        until, reason = self._downloader.paused_until, self._downloader.pause_reason
+        if self.paused is not None:
+            return self.paused
+        if (outage := self.outage) is not None:
+            return Pause("server", f"{outage.upstream} is broken: {outage.reason}")
+        if until is None or reason is None:
+            return None
+        return Pause("server", f"{reason}, until {datetime.fromtimestamp(until).astimezone():%X}")
 
     @property
     def busy(self) -> bool:
@@ -137,7 +172,7 @@ class DownloadWorker(threading.Thread):
         try:
             while not self._stopping.is_set():
                 self._step()
-            self._ended += self._downloader.drain(DRAIN_S)
+            self._take(self._downloader.drain(DRAIN_S))
             self._commit()
             for future, _ in self._committing:
                 future.result()
@@ -153,9 +188,9 @@ class DownloadWorker(threading.Thread):
         if self._may_write():
             self._claim()
         if self._adoption is None or not self._adoption.waiting:
-            self._ended += self._downloader.poll(0.1)
+            self._take(self._downloader.poll(0.1))
         else:
-            self._ended += self._downloader.poll(0.0)
+            self._take(self._downloader.poll(0.0))
             adopted, others = self._adoption.work(ADOPT_S)
             self._ended += adopted
             self._downloader.submit(others)
@@ -164,6 +199,22 @@ class DownloadWorker(threading.Thread):
             self._commit()
         self._release_committed()
 
+    def _take(self, outcomes: list[ImageOutcome]) -> None:
+        """Keep what is decided for the next commit, and forget what the image server spoiled."""
+        self._ended += self._cdn.sort(outcomes)
+        nothing_else = not (self._downloader.active or self._downloader.waiting)
+        if self._cdn.undecided and nothing_else and self._nothing_due:
+            self._ended += self._cdn.settle()
+        dropped, self._cdn.dropped = self._cdn.dropped, []
+        if dropped:
+            self._drop_claims()
+            keys = {one.job.key for one in dropped}
+            self._ended = [one for one in self._ended if one.job.key not in keys]
+            spoiled = [one for one in dropped if one.file is not None]
+            for one in spoiled:
+                self._gate.store.remove(str(one.file))
+            self._committing.append((self._queue.put_back(spoiled), list(keys)))
+
     def _claim(self) -> None:
         """Keep the downloader fed without waiting for the database."""
         if self._claiming is not None:
@@ -171,12 +222,18 @@ class DownloadWorker(threading.Thread):
                 return
             jobs = self._claiming.result()
             self._claiming = None
+            self._nothing_due = not jobs
+            if self._cdn.outage is not None:
+                jobs = random.sample(jobs, min(1, len(jobs)))  # the probe
+                if not jobs:
+                    self._cdn.breaker.drop_probe()
             self._in_flight.update(job.key for job in jobs)
             self._downloader.submit(jobs if self._adoption is None else self._adoption.take(jobs))
             if len(jobs) < CLAIM:
                 self._idle_until = time.monotonic() + IDLE_S
         waiting = self._downloader.waiting + (self._adoption.waiting if self._adoption else 0)
-        if waiting < LOW_WATER and time.monotonic() >= self._idle_until:
+        due = waiting < LOW_WATER and time.monotonic() >= self._idle_until
+        if due and self._cdn.may_claim():
             self._claiming = self._queue.claim(self._in_flight)
 
     def _commit(self) -> None:

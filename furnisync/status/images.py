@@ -25,8 +25,9 @@ ACTIVITY = "activity"
 TROUBLES_SHOWN = 20
 EVENTS_SHOWN = 10
 
-PauseKind = Literal["away", "unwritable", "room"]
-"""Why downloads pause: the image folder is missing, cannot be written, or its disk is full."""
+PauseKind = Literal["away", "unwritable", "room", "server"]
+"""Why downloads pause: the image folder is missing, cannot be written, its disk is full, or the
+image server is broken or asks for a pause."""
 
 
 class Activity(msgspec.Struct, frozen=True):
@@ -39,6 +40,7 @@ class Activity(msgspec.Struct, frozen=True):
     downloads_paused: str | None = None
     downloads_paused_kind: PauseKind | None = None
     images_per_second: float = 0.0
+    outage: Outage | None = None
 
 
 _activity = msgspec.json.Decoder(Activity)
@@ -141,8 +143,14 @@ def read_status_from(connection: sqlite3.Connection, files: HomeFiles, clock: Cl
         quota=quota,
         calls_left=calls_left,
         seconds_left=_seconds_left(calls_left, images, activity, quota) if pid else None,
-        outages=quota.outages_of("images") if pid and quota else (),
+        outages=_outages(quota, activity) if pid else (),
     )
+
+
+def _outages(quota: QuotaState | None, activity: Activity | None) -> tuple[Outage, ...]:
+    found = () if quota is None else quota.outages_of("images")
+    cdn = None if activity is None else activity.outage
+    return found if cdn is None else (*found, cdn)
 
 
 def _with_prefix(counters: dict[str, int], prefix: str) -> dict[str, int]:

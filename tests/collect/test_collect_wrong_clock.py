@@ -127,6 +127,7 @@ def test_a_history_of_the_version_before_is_migrated_and_read(bent_home, bent):
             history.execute(f"DROP VIEW {view}")
         for table in TABLES:
             history.execute(f"ALTER TABLE {table} DROP COLUMN wrong_clock")
+        history.execute("DROP TABLE set_aside")
         history.execute(f"PRAGMA user_version = {MIGRATIONS.index(MARKS)}")
         history.commit()
     rows = bent_home.counts()["shops_dynamic"]

@@ -16,6 +16,7 @@ from furnisync.clock import SystemClock
 from furnisync.config import ApiKey, ApiSettings
 from furnisync.errors import ApiUnavailable, NoResponse
 from furnisync.etsy.client import EtsyClient
+from furnisync.etsy.sender import ApiCall
 from furnisync.http.network import DIRECT
 from furnisync.http.transport import CurlTransport, Request
 
@@ -212,6 +213,9 @@ class Ledger:
     def note_clock(self, state):
         pass
 
+    def note_outages(self, outages):
+        pass
+
 
 @pytest.mark.parametrize(
     ("path", "told"), [("/hang", None), ("/stall", (200, 5)), ("/picture.png", (200, None))]
@@ -228,13 +232,12 @@ def test_the_client_over_real_http(origin, path, told):
         async with EtsyClient(
             origin.url(""), key, ledger, settings, SystemClock(), transport
         ) as client:
-            return await client._send(path[1:], {"limit": 5}, "probe")
+            return await client.sender.send(ApiCall(path[1:], "probe", {"limit": 5}))
 
-    if path == "/picture.png":
-        assert asyncio.run(run()).body == PNG
-    else:
-        with pytest.raises(ApiUnavailable, match=f"^{path[1:]}: no answer .timed out after 0.5 s"):
-            asyncio.run(run())
+    picture = path == "/picture.png"
+    words = "the answer is not JSON" if picture else "no answer .timed out after 0.5 s"
+    with pytest.raises(ApiUnavailable, match=f"^{path[1:]}: {words}"):
+        asyncio.run(run())
     (asked, headers), (answer,) = *origin.requests, ledger.settled
     assert asked == f"{path}?limit=5"
     assert headers["x-api-key"] == "keystring:secret"

@@ -242,7 +242,8 @@ def test_second_instance(bent_home, bent):
 
 
 def test_service_that_is_away(tmp_path, steady):
-    home = Home(tmp_path / "home", steady, api={"attempts": 2, "timeout_s": 2.0})
+    api = {"attempts": 2, "timeout_s": 2.0, "outage_patience_s": 2.0}
+    home = Home(tmp_path / "home", steady, api=api)
     home.env["ETSY_API_URL"] = "http://127.0.0.1:9/v3/application"
     ended = home.sync("--fast")
     assert ended.status == 1, ended.out

@@ -76,6 +76,7 @@ DROP INDEX images_trouble;
 ALTER TABLE images DROP COLUMN reason_detail;
 UPDATE images SET reason = 'host refused: i2.example is not in ETSY_CDN_HOSTS';
 CREATE INDEX images_trouble ON images (status, reason) WHERE status IN ('gone', 'bad', 'failed');
+ALTER TABLE listings DROP COLUMN batch_failures;
 PRAGMA user_version = 6;
 """
 """The catalog as the version before reason codes left it."""

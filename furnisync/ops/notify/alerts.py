@@ -7,6 +7,7 @@
 | api-broken             | Etsy's API, or a kind of its calls, fails for all items                 |
 | quota-cut              | Etsy lowered a limit within the last day                                |
 | quota-spent            | the day's calls are spent by another program                            |
+| cdn-broken             | the image server fails for all images, or asks for a pause              |
 | images-away            | the image folder is missing: its disk is not mounted                    |
 | images-unwritable      | the image folder cannot be written                                      |
 | disk-low               | less than `min_free_mb` is free, or downloads pause as the disk is full |
@@ -54,6 +55,7 @@ AlertKind = Literal[
     "api-broken",
     "quota-cut",
     "quota-spent",
+    "cdn-broken",
     "images-away",
     "images-unwritable",
     "disk-low",
@@ -68,6 +70,7 @@ PAUSES: Final[dict[PauseKind | None, AlertKind]] = {
     "away": "images-away",
     "unwritable": "images-unwritable",
     "room": "disk-low",
+    "server": "cdn-broken",
 }
 
 

@@ -37,6 +37,7 @@ HEADS: Final = {
     "key-refused": "the API key was refused",
     "clock-wrong": "the clock is wrong",
     "api-broken": "Etsy's API is broken",
+    "cdn-broken": "the image server is broken",
     "quota-cut": "Etsy lowered the quota",
     "quota-spent": "the quota was spent earlier than planned",
     "images-away": "the image folder is missing",
