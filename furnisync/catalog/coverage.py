@@ -72,8 +72,12 @@ class Coverage(msgspec.Struct, frozen=True):
         done = sum(one.verdict == "complete" for one in self.intervals)
         words = (
             f"{done:,} of {len(self.intervals):,} price intervals complete;"
-            f" {self.listings_found:,} listings found of {self.listings_counted:,} counted"
+            f" {self.listings_found:,} listings found"
         )
+        if not self.complete:
+            words += f" of {self.listings_counted:,} counted"
+        elif self.listings_found != self.listings_counted:
+            words += f" (Etsy's estimate was {self.listings_counted:,})"
         if self.out_of_reach:
             words += f"; {self.out_of_reach:,} out of reach of any query"
         if not self.swept:

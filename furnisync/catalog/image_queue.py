@@ -20,6 +20,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 from furnisync.catalog.listings import ImageRow
+from furnisync.catalog.run_scope import WITHIN_SCOPE
 from furnisync.catalog.schema import get_meta, set_meta
 from furnisync.clock import HOUR_S
 from furnisync.image_job import REFUSED_BY_SETTINGS, ImageJob, ImageOutcome, ImageReason, ReasonCode
@@ -79,24 +80,21 @@ def claim_images(
     now: int,
     in_flight: Collection[tuple[int, int]],
     limit: int,
-    scope: Collection[int] | None = None,
+    *,
+    restricted: bool = False,
 ) -> list[ImageJob]:
     """Up to `limit` images that are due, longest due first, none of those in flight.
 
-    Claims are in the caller's memory only, so that a kill leaves nothing to undo. `scope`
-    restricts them to some listings. Urls are as the API gave them.
+    Claims are in the caller's memory only, so that a kill leaves nothing to undo. If `restricted`,
+    only those of listings in `run_scope`. Urls are as the API gave them.
     """
-    within = "" if scope is None else "AND listing_id IN (SELECT value FROM json_each(:scope))"
+    within = WITHIN_SCOPE if restricted else ""
     rows = connection.execute(
         "SELECT listing_id, image_id, url, sha256,"
         " done_at IS NULL AND attempts = 0 AND reason IS NULL, attempts"
-        " FROM images WHERE next_try IS NOT NULL"
+        " FROM images INDEXED BY images_queue WHERE next_try IS NOT NULL"
         f" AND next_try <= :now {within} ORDER BY next_try LIMIT :limit",
-        {
-            "now": now,
-            "limit": limit + len(in_flight),
-            "scope": json.dumps(sorted(scope or ())),
-        },
+        {"now": now, "limit": limit + len(in_flight)},
     )
     found = (ImageJob(row[0], row[1], row[2], row[3], bool(row[4]), row[5]) for row in rows)
     return [job for job in found if job.key not in in_flight][:limit]
@@ -115,14 +113,11 @@ def recent_held(
     return [ImageJob(*row) for row in rows]
 
 
-def next_image_due(
-    connection: sqlite3.Connection, scope: Collection[int] | None = None
-) -> int | None:
+def next_image_due(connection: sqlite3.Connection, *, restricted: bool = False) -> int | None:
     """When the next image is due (unix seconds), None where none waits."""
-    within = "" if scope is None else "AND listing_id IN (SELECT value FROM json_each(:scope))"
+    within = WITHIN_SCOPE if restricted else ""
     row = connection.execute(
         f"SELECT min(next_try) FROM images WHERE next_try IS NOT NULL {within}",
-        {"scope": json.dumps(sorted(scope or ()))},
     ).fetchone()
     return None if row[0] is None else int(row[0])
 

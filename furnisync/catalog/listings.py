@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
+from furnisync.catalog.run_scope import WITHIN_SCOPE
 from furnisync.clock import DAY_S
 from furnisync.limits import ABSENT_BELIEVED_AFTER, BELIEVED_AFTER, retry_wait
 
@@ -108,22 +109,19 @@ def claim_batch(
     now: int,
     in_flight: Collection[int],
     limit: int,
-    scope: Collection[int] | None = None,
+    *,
+    restricted: bool = False,
 ) -> list[int]:
     """Up to `limit` ids that are due for batch, longest due first, none of those in flight.
 
-    One that made a batch fail comes alone. `scope` restricts them to some ids.
+    One that made a batch fail comes alone. If `restricted`, only those of `run_scope`.
     """
-    within = "" if scope is None else "AND listing_id IN (SELECT value FROM json_each(:scope))"
+    within = WITHIN_SCOPE if restricted else ""
     rows = connection.execute(
-        "SELECT listing_id, batch_failures FROM listings"
+        "SELECT listing_id, batch_failures FROM listings INDEXED BY listings_batch"
         " WHERE batch_due IS NOT NULL AND batch_due <= :now"
         f" {within} ORDER BY batch_due LIMIT :limit",
-        {
-            "now": now,
-            "limit": limit + len(in_flight),
-            "scope": json.dumps(sorted(scope or ())),
-        },
+        {"now": now, "limit": limit + len(in_flight)},
     )
     free = [row for row in rows if row[0] not in in_flight]
     if free and free[0][1]:

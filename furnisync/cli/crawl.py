@@ -145,7 +145,7 @@ def _print_coverage(console: Console, found: Coverage) -> None:
             price_range(one.low, one.high),
             "?" if one.count is None else f"{one.count:,}",
             f"{one.found:,}",
-            f"{one.short:,}" if one.short else "",
+            f"{one.short:,}" if one.short and one.verdict != "complete" else "",
             "" if one.at is None else clock_time(one.at),
             one.verdict,
             one.reason or "",

@@ -214,12 +214,15 @@ def _last_run_text(state: ServiceState) -> str:
 @service_app.command()
 def logs(which: JobArgument = "both", *, follow: Follow = False, lines: Lines = 50) -> None:
     """Show the services' logs."""
-    supervisor = find_supervisor()
-    homes = [(job, supervisor.state(job).home or read_environment().home) for job in _jobs(which)]
-    paths = [path for job, home in homes if (path := log_of(home, job)).exists()]
+    homes = [_home_of(job) for job in _jobs(which)]
+    paths = [
+        path
+        for job, home in zip(_jobs(which), homes, strict=True)
+        if (path := log_of(home, job)).exists()
+    ]
     if not paths:
         raise UserError(
-            f"There is no log in {homes[0][1] / 'logs'} yet: `furnisync service install` starts"
+            f"There is no log in {homes[0] / 'logs'} yet: `furnisync service install` starts"
             " the services."
         )
     # `tail` follows the file through its rotation (-F) on both systems.
@@ -229,6 +232,15 @@ def logs(which: JobArgument = "both", *, follow: Follow = False, lines: Lines = 
         raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 -- no shell
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+
+
+def _home_of(job: Job) -> Path:
+    """The home of a service; this one where no supervisor runs here, as in a copy of a home."""
+    try:
+        installed = find_supervisor().state(job).home
+    except UserError:
+        installed = None
+    return installed or read_environment().home
 
 
 @service_app.command(hidden=True)

@@ -24,7 +24,7 @@ from furnisync.config import HomeFiles, read_environment, read_settings
 from furnisync.history.schema import open_history_reader
 from furnisync.home import require_home
 from furnisync.quota.report import Event, QuotaState
-from furnisync.status.history import DataStatus, count_rows, read_data_status, to_json
+from furnisync.status.history import DataStatus, FirstSync, count_rows, read_data_status, to_json
 from furnisync.status.images import PassStatus, Status, Trouble, read_status
 
 EXAMPLES = 5
@@ -56,6 +56,8 @@ def quota_line(quota: QuotaState | None) -> str:
     left = "unknown" if quota.remaining_today is None else f"{quota.remaining_today:,}"
     limit = "" if quota.limit_per_day is None else f" of {quota.limit_per_day:,}"
     line = f"calls: {quota.used_last_day:,} in 24 h, {left}{limit} left"
+    if quota.used_by_others:
+        line += f", {quota.used_by_others:,} spent by something else that uses the key"
     if quota.waiting_until is not None:
         return f"{line}, waiting until {clock_time(quota.waiting_until)} ({quota.waiting_why})"
     return line
@@ -119,6 +121,10 @@ def _image_facts(status: Status, files: HomeFiles, now: float) -> Iterator[tuple
     if status.seconds_left:
         until = clock_time(now + status.seconds_left)
         yield "left", f"about {duration(status.seconds_left)}, until {until}"
+    if status.disk is not None and status.disk.needed_bytes:
+        needed, free = decimal(status.disk.needed_bytes), decimal(status.disk.free_bytes)
+        verdict = "" if status.disk.fits else ": NOT ENOUGH, use a larger disk or a smaller `size`"
+        yield "disk", f"the missing images take about {needed}, {free} are free{verdict}"
     yield "image files", str(files.images)
     yield "metadata", str(files.metadata)
     if status.image_folder_away is not None:
@@ -139,7 +145,7 @@ def _by_state(numbers: dict[str, int]) -> str:
 
 
 def _pass_text(current: PassStatus) -> str:
-    if current.complete and current.finished_at:
+    if current.complete and current.finished_at and not current.unreached:
         text = f"complete at {clock_time(current.finished_at)}"
     else:
         text = f"begun {clock_time(current.started_at)}, not complete"
@@ -167,6 +173,8 @@ def print_data_status(console: Console, status: DataStatus, files: HomeFiles) ->
         "reviews",
         f"{status.reviews_never_walked:,} synced shops never read, {status.reviews_due:,} due",
     )
+    if status.first_sync is not None:
+        table.add_row("first sync", _first_sync(status.first_sync))
     table.add_row("cadence", _cadence(status))
     for name, value in (*_quota_facts(status.quota), *_outage_facts(status.outages)):
         table.add_row(name, value)
@@ -176,8 +184,19 @@ def print_data_status(console: Console, status: DataStatus, files: HomeFiles) ->
     _print_events(console, status.events)
 
 
+def _first_sync(left: FirstSync) -> str:
+    text = f"{left.calls:,} calls for the shops that were never synced, at least"
+    if left.seconds is not None and left.until is not None:
+        text += f": about {duration(left.seconds)} at this quota, until {clock_time(left.until)}"
+    return text
+
+
 def _cadence(status: DataStatus) -> str:
     behind = f"{status.behind_days:g} days behind" if status.behind_days else "kept"
+    if status.never_synced:
+        behind = f"not kept yet: {status.never_synced:,} shops were never synced"
+    elif status.keeps_up is False and not status.behind_days:
+        behind = "kept until now, but the quota will not do"
     if status.ahead:
         behind = f"unknown: {status.ahead:,} shops have times ahead of now from a wrong clock"
     text = f"{behind}; it needs about {status.calls_per_day:,.0f} calls a day"

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Hashable, Sequence
+from functools import partial
 
 from furnisync.catalog import image_queue, listings
 from furnisync.catalog.image_queue import Which
@@ -34,7 +35,7 @@ class BatchReader:
         clock: Clock,
         settings: Settings,
         *,
-        scope: Collection[int] | None = None,
+        restricted: bool = False,
     ) -> None:
         self._client = client
         self._writer = writer
@@ -42,7 +43,7 @@ class BatchReader:
         self._size = settings.images.size
         self._which: Which = settings.images.which
         self._refresh_s = settings.crawl.refresh_days * DAY_S
-        self._scope = scope
+        self._claim = partial(listings.claim_batch, restricted=restricted)
         self._in_flight: set[int] = set()
         self.failed = 0
         """Listings whose batch call failed, or returned nothing useful, in this run."""
@@ -75,11 +76,10 @@ class BatchReader:
     async def _start_due(self, running: set[asyncio.Task[None]], *, also_partial: bool) -> None:
         while len(running) < BATCHES_AT_ONCE:
             ids = await self._writer.run(
-                listings.claim_batch,
+                self._claim,
                 int(self._clock.now()),
                 self._in_flight,
                 ETSY_PAGING.page_size,
-                self._scope,
             )
             alone = len(ids) == 1 and await self._writer.run(listings.is_set_aside, ids[0])
             full = len(ids) == ETSY_PAGING.page_size

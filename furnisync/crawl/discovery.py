@@ -8,12 +8,14 @@ taxonomy -> plan -> [pass | look] -> due shops          (producers of listing id
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from furnisync.catalog import frontier, listings, oversize, taxonomy
+from furnisync.catalog.listings import Listed
+from furnisync.catalog.run_scope import restrict
 from furnisync.catalog.schema import add_event, get_meta, set_meta
 from furnisync.clock import DAY_S
 from furnisync.config import Settings
@@ -77,14 +79,11 @@ class Discovery:
         self._pages_at_once = pages_at_once
         self._began = client.clock.now()
         self._furniture: FurnitureFilter | None = None
-        self._within: set[int] | None = None if scope.everything else set(scope.ids or ())
-        self._batches = BatchReader(client, writer, client.clock, settings, scope=self._within)
+        self._batches = BatchReader(
+            client, writer, client.clock, settings, restricted=not scope.everything
+        )
         self.doing = "starting"
         """The current activity, in a few words."""
-
-    def within(self) -> Collection[int] | None:
-        """The listings to which the run is restricted, None for all."""
-        return None if self._within is None else frozenset(self._within)
 
     async def run_round(self) -> bool:
         """Do everything that is due now.
@@ -130,27 +129,24 @@ class Discovery:
     async def _want_ids(self, _: asyncio.Event) -> bool:
         self.doing = "requesting the listings of the ids file"
         assert self._scope.ids is not None
-        await self._writer.run(listings.want_batch, self._scope.ids, int(self._clock.now()))
+        await self._writer.run(_want_some, self._scope.ids, int(self._clock.now()))
         return True
 
     async def _read_some(self, arrived: asyncio.Event) -> bool:
         """`--limit`: the newest listings of the plan, up to that number."""
         assert self._scope.limit is not None
-        assert self._within is not None
+        found: set[int] = set()
         self.doing = f"reading {self._scope.limit:,} listings"
         plan = load_plan(self._plan_path, None)
         for one in plan.taxonomies:
             start = 0
-            while (
-                start <= ETSY_PAGING.offset_cap
-                and (left := self._scope.limit - len(self._within)) > 0
-            ):
+            while start <= ETSY_PAGING.offset_cap and (left := self._scope.limit - len(found)) > 0:
                 page = await self._client.listings_active(
                     taxonomy_id=one.id, limit=min(left, ETSY_PAGING.page_size), offset=start
                 )
                 listed = [as_listed(item) for item in page.items]
-                await self._writer.run(listings.add_listed, listed, int(self._clock.now()))
-                self._within.update(item.listing_id for item in listed)
+                await self._writer.run(_add_some, listed, int(self._clock.now()))
+                found.update(item.listing_id for item in listed)
                 arrived.set()
                 start += ETSY_PAGING.page_size
                 if not page.sent:
@@ -321,3 +317,15 @@ class Discovery:
                 message = f"Etsy {words} taxonomy nodes: {', '.join(named)}"
                 log.warning("%s", message)
                 add_event(connection, now, "taxonomy", message)
+
+
+def _want_some(connection: sqlite3.Connection, listing_ids: Sequence[int], now: int) -> None:
+    """Restrict the run to some ids and make them due for batch, known or not."""
+    restrict(connection, listing_ids)
+    listings.want_batch(connection, listing_ids, now)
+
+
+def _add_some(connection: sqlite3.Connection, listed: Sequence[Listed], now: int) -> None:
+    """Add listings of a page, and restrict the run to them."""
+    restrict(connection, (one.listing_id for one in listed))
+    listings.add_listed(connection, listed, now)

@@ -241,7 +241,7 @@ class EtsyClient:
             probe = await self.upstreams.admit(call)
             tries += 1
             try:
-                return await self._try(call, decode)
+                return await self._try(call, decode, probe=probe)
             except (ApiUnavailable, BadRequest, ItemRefused) as error:
                 last = tries >= most or isinstance(error, Terminal)
                 blame = await self.upstreams.blame(call, error, item=item, last=last, probe=probe)
@@ -252,18 +252,19 @@ class EtsyClient:
                     continue
             await asyncio.sleep(self._retry_wait_s(tries))
 
-    async def _try(self, call: ApiCall, decode: Callable[[bytes], T]) -> T:
+    async def _try(self, call: ApiCall, decode: Callable[[bytes], T], *, probe: bool) -> T:
+        began_mono = self.clock.monotonic()
         try:
             decoded = decode(await self._under_right_clock(call))
         except NotFound:
-            await self.upstreams.record_success(call)
+            await self.upstreams.record_success(call, began_mono, probe=probe)
             raise
         except (ApiUnavailable, BadRequest, ItemRefused):
             raise
         except BaseException:
             self.upstreams.drop(call)
             raise
-        await self.upstreams.record_success(call)
+        await self.upstreams.record_success(call, began_mono, probe=probe)
         return decoded
 
     def _retry_wait_s(self, tries: int) -> float:

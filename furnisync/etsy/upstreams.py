@@ -116,11 +116,20 @@ class Upstreams:
         """A call ended without an outcome."""
         self._kind_of(call).drop_probe()
 
-    async def record_success(self, call: ApiCall) -> None:
-        """A call was answered soundly."""
-        self._worked_mono = self._clock.monotonic()
-        await self._close(self._kind_of(call))
-        await self._close(self._api)
+    async def record_success(self, call: ApiCall, began_mono: float, *, probe: bool) -> None:
+        """A call was answered soundly.
+
+        What was in flight when an outage began does not end it.
+
+        Args:
+            call: what was answered.
+            began_mono: monotonic time at which it began.
+            probe: as `admit` returned it.
+        """
+        self._worked_mono = max(self._worked_mono, began_mono)
+        kind = self._kind_of(call)
+        if kind.outage is None or probe:
+            await self._close(kind)
 
     async def blame(
         self, call: ApiCall, error: FurnisyncError, *, item: Hashable, last: bool, probe: bool
@@ -134,15 +143,18 @@ class Upstreams:
             last: the item has no try left.
             probe: as `admit` returned it.
         """
-        if isinstance(error, DoubtfulAnswer):
-            await self.record_success(call)
-            return "item"
         kind, code, now_mono = self._kind_of(call), _code_of(error), self._clock.monotonic()
+        if isinstance(error, DoubtfulAnswer):
+            await self.record_success(call, now_mono, probe=probe)
+            return "item"
         since_mono = min(kind.failing_since_mono, now_mono)
         if isinstance(error, Terminal):
             self._worked_mono = now_mono
+        if self._is_down():
+            kind.drop_probe()
+            return "upstream"
         suspect = kind.record_failure(item, code, str(error))
-        if not (suspect or last or self._is_down()):
+        if not (suspect or last):
             return "item"
         if await self._api_works(since_mono):
             if probe:
@@ -162,7 +174,7 @@ class Upstreams:
         return found
 
     async def _api_works(self, since_mono: float) -> bool:
-        """Whether anything was answered since then; otherwise ping."""
+        """Whether a call that began since then was answered; otherwise ping."""
         async with self._checking:
             if self._is_down():
                 return False
@@ -186,7 +198,13 @@ class Upstreams:
     async def _close(self, breaker: CircuitBreaker) -> None:
         outage = breaker.outage
         breaker.record_success()
-        if outage is not None and self.on_recovered is not None:
+        if outage is None:
+            return
+        if breaker is self._api:
+            for kind in self._kinds.values():  # what failed meanwhile says nothing about a kind
+                if kind.outage is None:
+                    kind.record_success()
+        if self.on_recovered is not None:
             await self.on_recovered(outage.since)
 
     async def _wait_for(self, breaker: CircuitBreaker) -> None:

@@ -207,6 +207,7 @@ class Lag:
         reviews_due: shops whose signals changed and whose last walk is older than the cadence.
         reviews_quiet: shops whose signals did not change, so that their reviews wait longest.
         ahead: due shops whose last sync has a time in the future.
+        new_calls: calls that the shops without any snapshot take at least.
         calls_per_day: estimate of the quota that would keep the cadence, including reviews.
     """
 
@@ -222,6 +223,7 @@ class Lag:
     reviews_quiet: int
     ahead: int
     calls_per_day: float
+    new_calls: int
 
 
 _LAG: Final = """
@@ -239,7 +241,9 @@ SELECT count(*),
     count(*) FILTER (WHERE status = 'ok' AND last_sync > :ahead),
     ifnull(sum((ifnull(listings_found, furniture_listings) + 99) / 100)
         FILTER (WHERE status != 'gone'), 0),
-    ifnull(sum(ifnull(listings_found, furniture_listings)) FILTER (WHERE status != 'gone'), 0)
+    ifnull(sum(ifnull(listings_found, furniture_listings)) FILTER (WHERE status != 'gone'), 0),
+    ifnull(sum(1 + max(1, (furniture_listings + 99) / 100)) FILTER (WHERE status = 'new'), 0)
+        + (ifnull(sum(furniture_listings) FILTER (WHERE status = 'new'), 0) + 99) / 100
 FROM sync_state"""
 
 
@@ -257,4 +261,4 @@ def measure_lag(connection: sqlite3.Connection, now_s: float, cadence: Cadence) 
     live, quiet = row[0] - row[4], row[9]
     reviews = (live - quiet) / cadence.reviews_days + quiet / cadence.reviews_quiet_days
     calls = (pages + listings / 100) / cadence.sync_days + reviews
-    return Lag(*(*row[:11], calls))
+    return Lag(*(*row[:11], calls, row[13]))

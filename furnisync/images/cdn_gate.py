@@ -98,31 +98,39 @@ class CdnGate:
 
     def settle(self) -> list[ImageOutcome]:
         """Nothing else is to come: decide about what waits; returns what to record."""
-        if not self._waiting:
-            return []
-        if self._fetch_controls(self._waiting[0].sha256) is False:
-            return self._open(_kind_of(self._waiting[0]) or SAME_BYTES)
+        misses = [one for one in self._waiting if one.result != "done"]
+        if misses and self._fetch_controls(None) is False:
+            return self._open(_kind_of(misses[-1]) or SAME_BYTES)
         return self._blame_images()
 
+    def leave(self) -> list[ImageOutcome]:
+        """The run ends: returns what came soundly; the rest is as never tried."""
+        return [one for one in self._take_waiting() if one.result == "done"]
+
     def _take_done(self, outcome: ImageOutcome) -> list[ImageOutcome]:
-        """An image came; the same bytes again for another listing may be a placeholder."""
+        """An image came. It waits for the next one, as both may be the same placeholder."""
         if self._placeholder is not None and self._placeholder == outcome.sha256:
             self.breaker.record_failure(outcome.job.listing_id, SAME_BYTES, _SAME)
             self.dropped.append(outcome)
             return []
-        if not self._alike or self._alike[-1].sha256 != outcome.sha256:
-            self._alike, self._placeholder = [outcome], None
+        if self.outage is not None:
             self.breaker.record_success()
-            return [*self._take_waiting(), outcome]
+        recorded = []
+        if self._alike and self._alike[-1].sha256 != outcome.sha256:
+            recorded = self._blame_images()
+            self._alike, self._placeholder = [], None
         self._alike.append(outcome)
         self._waiting.append(outcome)
-        if len({one.job.listing_id for one in self._alike}) < SUSPECT_AFTER:
-            return []
-        if self._fetch_controls(outcome.sha256) is not True:
-            self.dropped.append(self._alike[0])
-            self._placeholder = outcome.sha256
-            return self._open(SAME_BYTES)
-        return self._blame_images()
+        if not self._are_suspect():
+            return recorded
+        if self._fetch_controls(outcome.sha256) is True:
+            return self._blame_images()
+        self._placeholder = outcome.sha256
+        return self._open(SAME_BYTES)
+
+    def _are_suspect(self) -> bool:
+        """Whether the last images are the same picture for many listings."""
+        return len({one.job.listing_id for one in self._alike}) >= SUSPECT_AFTER
 
     def _take_miss(self, outcome: ImageOutcome, kind: str) -> list[ImageOutcome]:
         self._waiting.append(outcome)
@@ -149,7 +157,7 @@ class CdnGate:
     def _blame_images(self) -> list[ImageOutcome]:
         """The server works, so the images are at fault: each loses a try."""
         self.breaker.record_success()
-        self._alike = self._alike[-1:]
+        self._alike = []
         return self._take_waiting()
 
     def _take_waiting(self) -> list[ImageOutcome]:

@@ -11,11 +11,11 @@ from furnisync.download.downloader import Downloader
 from furnisync.download.limits import DownloadLimits
 from furnisync.download.sizes import url_of_size
 from furnisync.http.network import Network
-from furnisync.image_job import ImageJob
+from furnisync.image_job import ImageJob, ImageOutcome
 from furnisync.sqlite import Writer
 from furnisync.store import StoredFile
 
-__all__ = ["Controls"]
+__all__ = ["Controls", "fetch_unstored"]
 
 TRIED = 3
 """A seller may have deleted or replaced one or two."""
@@ -78,13 +78,22 @@ class Controls:
 
     def _comes(self, job: ImageJob) -> bool:
         url = url_of_size(job.url, self._size)
-        control = ImageJob(job.listing_id, job.image_id, url, job.held)
-        downloader = Downloader(_Nowhere(), self._limits, self._clock, self._network)
-        try:
-            downloader.submit([control])
-            while downloader.active or downloader.waiting:
-                for outcome in downloader.poll(1.0):
-                    return outcome.sha256 == job.held
-        finally:
-            downloader.close()
-        return False
+        outcome = fetch_unstored(url, self._limits, self._clock, self._network)
+        return outcome is not None and outcome.sha256 == job.held
+
+
+def fetch_unstored(
+    url: str, limits: DownloadLimits, clock: Clock, network: Network
+) -> ImageOutcome | None:
+    """Fetch an image and keep nothing; None if the server asks for a pause instead."""
+    downloader = Downloader(_Nowhere(), limits, clock, network)
+    try:
+        downloader.submit([ImageJob(0, 0, url)])
+        while downloader.active or downloader.waiting:
+            for outcome in downloader.poll(1.0):
+                return outcome
+            if downloader.paused_until is not None:
+                break
+    finally:
+        downloader.close()
+    return None

@@ -10,6 +10,7 @@ with its `origin`), which only listings with some have, so that no reader takes 
 import logging
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,8 @@ from furnisync.errors import ConfigError
 
 log = logging.getLogger("furnisync.images")
 
+LOOK_EVERY: Final = 1000
+SYNC_BYTES: Final = 64_000_000
 _EMPTY_BYTES: Final = 64
 """A file of `{}` is not longer than this, with any blanks."""
 
@@ -44,27 +47,45 @@ ORDER BY listing_id
 """SQLite writes the JSON, so that calls and downloads in other threads keep their full speed."""
 
 
-def write_metadata(connection: sqlite3.Connection, path: Path, folder: str) -> int:
+class Interrupted(Exception):
+    """The run is stopping: the file stays as it was last written."""
+
+
+def write_metadata(
+    connection: sqlite3.Connection,
+    path: Path,
+    folder: str,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> int:
     """Write the file from one snapshot of the catalog.
 
     Args:
         connection: a reader of the catalog.
         path: the file.
         folder: the image folder's name, which `file` begins with.
+        is_stopping: asked now and then; then the file stays as it was.
 
     Returns:
         number of listings in it.
 
     Raises:
         OSError: the disk is full or cannot be written; the old file stays.
+        Interrupted: `is_stopping` said so.
     """
-    written = 0
+    written = synced = 0
     with owned.replacing(path, kept_in=path.parent / OLDER_TOOL / path.name) as file:
         file.write(b"{")
         for (entry,) in connection.execute(_ENTRIES, {"folder": folder}):
             file.write(b",\n" if written else b"\n")
             file.write(entry.encode())
             written += 1
+            if written % LOOK_EVERY == 0:
+                if is_stopping():
+                    raise Interrupted
+                if file.tell() - synced >= SYNC_BYTES:  # else the last sync could take long
+                    synced = file.tell()
+                    file.flush()
+                    os.fsync(file.fileno())
         file.write(b"\n}\n")
     return written
 

@@ -1,11 +1,13 @@
 """Reports while image sync runs: what it is doing, how far it is, and `image_metadata.json`."""
 
 import asyncio
+import logging
 import sqlite3
 import time
 from collections.abc import Callable
 
 import msgspec
+from rich.filesize import decimal
 
 from furnisync.catalog.schema import set_meta
 from furnisync.clock import Clock
@@ -18,6 +20,8 @@ from furnisync.sqlite import read_in_thread
 from furnisync.status.images import ACTIVITY, Activity, Status, read_status_from
 
 __all__ = ["Reporter", "Show"]
+
+log = logging.getLogger("furnisync.images")
 
 READ_EVERY_S = 1.0
 RECORD_EVERY_S = 2.0
@@ -50,6 +54,7 @@ class Reporter:
         self._recorded_at = float("-inf")
         self._rate = 0.0
         self._measured_s = 0.0
+        self._warned_of_disk = False
         self._done_before: tuple[float, int] | None = None
 
     @property
@@ -73,6 +78,7 @@ class Reporter:
                 raise self._stages.worker.error
             status = await read_in_thread(read_status_from, self._reader, self._files, self._clock)
             self._measure(status)
+            self._warn_of_disk(status)
             self._show(status)
             now = time.monotonic()
             if now - self._recorded_at >= RECORD_EVERY_S:
@@ -87,6 +93,18 @@ class Reporter:
         self._stages.writer.submit(set_meta, ACTIVITY, None).result()
         if self._files.catalog.exists():  # else the home's disk is away: write nothing there
             self._metadata.finish(self._reader, stopped=self._stages.stopping.is_set())
+
+    def _warn_of_disk(self, status: Status) -> None:
+        """Once a run, as soon as Etsy's counts show that the images will not fit."""
+        disk = status.disk
+        if disk is not None and not disk.fits and not self._warned_of_disk:
+            self._warned_of_disk = True
+            log.warning(
+                "the missing images take about %s, but only %s are free: use a larger disk, or a"
+                " smaller `size` under [images]",
+                decimal(disk.needed_bytes),
+                decimal(disk.free_bytes),
+            )
 
     def _record_activity(self, connection: sqlite3.Connection) -> None:
         pause = self._stages.worker.why_paused

@@ -5,6 +5,7 @@ They run until the work is done, one breaks, or the run is told to stop.
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ class Stages:
         clock: of this machine; the client's is compared with Etsy's.
         refresh_s: seconds after which batch reads a listing again.
         ends: the run ends when its work is done.
+        restricted: the run is restricted to `run_scope`.
         cdn_patience_s: how long a run waits for an image server that is broken.
         upkeep: runs before each round.
         stopping: is set when the run is told to stop.
@@ -55,6 +57,7 @@ class Stages:
     clock: Clock
     refresh_s: int
     ends: bool
+    restricted: bool
     cdn_patience_s: float
     upkeep: Upkeep | None
     stopping: asyncio.Event
@@ -100,6 +103,9 @@ class Stages:
             self.worker.stop()
             if self.worker.is_alive():
                 await asyncio.to_thread(self.worker.join)
+
+    def _next_image_due(self, connection: sqlite3.Connection) -> int | None:
+        return image_queue.next_image_due(connection, restricted=self.restricted)
 
     async def _begin_downloads(self, *, clean: bool) -> None:
         if not clean:
@@ -160,7 +166,7 @@ class Stages:
         self.discovery.doing = "downloading the last images"
         self.worker.wake()
         while self.worker.error is None:
-            due = await self.writer.run(image_queue.next_image_due, self.discovery.within())
+            due = await self.writer.run(self._next_image_due)
             if not self.worker.busy and (due is None or due > self.clock.now() + WAIT_FOR_IMAGES_S):
                 return True
             pause = self.worker.paused

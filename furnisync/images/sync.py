@@ -15,6 +15,7 @@ import msgspec
 from furnisync import __version__
 from furnisync.catalog import image_queue, listings
 from furnisync.catalog.image_folder import identify, settle
+from furnisync.catalog.run_scope import restrict
 from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.clock import DAY_S, Clock
 from furnisync.config import Environment, HomeFiles, ImageSettings, Mode, Settings
@@ -112,7 +113,7 @@ class ImageSync:
                 client = await stack.enter_async_context(self._open_client())
                 stages = self._wire(client, writer, mark)
                 every_s = self._settings.images.metadata_every_s
-                metadata = MetadataWriter(self._files, every_s)
+                metadata = MetadataWriter(self._files, every_s, self._stopping.is_set)
                 reporter = Reporter(
                     stages, self._run.mode, self._files, reader, metadata, self._show
                 )
@@ -129,6 +130,8 @@ class ImageSync:
         """
         now = int(self._clock.now())
         images = self._settings.images
+        if not self._run.scope.everything:
+            await writer.run(restrict, ())
         if self._run.reset_shops:
             await writer.run(reset_shops, now)
         queued = await writer.run(
@@ -181,13 +184,14 @@ class ImageSync:
             self._run.scope,
             pages_at_once=self._settings.api.connections if mode == "fast" else 2,
         )
+        restricted = not self._run.scope.everything
         store = FolderStore(self._files.images, mark)
         gate = FolderGate(self._files, store, mark, images.min_free_mb)
         limits = download_limits(images, mode, self._environment)
         network = read_network(self._environment.network)
         controls = Controls(writer, images.size, limits, client.clock, network)
         worker = DownloadWorker(
-            JobQueue(writer, client.clock, images.size, discovery.within),
+            JobQueue(writer, client.clock, images.size, restricted=restricted),
             Downloader(store, limits, client.clock, network),
             gate,
             CdnGate(client.clock, controls.fetch),
@@ -202,6 +206,7 @@ class ImageSync:
             self._clock,
             refresh_s=int(self._settings.crawl.refresh_days * DAY_S),
             ends=self._run.ends,
+            restricted=restricted,
             cdn_patience_s=images.outage_patience_s if self._run.ends else math.inf,
             upkeep=self._upkeep,
             stopping=self._stopping,

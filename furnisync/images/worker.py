@@ -11,7 +11,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future
 from datetime import datetime
 
@@ -55,7 +55,8 @@ class JobQueue:
         writer: Writer,
         clock: Clock,
         size: ImageSize,
-        scope: Callable[[], Collection[int] | None],
+        *,
+        restricted: bool = False,
     ) -> None:
         """Make a queue.
 
@@ -63,18 +64,18 @@ class JobQueue:
             writer: of the catalog.
             clock: the time.
             size: the size to fetch.
-            scope: gives the listings that the run is restricted to, None for all.
+            restricted: to the listings in `run_scope`.
         """
         self._writer = writer
         self._clock = clock
         self._size = size
-        self._scope = scope
+        self._restricted = restricted
 
     def claim(self, in_flight: Iterable[tuple[int, int]]) -> Future[list[ImageJob]]:
         """Claim up to `CLAIM` jobs that are due and not in flight."""
         now = int(self._clock.now())
         return self._writer.submit(
-            _claim_sized, now, frozenset(in_flight), self._scope(), self._size
+            _claim_sized, now, frozenset(in_flight), self._size, self._restricted
         )
 
     def put_back(self, outcomes: list[ImageOutcome]) -> Future[None]:
@@ -173,6 +174,7 @@ class DownloadWorker(threading.Thread):
             while not self._stopping.is_set():
                 self._step()
             self._take(self._downloader.drain(DRAIN_S))
+            self._ended += self._cdn.leave()
             self._commit()
             for future, _ in self._committing:
                 future.result()
@@ -290,9 +292,9 @@ def _claim_sized(
     connection: sqlite3.Connection,
     now: int,
     in_flight: Collection[tuple[int, int]],
-    scope: Collection[int] | None,
     size: ImageSize,
+    restricted: bool,  # noqa: FBT001 -- `Writer.submit` passes by position
 ) -> list[ImageJob]:
     """Claim jobs, with the urls of the wanted size."""
-    jobs = image_queue.claim_images(connection, now, in_flight, CLAIM, scope)
+    jobs = image_queue.claim_images(connection, now, in_flight, CLAIM, restricted=restricted)
     return [msgspec.structs.replace(job, url=url_of_size(job.url, size)) for job in jobs]

@@ -22,6 +22,9 @@ from furnisync.quota.state import BUCKET_S, Facts, Instant, Key, Program
 from furnisync.quota.store import APPLICATION_ID, MIGRATIONS, Damaged, load_facts, load_key
 from furnisync.sqlite import open_reader
 
+OTHERS_LEAST = 50
+OTHERS_PART = 0.15
+
 
 class Usage(msgspec.Struct, frozen=True):
     """Calls of one program for one purpose."""
@@ -74,6 +77,18 @@ class QuotaState(msgspec.Struct, frozen=True):
     """Newest first, at most 50."""
     clock: ClockState | None = None
     """How our clock last differed from Etsy's; None if it agrees or nothing is known."""
+
+    @property
+    def used_by_others(self) -> int:
+        """Calls of the last day that were not ours, by the headers; 0 if it cannot be told.
+
+        Etsy frees calls in steps of two hours, so a small difference says nothing.
+        """
+        if self.limit_per_day is None or self.remaining_today is None:
+            return 0
+        spent = self.limit_per_day - self.remaining_today
+        others = spent - self.used_last_day
+        return others if others > OTHERS_LEAST + OTHERS_PART * spent else 0
 
     def outages_of(self, program: str) -> tuple[Outage, ...]:
         """What is broken for a program; of interest only while one of its processes runs."""

@@ -14,9 +14,24 @@ from furnisync.history.schema import open_history_reader
 from furnisync.history.schema_drift import read_drift
 from furnisync.lockfile import holder
 from furnisync.quota.report import Event, QuotaState, read_state
+from furnisync.status.eta import seconds_for_calls
 from furnisync.status.images import Status, Trouble
 
 TROUBLES_SHOWN = 20
+
+
+class FirstSync(msgspec.Struct, frozen=True):
+    """What it takes to sync the shops that were never synced.
+
+    Attributes:
+        calls: at least, for their lists, listings and a page of reviews each.
+        seconds: at the quota of now, if data sync has its share; None where it is not known.
+        until: when that will be over (unix seconds), if it runs; None where it is not known.
+    """
+
+    calls: int
+    seconds: float | None
+    until: float | None
 
 
 class DataStatus(msgspec.Struct, frozen=True):
@@ -32,6 +47,7 @@ class DataStatus(msgspec.Struct, frozen=True):
         calls_per_day: the calls that keeping the cadence needs, estimated.
         quota_per_day: the calls that the key allows; None where unknown.
         outages: what is broken for the sync that runs.
+        first_sync: what the shops that were never synced take; None where there are none.
     """
 
     home: str
@@ -53,6 +69,7 @@ class DataStatus(msgspec.Struct, frozen=True):
     events: tuple[Event, ...]
     quota: QuotaState | None
     outages: tuple[Outage, ...] = ()
+    first_sync: FirstSync | None = None
 
     @property
     def keeps_up(self) -> bool | None:
@@ -108,7 +125,13 @@ def read_data_status_from(
         events=tuple(Event(at, "drift", text) for at, text in read_drift(connection)),
         quota=quota,
         outages=quota.outages_of("data") if pid and quota else (),
+        first_sync=_first_sync(lag.new_calls, quota, clock.now()) if lag.never_synced else None,
     )
+
+
+def _first_sync(calls: int, quota: QuotaState | None, now: float) -> FirstSync:
+    seconds = seconds_for_calls(calls, quota)
+    return FirstSync(calls, seconds, None if seconds is None else now + seconds)
 
 
 def _read_troubles(connection: sqlite3.Connection) -> tuple[Trouble, ...]:

@@ -3,6 +3,7 @@
 The terminal's bars, `furnisync status` and the log line all show this, so they agree.
 """
 
+import shutil
 import sqlite3
 from contextlib import closing
 from typing import Literal
@@ -14,11 +15,12 @@ from furnisync.catalog.image_folder import why_away
 from furnisync.catalog.schema import get_meta, read_catalog
 from furnisync.circuit_breaker import Outage
 from furnisync.clock import Clock
-from furnisync.config import HomeFiles
+from furnisync.config import SIZES, HomeFiles
 from furnisync.limits import ETSY_PAGING
 from furnisync.lockfile import holder
 from furnisync.quota.report import Event, QuotaState, read_state
 from furnisync.status.eta import seconds_for_calls
+from furnisync.status.forecast import DiskForecast, forecast_disk
 
 ACTIVITY = "activity"
 """Key of `meta` under which a running image sync writes its `Activity`."""
@@ -75,6 +77,7 @@ class Status(msgspec.Struct, frozen=True):
     Attributes:
         image_folder_away: why the image folder is missing, with the remedy; None where it is not.
         outages: what is broken for the sync that runs.
+        disk: what the images that are missing will take; None while no listing is known.
     """
 
     home: str
@@ -94,6 +97,7 @@ class Status(msgspec.Struct, frozen=True):
     calls_left: int
     seconds_left: float | None
     outages: tuple[Outage, ...] = ()
+    disk: DiskForecast | None = None
 
 
 def read_status(files: HomeFiles, clock: Clock) -> Status:
@@ -144,6 +148,32 @@ def read_status_from(connection: sqlite3.Connection, files: HomeFiles, clock: Cl
         calls_left=calls_left,
         seconds_left=_seconds_left(calls_left, images, activity, quota) if pid else None,
         outages=_outages(quota, activity) if pid else (),
+        disk=_forecast(connection, files, counters, current, waiting),
+    )
+
+
+def _forecast(
+    connection: sqlite3.Connection,
+    files: HomeFiles,
+    counters: dict[str, int],
+    current: PassStatus | None,
+    waiting: int,
+) -> DiskForecast | None:
+    listings = counters.get("listings.active", 0)
+    counted = max(listings, 0 if current is None else current.listings_counted)
+    which, _, size = (get_meta(connection, "wanted") or "").partition(" ")
+    if not counted or size not in SIZES:
+        return None
+    images = sum(_with_prefix(counters, "images.").values()) - counters.get("images.bytes", 0)
+    if which == "primary":
+        images = min(images, listings)
+    folder = files.images if files.images.exists() else files.home
+    return forecast_disk(
+        counted,
+        size,
+        shutil.disk_usage(folder).free,
+        known=(listings if which == "primary" else max(0, listings - waiting), images),
+        here=(counters.get("images.done", 0), counters.get("images.bytes", 0)),
     )
 
 

@@ -25,12 +25,17 @@ def check_whole(home, sandbox):
 
 
 @pytest.mark.parametrize(
-    "fault", [{"do": "500"}, {"do": "login_page"}, {"do": "reset"}], ids=lambda one: one["do"]
+    "do",
+    [
+        "login_page",
+        pytest.param("500", marks=pytest.mark.slow),
+        pytest.param("reset", marks=pytest.mark.slow),
+    ],
 )
-def test_an_outage_in_the_middle_costs_no_shop_a_try(bent_home, bent, fault):
+def test_an_outage_in_the_middle_costs_no_shop_a_try(bent_home, bent, do):
     run = bent_home.start("--fast")
     run.until(lambda: bent.asked()["total"] >= 5)
-    bent.set_faults([{**API, **fault}])
+    bent.set_faults([{**API, "do": do}])
     run.until(lambda: "Etsy's API is broken" in run.words)
     (outage,) = json.loads(show(bent_home, "status", "--json").out)["data"]["outages"]
     assert outage["upstream"] == "Etsy's API"
@@ -99,7 +104,7 @@ def test_one_shop_that_answers_429_costs_only_itself(bent_home, bent, named):
     assert read_reviews(bent_home) == true_reviews(truth, alive)
 
 
-@pytest.mark.parametrize("do", ["500", "400"])
+@pytest.mark.parametrize("do", ["500", pytest.param("400", marks=pytest.mark.slow)])
 def test_a_listing_that_makes_its_batch_fail_costs_only_itself(bent_home, bent, do):
     truth = Truth(bent)
     ill = next(

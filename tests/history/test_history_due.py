@@ -136,7 +136,7 @@ def test_lag_begins_the_second_after_the_cadence_and_a_time_far_ahead_is_wrong(h
 
 
 def test_an_empty_history_lags_in_nothing(history):
-    assert measure_lag(history, T0, CADENCE) == Lag(*[0] * 12)
+    assert measure_lag(history, T0, CADENCE) == Lag(*[0] * 13)
     assert not is_failing(history)
 
 

@@ -147,16 +147,18 @@ def test_locks(home):
 
 
 def test_quota():
-    full = QuotaState(limit_per_second=5, limit_per_day=5000, remaining_today=4000)
+    ours = {"limit_per_second": 5, "limit_per_day": 5000, "used_last_day": 1000}
+    full = QuotaState(**ours, remaining_today=4000)
     cut = QuotaState(
-        limit_per_second=5,
-        limit_per_day=5000,
+        **ours,
         remaining_today=4000,
         events=(Event(NOW - 86_400, "limit-fell", "Etsy lowered the limit"),),
     )
     low = QuotaState(limit_per_second=5, limit_per_day=5000, remaining_today=10)
-    found = [doctor._check_limits(one, NOW).verdict for one in (full, cut, low)]
-    assert found == ["ok", "warn", "warn"]
+    shared = QuotaState(**ours, remaining_today=2500)
+    found = [doctor._check_limits(one, NOW) for one in (full, cut, low, shared)]
+    assert [one.verdict for one in found] == ["ok", "warn", "warn", "warn"]
+    assert "Something else spent 1,500 calls of this key" in found[3].remedy
 
 
 def test_quota_of_another_key_is_not_ours(home):

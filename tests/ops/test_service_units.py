@@ -169,3 +169,15 @@ def test_a_wrong_word_says_what_is_right():
     )  # fmt: skip
     assert ended.returncode == 2
     assert "images" in ended.stderr
+
+
+def test_logs_are_shown_where_no_supervisor_runs(tmp_path):
+    """As in a copy of a home, or on a system with neither launchd nor systemd."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "images.log").write_text("the images service starts\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "furnisync", "service", "logs", "images"],
+        env={**clean_environment(), "FURNISYNC_HOME": str(tmp_path), "XDG_RUNTIME_DIR": "/none"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout) == (0, "the images service starts\n"), ended.stderr

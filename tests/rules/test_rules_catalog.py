@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from furnisync.catalog import frontier, image_queue, listings
 from furnisync.catalog.frontier import PageRow
 from furnisync.catalog.listings import Batched, ImageRow, Listed
+from furnisync.catalog.run_scope import restrict
 from furnisync.catalog.schema import open_catalog
 from furnisync.config import SIZES
 from furnisync.image_job import REFUSED_BY_SETTINGS, ImageJob, ImageOutcome, ImageReason, ReasonCode
@@ -102,11 +103,11 @@ def test_what_is_due_longest_comes_first_and_nothing_twice(catalog):
     rest = image_queue.claim_images(catalog, NOW, set(first), 500)
     assert {(one.listing_id, one.image_id) for one in rest} == set(keys) - set(first)
     assert image_queue.claim_images(catalog, NOW - 60, set(), 500) == []
-    scoped = image_queue.claim_images(catalog, NOW, set(), 500, scope=[1])
+    restrict(catalog, [1])
+    scoped = image_queue.claim_images(catalog, NOW, set(), 500, restricted=True)
     assert {one.listing_id for one in scoped} == {1}
     assert image_queue.next_image_due(catalog) == NOW - 50
-    assert image_queue.next_image_due(catalog, [1]) == NOW
-    assert image_queue.next_image_due(catalog, []) is None
+    assert image_queue.next_image_due(catalog, restricted=True) == NOW
 
 
 # -- how an image fares ---------------------------------------------------------------------------
@@ -323,8 +324,10 @@ def test_a_broken_answer_proves_nothing(catalog):
 def test_ids_of_a_file_are_asked_for_known_or_not(catalog):
     listings.want_batch(catalog, [5, 6], NOW)
     assert sorted(listings.claim_batch(catalog, NOW, {6}, 100)) == [5]
-    assert listings.claim_batch(catalog, NOW, set(), 100, scope=[6]) == [6]
-    assert listings.claim_batch(catalog, NOW, set(), 100, scope=[]) == []
+    restrict(catalog, ())
+    assert listings.claim_batch(catalog, NOW, set(), 100, restricted=True) == []
+    restrict(catalog, [6])
+    assert listings.claim_batch(catalog, NOW, set(), 100, restricted=True) == [6]
     listings.postpone_batch(catalog, [5], NOW + 3600, "no answer")
     assert listings.claim_batch(catalog, NOW, set(), 100) == [6]
     listings.want_batch(catalog, [5], NOW)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -16,8 +17,12 @@ from hypothesis import strategies as st
 from furnisync.catalog import image_queue, listings
 from furnisync.catalog.listings import Batched, ImageRow, Listed
 from furnisync.catalog.schema import open_catalog, read_catalog
+from furnisync.config import HomeFiles
 from furnisync.image_job import ImageJob, ImageOutcome, ImageReason, ReasonCode
-from furnisync.images.metadata import write_metadata
+from furnisync.images import metadata_writer
+from furnisync.images.metadata import Interrupted, write_metadata
+from furnisync.images.metadata_writer import MetadataWriter
+from furnisync.sqlite import transaction
 
 NOW = 1_790_000_000
 
@@ -143,3 +148,42 @@ def test_a_full_disk_leaves_the_old_file(catalog, tmp_path):
     assert ended.returncode == 7
     assert (tmp_path / "image_metadata.json").read_bytes() == before
     assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*.part"))
+
+
+def many(catalog, number):
+    with transaction(catalog):
+        catalog.executemany(
+            "INSERT INTO listings (listing_id, shop_id, first_seen, last_listed)"
+            " VALUES (?, 1, 0, 0)",
+            ((one,) for one in range(1, number + 1)),
+        )
+
+
+def test_a_stop_interrupts_the_writing_and_leaves_the_old_file(catalog, tmp_path):
+    path = tmp_path / "image_metadata.json"
+    write_metadata(catalog, path, "images")
+    before = path.read_bytes()
+    many(catalog, 5000)
+    asked = []
+    with pytest.raises(Interrupted):
+        write_metadata(catalog, path, "images", lambda: asked.append(None) or len(asked) == 3)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.glob(".image_metadata*part")] == []
+
+
+def test_a_large_file_is_written_rarely(tmp_path, monkeypatch):
+    """At 840 MB, 4 GB a day: five hours, also after a restart."""
+    files = HomeFiles(tmp_path)
+    at = [1000.0]
+    monkeypatch.setattr(metadata_writer.time, "monotonic", lambda: at[0])
+    with files.metadata.open("wb") as file:
+        file.truncate(840_000_000)
+    writer = MetadataWriter(files, 300.0)
+    at[0] += 5 * 3600
+    assert not writer.due
+    at[0] += 300
+    assert writer.due
+    os.utime(files.metadata, (0, 0))
+    writer = MetadataWriter(files, 300.0)
+    at[0] += 301
+    assert writer.due

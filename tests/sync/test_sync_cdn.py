@@ -19,8 +19,21 @@ JUNK = {
 }
 
 
-@pytest.mark.parametrize("fault", JUNK.values(), ids=JUNK)
-@pytest.mark.parametrize("fresh", [True, False])
+QUICK = {("HTML", True), ("one picture", False), ("403", False)}
+"""The others are much alike: with the slow tests."""
+
+
+@pytest.mark.parametrize(
+    ("fault", "fresh"),
+    [
+        pytest.param(
+            fault, fresh,
+            id=f"{name}-{'fresh' if fresh else 'held'}",
+            marks=[] if (name, fresh) in QUICK else [pytest.mark.slow],
+        )
+        for name, fault in JUNK.items() for fresh in (True, False)
+    ],
+)  # fmt: skip
 def test_junk_from_the_whole_server(tmp_path, bent, fault, fresh):
     home = Home(tmp_path / "home", bent, images={"outage_patience_s": 600.0})
     if not fresh:

@@ -16,7 +16,7 @@ def calls_of(sandbox):
     return sum(sandbox.asked()["calls"][BATCH].values())
 
 
-@pytest.mark.parametrize("do", ["500", "400"])
+@pytest.mark.parametrize("do", ["500", pytest.param("400", marks=pytest.mark.slow)])
 def test_a_listing_that_makes_its_batch_fail_is_found_and_named(bent_home, bent, do):
     ill = sorted(findable(bent))[77]
     bent_home.sync("--fast")

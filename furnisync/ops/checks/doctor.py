@@ -247,6 +247,12 @@ def _check_limits(quota: QuotaState, now: float) -> Check:
         f"{quota.limit_per_second or 0:g} calls a second, {quota.limit_per_day:,} a day,"
         f" {left} left, {quota.used_last_day:,} by us in 24 hours"
     )
+    if quota.used_by_others:
+        remedy = (
+            f"Something else spent {quota.used_by_others:,} calls of this key in the last day: find"
+            " it (another home, another program), as Etsy requires one key for each application."
+        )
+        return Check("quota", "warn", words, remedy)
     lately = [one for one in quota.events if abs(now - one.at) < CUT_LATELY_S]
     fell = [one for one in lately if one.kind == "limit-fell"]
     if fell:

@@ -1,21 +1,33 @@
-"""The doctor's checks that ask Etsy (one ping), and macOS about its sleep."""
+"""The doctor's checks that ask Etsy and its image server, and macOS about its sleep.
+
+One ping is sent, and two more calls while the home knows no image yet.
+"""
 
 import asyncio
 import os
 import re
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 import msgspec
 
+from furnisync.catalog.schema import read_catalog
 from furnisync.clock import Clock
 from furnisync.config import Environment, HomeFiles, Settings
-from furnisync.errors import KeyRefused, Terminal, Transient
+from furnisync.download.sizes import url_of_size
+from furnisync.download.url_policy import shown_host
+from furnisync.errors import DatabaseUnusable, GaveUp, KeyRefused, Terminal, Transient
 from furnisync.etsy.access import open_client
+from furnisync.etsy.client import EtsyClient
+from furnisync.etsy.models import Image, decode_object
+from furnisync.http.network import read_network
+from furnisync.images.controls import fetch_unstored
+from furnisync.images.sync import download_limits
 from furnisync.ops.checks.doctor import Check
 from furnisync.ops.service.service import ask_system
 
@@ -60,7 +72,7 @@ async def _ping(
         except TimeoutError:
             remedy = "See the quota below; try again when calls are left."
             return [Check("key", "warn", "not tried: no call was free", remedy)]
-        except (Transient, Terminal) as error:
+        except (Transient, Terminal, GaveUp) as error:
             remedy = (
                 "Check the network, proxy and certificates (see network above), ETSY_API_URL and"
                 " status.etsy.com; the syncs wait by themselves."
@@ -68,7 +80,58 @@ async def _ping(
             return [
                 Check("key", "fail", f"{environment.api_url} does not answer ({error})", remedy)
             ]
-        return [Check("key", "ok", "Etsy accepts it"), _check_clock(client.clock_behind_s)]
+        found = [Check("key", "ok", "Etsy accepts it"), _check_clock(client.clock_behind_s)]
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                url = _known_image(files) or await _first_image(client, settings)
+        except (TimeoutError, Transient, Terminal, GaveUp) as error:
+            return [*found, Check("image server", "warn", f"not tried ({error})", "Try again.")]
+        return [*found, await asyncio.to_thread(_check_image, url, environment, settings, clock)]
+
+
+def _known_image(files: HomeFiles) -> str | None:
+    """The url of an image that came lately; None if the home has none."""
+    try:
+        with closing(read_catalog(files.catalog)) as catalog:
+            row = catalog.execute(
+                "SELECT url FROM images WHERE done_at IS NOT NULL AND url <> ''"
+                " ORDER BY done_at DESC LIMIT 1"
+            ).fetchone()
+    except (DatabaseUnusable, sqlite3.DatabaseError):
+        return None
+    return None if row is None else str(row[0])
+
+
+async def _first_image(client: EtsyClient, settings: Settings) -> str | None:
+    """The url of an image of the first listing that a search for furniture shows."""
+    node = settings.crawl.root_taxonomy_id
+    shown = await client.listings_active(taxonomy_id=node, limit=1)
+    if not shown.items:
+        return None
+    (listing,) = (await client.listings_batch([shown.items[0].listing_id])).items or (None,)
+    if listing is None or not listing.images:
+        return None
+    return decode_object(listing.images[0], Image).url_570xN
+
+
+def _check_image(
+    url: str | None, environment: Environment, settings: Settings, clock: Clock
+) -> Check:
+    if url is None:
+        return Check("image server", "warn", "not tried: Etsy named no image", "Try again later.")
+    limits = download_limits(settings.images, "slow", environment)
+    network = read_network(environment.network)
+    outcome = fetch_unstored(url_of_size(url, settings.images.size), limits, clock, network)
+    host = shown_host(url)
+    if outcome is not None and outcome.result == "done":
+        return Check("image server", "ok", f"{host} sends images")
+    if outcome is not None and outcome.result == "gone":
+        return Check("image server", "ok", f"{host} answers; the image that was tried is gone")
+    reason = (
+        "it asks for a pause" if outcome is None or outcome.reason is None else outcome.reason.words
+    )
+    remedy = "Check the network, proxy and certificates (see network above), and ETSY_CDN_HOSTS."
+    return Check("image server", "fail", f"{host} sends no image ({reason})", remedy)
 
 
 @contextmanager
