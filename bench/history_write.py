@@ -132,7 +132,7 @@ def collect(
     now: int,
     take: Callable[..., object],
 ) -> None:
-    """Play the collector; `take` is what becomes of an answer."""
+    """Play the collector; `take` stores an answer."""
     everything = {item["listing_id"]: item for listings in shops for item in listings}
     claims = Claims()
     for listings in [*shops, None]:

@@ -7,10 +7,14 @@ stays the quick inner loop.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+
+# Hundreds of processes are started. Without files of bytecode each would compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 UNIT_FOLDERS = {"analysis", "history", "quota", "rules"}
 REFUSED = {

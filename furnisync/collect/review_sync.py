@@ -2,12 +2,15 @@
 
 import logging
 from collections import deque
+from collections.abc import Hashable
 
 from furnisync.clock import DAY_S
 from furnisync.collect.context import REFILL, Call, Round
 from furnisync.errors import NotFound, Terminal, Transient
 from furnisync.etsy.credibility import Doubt, ask_until_believed, doubt_reviews
+from furnisync.etsy.group_search import MEMBER_FAULTS
 from furnisync.etsy.models import WholePage
+from furnisync.etsy.page_search import read_around
 from furnisync.history import reviews, schedule
 from furnisync.history.review_paging import ReviewAsk
 from furnisync.limits import BELIEVED_AFTER
@@ -86,13 +89,31 @@ class ReviewWalks:
             self._due.appendleft(shop_id)
 
     async def _fetch(self, shop_id: int, ask: ReviewAsk) -> WholePage:
-        return await self._round.client.shop_reviews(
-            shop_id,
-            min_created=ask.min_created,
-            max_created=ask.max_created,
-            limit=ask.limit,
-            offset=ask.offset,
-        )
+        """Fetch a page; one that always fails is read around the reviews that make it fail."""
+
+        async def fetch(offset: int, limit: int, part_of: Hashable = None) -> WholePage:
+            return await self._round.client.shop_reviews(
+                shop_id,
+                min_created=ask.min_created,
+                max_created=ask.max_created,
+                limit=limit,
+                offset=offset,
+                part_of=part_of,
+            )
+
+        try:
+            return await fetch(ask.offset, ask.limit)
+        except MEMBER_FAULTS:
+            if ask.limit == 1 or self._round.client.upstreams.outages:
+                raise
+            item = (shop_id, ask)
+            parts, missing = await read_around(
+                ask.offset, ask.limit, lambda offset, limit: fetch(offset, limit, item)
+            )
+        counts = [part.count for part in parts if part.count is not None]
+        results = [one for part in parts for one in part.results]
+        broken = len(missing) + sum(part.broken for part in parts)
+        return WholePage(max(counts, default=None), results, broken)
 
     async def _fail(self, shop_id: int, reason: str) -> None:
         log.warning("reviews of shop %d wait: %s", shop_id, reason)

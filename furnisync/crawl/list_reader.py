@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import sqlite3
+from collections.abc import Hashable
 from typing import Literal
 
 import msgspec
@@ -13,10 +14,13 @@ from furnisync.catalog.frontier import Interval, PageRow
 from furnisync.catalog.listings import Listed
 from furnisync.clock import Clock
 from furnisync.crawl.furniture_filter import FurnitureFilter
-from furnisync.crawl.paging import counted_length, next_of_order, next_reads
+from furnisync.crawl.paging import counted_length, next_of_order, next_reads, observed_paging
 from furnisync.errors import NotFound, Terminal, Transient
 from furnisync.etsy.client import EtsyClient
+from furnisync.etsy.group_search import MEMBER_FAULTS
 from furnisync.etsy.models import Listing, Page
+from furnisync.etsy.page_search import read_around
+from furnisync.limits import ETSY_PAGING
 from furnisync.sqlite import Writer
 
 log = logging.getLogger("furnisync.discover")
@@ -73,7 +77,7 @@ class ListReader:
         while True:
             pages = await self._writer.run(frontier.load_pages, interval.interval_id)
             decision = (
-                next_reads(pages, interval.part, ground)
+                next_reads(pages, interval.part, ground, observed_paging(pages))
                 if interval.sort_on == "created"
                 else next_of_order(pages)
             )
@@ -116,7 +120,7 @@ class ListReader:
         """Fetch and commit one page; returns the reason if it failed."""
         async with self._slots:
             try:
-                page = await self._fetch(interval, start)
+                page = await self._fetch_somehow(interval, start)
             except NotFound:
                 raise
             except (Transient, Terminal) as error:
@@ -132,12 +136,34 @@ class ListReader:
                 )
             return None
 
-    async def _fetch(self, interval: Interval, start: int) -> Page[Listing]:
+    async def _fetch_somehow(self, interval: Interval, start: int) -> Page[Listing]:
+        """Fetch a page; one that always fails is read around the results that make it fail."""
+        size = ETSY_PAGING.page_size
+        try:
+            return await self._fetch(interval, start, size)
+        except MEMBER_FAULTS:
+            if self._client.upstreams.outages:
+                raise
+            item = (interval.interval_id, start)
+            parts, missing = await read_around(
+                start, size, lambda offset, limit: self._fetch(interval, offset, limit, item)
+            )
+        counts = [part.count for part in parts if part.count is not None]
+        items = [one for part in parts for one in part.items]
+        broken = [*missing, *(one for part in parts for one in part.broken)]
+        sent = len(missing) + sum(part.sent for part in parts)
+        return Page(max(counts, default=None), items, broken, sent)
+
+    async def _fetch(
+        self, interval: Interval, start: int, limit: int, part_of: Hashable = None
+    ) -> Page[Listing]:
         if interval.shop_id is not None:
             return await self._client.shop_listings_active(
                 interval.shop_id,
                 offset=start,
+                limit=limit,
                 sort_order="desc" if interval.part == "newest" else "asc",
+                part_of=part_of,
             )
         return await self._client.listings_active(
             taxonomy_id=interval.taxonomy_id,
@@ -145,6 +171,8 @@ class ListReader:
             sort_on=interval.sort_on,
             sort_order="desc" if interval.part == "newest" else "asc",
             offset=start,
+            limit=limit,
+            part_of=part_of,
         )
 
     def _commit(

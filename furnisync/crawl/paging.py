@@ -24,6 +24,7 @@ What no rule can see: a full page that has, instead of a listing, another one th
 also has.
 """
 
+import dataclasses
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -101,6 +102,22 @@ def next_of_order(pages: Sequence[PageRow], paging: Paging = ETSY_PAGING) -> Nex
     grid = range(0, min(count, paging.reach) if pages else 1, paging.page_size)
     missing = tuple(start for start in grid if start not in present)
     return NextReads(starts=missing, complete=not missing)
+
+
+def observed_paging(pages: Sequence[PageRow], paging: Paging = ETSY_PAGING) -> Paging:
+    """The paging by which a list is read: smaller pages if that is all that the server sends.
+
+    It is believed after as many answers as any other odd answer (`BELIEVED_AFTER`).
+    """
+    full = [
+        page for page in pages if page.count is not None and page.start + page.sent < page.count
+    ]
+    sizes = {page.sent for page in full}
+    size = max(sizes, default=paging.page_size)
+    believed = sum(page.tries for page in full) >= BELIEVED_AFTER
+    if len(sizes) == 1 and believed and 2 * paging.overlap < size < paging.page_size:
+        return dataclasses.replace(paging, page_size=size)
+    return paging
 
 
 def counted_length(pages: Sequence[PageRow]) -> int | None:

@@ -116,8 +116,12 @@ class EtsyClient:
         sort_order: SortOrder = "desc",
         limit: int = ETSY_PAGING.page_size,
         offset: int = 0,
+        part_of: Hashable = None,
     ) -> Page[Listing]:
-        """`findAllListingsActive`; `prices` in US dollars, both ends inclusive, None is open."""
+        """`findAllListingsActive`; `prices` in US dollars, both ends inclusive, None is open.
+
+        `part_of` names the page that failed and is read in parts now; so below.
+        """
         query: dict[str, str | int | float] = {
             "limit": limit,
             "offset": offset,
@@ -132,7 +136,7 @@ class EtsyClient:
             for name, price in zip(("min_price", "max_price"), prices, strict=True)
             if price is not None
         }
-        return await self._get("listings/active", query, "discovery", _listings)
+        return await self._get("listings/active", query, "discovery", _listings, part_of=part_of)
 
     async def shop_listings_active(
         self,
@@ -141,6 +145,7 @@ class EtsyClient:
         sort_order: SortOrder = "asc",
         limit: int = ETSY_PAGING.page_size,
         offset: int = 0,
+        part_of: Hashable = None,
     ) -> Page[Listing]:
         """`findAllActiveListingsByShop`, by creation, oldest first by default."""
         query: dict[str, str | int | float] = {
@@ -150,7 +155,7 @@ class EtsyClient:
             "sort_order": sort_order,
         }
         path = f"shops/{shop_id}/listings/active"
-        return await self._get(path, query, "shops", _listings)
+        return await self._get(path, query, "shops", _listings, part_of=part_of)
 
     async def listings_batch(
         self,
@@ -197,6 +202,7 @@ class EtsyClient:
         max_created: int | None = None,
         limit: int = ETSY_PAGING.page_size,
         offset: int = 0,
+        part_of: Hashable = None,
     ) -> WholePage:
         """`getReviewsByShop` with all fields, newest first; both ends inclusive, unix seconds."""
         query = {"limit": limit, "offset": offset}
@@ -204,7 +210,8 @@ class EtsyClient:
             query["min_created"] = min_created
         if max_created is not None:
             query["max_created"] = max_created
-        return await self._get(f"shops/{shop_id}/reviews", query, "reviews", decode_whole_page)
+        path = f"shops/{shop_id}/reviews"
+        return await self._get(path, query, "reviews", decode_whole_page, part_of=part_of)
 
     async def taxonomy_nodes(self) -> list[TaxonomyNode]:
         """`getSellerTaxonomyNodes`: the roots with all nodes below them."""

@@ -129,3 +129,18 @@ def test_a_listing_that_makes_its_batch_fail_costs_only_itself(bent_home, bent, 
     assert ill in {row[0] for row in bent_home.rows("SELECT listing_id FROM listings_latest")}
     troubles = json.loads(show(bent_home, "status", "--json").out)["data"]["troubles"]
     assert "listing" not in [one["what"] for one in troubles]
+
+
+def test_a_review_that_makes_its_page_fail_hides_no_other(bent_home, bent):
+    truth = Truth(bent)
+    alive = [i for i, shop in truth.shops.items() if not shop["gone"]]
+    expected = true_reviews(truth, alive)
+    longest = max((truth.reviews[shop_id] for shop_id in alive), key=len)
+    ill = longest[len(longest) // 2]["transaction_id"]
+    bent.set_faults([{**API, "call": REVIEW_CALL, "do": "500", "shows": ill}])
+    bent_home.start("--fast").wait()
+    for hours in (1.1, 2.1, 4.1):
+        bent_home.later(hours / 24)
+        bent_home.start("--fast").wait()
+    missing = [row for row in expected if row not in read_reviews(bent_home)]
+    assert all(("int", ill) in row for row in missing), missing

@@ -175,7 +175,7 @@ def test_nodes_that_come_and_go_are_told_once(tmp_path):
         home.run("plan")
 
 
-def test_a_plan_with_nothing_but_dropped_nodes_is_the_users_to_mend(tmp_path):
+def test_a_plan_with_nothing_but_dropped_nodes_is_the_users_to_repair(tmp_path):
     with SandboxProcess(**SMALL) as sandbox:
         home = Home(tmp_path / "home", sandbox)
         home.write_plan(0, 1_000_000, taxonomy_id=997)

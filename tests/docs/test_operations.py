@@ -73,7 +73,7 @@ def test_every_setting_that_the_page_names_exists():
     assert named <= fields, named - fields
 
 
-def test_the_disk_of_each_image_size_is_reckoned_right():
+def test_the_disk_of_each_image_size_is_calculated_right():
     table = {cells[0]: cells[1:] for cells in rows("Disk") if cells[0] in SIZES}
     assert list(table) == list(SIZES)
     for size, (kb, gb) in table.items():

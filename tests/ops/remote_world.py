@@ -131,7 +131,7 @@ class Box:
             return one.connect_ex(("127.0.0.1", port)) == 0
 
     def close(self) -> None:
-        self.mend()
+        self.repair()
         self.break_connections()
         for pid in reversed(tree(self.sshd.pid)):
             end(pid)
@@ -173,7 +173,7 @@ class Box:
         _, words = process.communicate(timeout=60)
         return process.returncode, words
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Let what stands go on; what stood there has seen it when this returns."""
         for flag in sorted(self.flags.iterdir(), key=lambda flag: "." in flag.name):
             flag.unlink()
@@ -182,7 +182,7 @@ class Box:
             told.unlink()
 
     def mend_soon(self, after_s: float) -> None:
-        threading.Timer(after_s, self.mend).start()
+        threading.Timer(after_s, self.repair).start()
 
     def break_connections(self) -> None:
         """Kill the sshd processes of the sessions, not the one that listens."""

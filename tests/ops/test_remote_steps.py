@@ -78,7 +78,7 @@ def test_setup_update_and_services(served_box, sandbox):
     )
     assert broken == 2
     assert REPEAT in words
-    box.mend()
+    box.repair()
     started = box.remote("start", "images", "--dir", FOLDER)
     assert started.returncode == 0, started.stderr
     assert "images: installed and running" in started.stdout
@@ -93,7 +93,7 @@ def test_setup_update_and_services(served_box, sandbox):
     for command, word in (("status", "service status"), ("logs", "service logs")):
         broken, words = box.remote_broken("python", command, "--dir", FOLDER, word=word)
         assert (broken, REPEAT in words) == (2, True)
-        box.mend()
+        box.repair()
 
     (there(box) / "furnisync" / "left_over.py").write_text("old = 1\n")
     updated = box.remote("update", "--dir", FOLDER)
@@ -107,7 +107,7 @@ def test_setup_update_and_services(served_box, sandbox):
         "python", "stop", "images", "--dir", FOLDER, word="service stop"
     )
     assert (broken, REPEAT in words) == (2, True)
-    box.mend()
+    box.repair()
     stopped = box.remote("stop", "images", "--dir", FOLDER)
     assert stopped.returncode == 0, stopped.stderr
     assert "stopped" in stopped.stdout
@@ -122,7 +122,7 @@ def test_code_that_arrived_in_part_changes_nothing(box):
     assert "could not put the code there" in words
     assert REPEAT in words
     assert "The old one" in marked.read_text()
-    box.mend()
+    box.repair()
     updated = box.remote("update", "--dir", FOLDER)
     assert updated.returncode == 0
     assert "No service was restarted." in updated.stdout
@@ -243,7 +243,7 @@ def test_pull_brings_whole_copies_and_goes_on_after_a_break(full_box, tmp_path):
     arguments = ("pull", "--dir", FOLDER, "--to", str(to))
     broken, words = box.remote_broken("python", *arguments, word="remote.snapshot")
     assert (broken, REPEAT in words) == (2, True)
-    box.mend()
+    box.repair()
     broken, words = box.remote_broken("rsync", *arguments)
     assert broken == 2
     assert "could not bring catalog.db" in words
@@ -251,7 +251,7 @@ def test_pull_brings_whole_copies_and_goes_on_after_a_break(full_box, tmp_path):
     (part,) = (to / ".furnisync-pulling").iterdir()
     assert 0 < part.stat().st_size <= PART_BYTES
     assert not (to / "catalog.db").exists()
-    box.mend()
+    box.repair()
 
     pulled = box.remote(*arguments)
     assert pulled.returncode == 0, pulled.stderr

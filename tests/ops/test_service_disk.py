@@ -31,7 +31,7 @@ def run(
 
 
 def test_a_start_without_room_is_worth_another(disk):
-    """With the status of what only the user can mend, systemd would not start them again."""
+    """With the status of what only the user can repair, systemd would not start them again."""
     with present_sandbox() as sandbox:
         (disk.seen / "furnisync.toml").write_text("[images]\nmin_free_mb = 0\n")
         assert run(disk, sandbox, "images", "--fast").returncode == 0

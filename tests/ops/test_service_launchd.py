@@ -173,7 +173,7 @@ def test_what_only_the_user_can_mend_is_not_tried_for_ever(mac):
     assert "ETSY_API_KEY is not set" in refused.stderr
     (mac.home / ".env").write_text(key)
     time.sleep(2)  # several pauses of the stand-in
-    assert mac.log.count("the images service starts") == 2, "one start after the mend, no more"
+    assert mac.log.count("the images service starts") == 2, "one start after the repair, no more"
     assert mac.service("start", "images").returncode == 0, "an ended, loaded agent starts afresh"
 
 

@@ -1,7 +1,7 @@
 """A home, its data sync as real processes, and what the sandbox's truth says must lie there.
 
 The expected rows are made here from the API's objects by the tables of the user's document, without
-the package's own tables of fields, lest a mistake there hide itself.
+the package's own tables of fields, so that a mistake there cannot hide.
 """
 
 from __future__ import annotations

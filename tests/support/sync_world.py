@@ -1,4 +1,4 @@
-"""A home, its image sync as real processes, and the sandbox's truth to hold it against."""
+"""A home, its image sync as real processes, and the sandbox's truth to compare it with."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def file_of(image: dict[str, Any], folder: str = "images") -> str:
 def check_complete(
     home: Home, size: str = "570xN", images: list[dict[str, Any]] | None = None
 ) -> None:
-    """Hold the home against the truth: listings, files to the byte, rows, metadata."""
+    """Compare the home with the truth: listings, files to the byte, rows, metadata."""
     assert home.sandbox is not None
     truth = served(home.sandbox, size) if images is None else images
     active = {row[0] for row in home.rows("SELECT listing_id FROM listings WHERE state='active'")}

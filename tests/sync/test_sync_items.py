@@ -63,3 +63,39 @@ def test_an_image_that_a_listing_no_longer_shows_keeps_its_file(bent_home, bent)
     assert (bent_home.path / old["file"]).exists()
     assert sorted(one["rank"] for one in found.values()) == list(range(1, len(images)))
     assert not any("current" in one for one in found.values())
+
+
+def test_a_list_page_that_always_fails_is_read_around(bent_home, bent):
+    """One listing makes each page of a list fail that shows it; its shop's list has it, too."""
+    ill = sorted(findable(bent))[77]
+    lists = ["listings/active", "shops/{shop_id}/listings/active"]
+    bent.set_faults([{"where": "api", "call": call, "do": "500", "shows": ill} for call in lists])
+    ended = bent_home.sync("--fast")
+    active = {row[0] for row in bent_home.rows("SELECT listing_id FROM listings")}
+    assert active == findable(bent) - {ill}, ended.out
+    assert "the result at offset" in ended.out
+    bent.set_faults([])
+    bent_home.later(31)
+    assert bent_home.sync("--fast").status == 0
+    check_complete(bent_home)
+
+
+def test_what_a_search_shows_that_is_no_furniture_is_left_out_and_told(bent_home, bent):
+    bent.set_faults(
+        [{"where": "api", "call": "listings/active", "do": "ignore", "names": ["taxonomy_id"]}]
+    )
+    ended = bent_home.sync("--fast")
+    assert ended.out.count("listings that are no furniture") >= 1
+    active = {row[0] for row in bent_home.rows("SELECT listing_id FROM listings")}
+    assert active == findable(bent)
+    assert any("no furniture" in one["message"] for one in bent_home.status()["events"])
+
+
+def test_a_server_with_smaller_pages_hides_nothing(bent_home, bent):
+    lists = ["listings/active", "shops/{shop_id}/listings/active"]
+    bent.set_faults(
+        [{"where": "api", "call": call, "do": "page_size", "size": 20} for call in lists]
+    )
+    bent_home.sync("--fast")
+    active = {row[0] for row in bent_home.rows("SELECT listing_id FROM listings")}
+    assert active == findable(bent)

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from furnisync.sandbox.server.calls import ApiResult, Calls, RefusedError, route
-from furnisync.sandbox.server.fault_actions import HTML_503, LOGIN_PAGE, cut_off, spoil
+from furnisync.sandbox.server.fault_actions import HTML_503, LOGIN_PAGE, cut_off, shows, spoil
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -96,7 +96,7 @@ class Api:
             return self._end(entry, _error(refusal), headers)
         finally:
             parts.churn.after_request(parts.clock.now())
-        if rule is None:
+        if rule is None or not shows(rule, answer):
             return self._end(entry, _json(answer.body()), headers)
         return await self._faulty(request, entry, answer, rule, headers)
 

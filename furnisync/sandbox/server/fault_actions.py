@@ -14,7 +14,7 @@ from furnisync.sandbox.server.calls import ApiResult
 if TYPE_CHECKING:
     from furnisync.sandbox.server.faults import Rule
 
-__all__ = ["HTML_503", "LOGIN_PAGE", "break_off", "cut_off", "hold", "spoil"]
+__all__ = ["HTML_503", "LOGIN_PAGE", "break_off", "cut_off", "hold", "shows", "spoil"]
 
 LOGIN_PAGE = (
     b"<html><head><title>Sign in</title></head><body>Please accept the terms.</body></html>"
@@ -60,6 +60,14 @@ async def cut_off(rule: Rule, transport: asyncio.BaseTransport, body: bytes, dat
         return False
     break_off(transport)
     return True
+
+
+def shows(rule: Rule, answer: ApiResult) -> bool:
+    """Whether a rule that is about answers with some id (`shows`) applies to this one."""
+    if "shows" not in rule.details:
+        return True
+    wanted = b":%d," % int(rule.details["shows"])
+    return any(wanted in item for item in answer.results)
 
 
 def _damage(rule: Rule, answer: ApiResult) -> ApiResult:

@@ -11,7 +11,7 @@ query parameters and parts of the path (shop_id, listing_id, image_id, size) wit
 list of values; `path` is a substring of the path, `member` an id among those of a batch. `nth`,
 `every` or `share` select among those seen, all of them by default. A sticky share depends on the
 image or the URL of the call instead of the request's number, so that a repeated request gets the
-same result.
+same result. With `shows`, an id, a rule applies only to answers that have it.
 """
 
 from __future__ import annotations
