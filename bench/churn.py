@@ -21,7 +21,7 @@ HARDER = 10
 
 
 def run(*, quick: bool) -> list[Row]:
-    """Two runs over fresh worlds, held against the sandbox's truth."""
+    """Two runs over fresh worlds, compared with the sandbox's truth."""
     return [row for harder in ((1,) if quick else (1, HARDER)) for row in _pass(harder, quick)]
 
 

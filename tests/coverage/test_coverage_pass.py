@@ -1,4 +1,4 @@
-"""One pass under everything at once, held against the sandbox's truth line by line."""
+"""One pass under everything at once, compared with the sandbox's truth line by line."""
 
 from __future__ import annotations
 

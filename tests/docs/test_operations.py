@@ -1,4 +1,4 @@
-"""The operations page is held against the code: notices, statuses, sections, sizes, commands."""
+"""The operations page is compared with the code: notices, statuses, sections, sizes, commands."""
 
 from __future__ import annotations
 

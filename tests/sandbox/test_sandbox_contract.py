@@ -1,4 +1,4 @@
-"""Every answer, held against Etsy's published OpenAPI document."""
+"""Every answer, compared with Etsy's published OpenAPI document."""
 
 from __future__ import annotations
 
