@@ -74,10 +74,10 @@ class Coverage(msgspec.Struct, frozen=True):
             f"{done:,} of {len(self.intervals):,} price intervals complete;"
             f" {self.listings_found:,} listings found"
         )
-        if not self.complete:
-            words += f" of {self.listings_counted:,} counted"
-        elif self.listings_found != self.listings_counted:
+        if self.complete and self.listings_found != self.listings_counted:
             words += f" (Etsy's estimate was {self.listings_counted:,})"
+        else:
+            words += f" of {self.listings_counted:,} counted"
         if self.out_of_reach:
             words += f"; {self.out_of_reach:,} out of reach of any query"
         if not self.swept:

@@ -22,7 +22,7 @@ from furnisync.cli.console import (
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, read_environment, read_settings
 from furnisync.crawl.plan_cost import PlanCost, PlannedInterval, cost_of_plan, make_plan
-from furnisync.errors import ConfigError, Terminal, Transient, UserError
+from furnisync.errors import ConfigError, GaveUp, Terminal, Transient, UserError
 from furnisync.history.schema import open_history_reader
 from furnisync.home import prepare_home, require_home
 
@@ -52,7 +52,7 @@ def plan(
             asyncio.run(make_plan(environment, settings, SystemClock(), test=test))
         except UserError:
             raise
-        except (Transient, Terminal) as error:
+        except (Transient, Terminal, GaveUp) as error:
             raise ConfigError(
                 f"Etsy does not answer ({error}): what was planned is kept, try again later."
             ) from error

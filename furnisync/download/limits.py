@@ -2,7 +2,11 @@
 
 import msgspec
 
-__all__ = ["DownloadLimits"]
+from furnisync import __version__
+from furnisync.config import Environment, ImageSettings, Mode
+from furnisync.download.sizes import least_width
+
+__all__ = ["DownloadLimits", "download_limits"]
 
 
 class DownloadLimits(msgspec.Struct, frozen=True):
@@ -29,3 +33,20 @@ class DownloadLimits(msgspec.Struct, frozen=True):
     user_agent: str
     stall_s: int = 20
     least_width: int = 0
+
+
+def download_limits(
+    settings: ImageSettings, mode: Mode, environment: Environment
+) -> DownloadLimits:
+    """The downloader's limits in a mode."""
+    slow = mode == "slow"
+    return DownloadLimits(
+        connections=settings.slow_connections if slow else settings.fast_connections,
+        per_second=settings.slow_per_second if slow else settings.fast_per_second,
+        max_bytes=settings.max_bytes,
+        max_pixels=settings.max_pixels,
+        timeout_s=settings.timeout_s,
+        allowed_hosts=environment.cdn_hosts,
+        user_agent=f"furnisync/{__version__}",
+        least_width=least_width(settings.size),
+    )

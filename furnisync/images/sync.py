@@ -12,18 +12,17 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, closing
 
 import msgspec
 
-from furnisync import __version__
 from furnisync.catalog import image_queue, listings
 from furnisync.catalog.image_folder import identify, settle
 from furnisync.catalog.run_scope import restrict
 from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.clock import DAY_S, Clock
-from furnisync.config import Environment, HomeFiles, ImageSettings, Mode, Settings
+from furnisync.config import Environment, HomeFiles, Mode, Settings
 from furnisync.crawl.discovery import Discovery, Scope, reset_shops
 from furnisync.crawl.plan_file import load_plan, ship_plan
 from furnisync.download.downloader import Downloader
-from furnisync.download.limits import DownloadLimits
-from furnisync.download.sizes import least_width, smaller_than
+from furnisync.download.limits import download_limits
+from furnisync.download.sizes import smaller_than
 from furnisync.errors import ConfigError
 from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
@@ -211,20 +210,3 @@ class ImageSync:
             upkeep=self._upkeep,
             stopping=self._stopping,
         )
-
-
-def download_limits(
-    settings: ImageSettings, mode: Mode, environment: Environment
-) -> DownloadLimits:
-    """The downloader's limits in a mode."""
-    slow = mode == "slow"
-    return DownloadLimits(
-        connections=settings.slow_connections if slow else settings.fast_connections,
-        per_second=settings.slow_per_second if slow else settings.fast_per_second,
-        max_bytes=settings.max_bytes,
-        max_pixels=settings.max_pixels,
-        timeout_s=settings.timeout_s,
-        allowed_hosts=environment.cdn_hosts,
-        user_agent=f"furnisync/{__version__}",
-        least_width=least_width(settings.size),
-    )

@@ -19,6 +19,7 @@ import msgspec
 from furnisync.catalog.schema import read_catalog
 from furnisync.clock import Clock
 from furnisync.config import Environment, HomeFiles, Settings
+from furnisync.download.limits import download_limits
 from furnisync.download.sizes import url_of_size
 from furnisync.download.url_policy import shown_host
 from furnisync.errors import DatabaseUnusable, GaveUp, KeyRefused, Terminal, Transient
@@ -27,7 +28,6 @@ from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.models import Image, decode_object
 from furnisync.http.network import read_network
 from furnisync.images.controls import fetch_unstored
-from furnisync.images.sync import download_limits
 from furnisync.ops.checks.doctor import Check
 from furnisync.ops.service.service import ask_system
 
