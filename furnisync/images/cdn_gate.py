@@ -145,14 +145,16 @@ class CdnGate:
         return []
 
     def _open(self, kind: str) -> list[ImageOutcome]:
+        """An outage begins; returns what came soundly before it."""
         last = self._waiting[-1]
         reason = _SAME
         if kind != SAME_BYTES and last.reason is not None:
             reason = last.reason.words
         self.breaker.open(kind, reason)
-        self.dropped += self._take_waiting()
-        self._alike = []
-        return []
+        waiting, self._alike = self._take_waiting(), []
+        sound = [one for one in waiting if one.result == "done" and kind != SAME_BYTES]
+        self.dropped += [one for one in waiting if one not in sound]
+        return sound
 
     def _blame_images(self) -> list[ImageOutcome]:
         """The server works, so the images are at fault: each loses a try."""

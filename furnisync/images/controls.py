@@ -1,8 +1,11 @@
 """Control images: does the image server still send what it sent? Nothing is stored."""
 
 import random
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import BinaryIO
+
+import msgspec
 
 from furnisync.catalog import image_queue
 from furnisync.clock import Clock
@@ -19,6 +22,8 @@ __all__ = ["Controls", "fetch_unstored"]
 
 TRIED = 3
 """A seller may have deleted or replaced one or two."""
+LONGEST_S = 15.0
+"""A control that takes longer has failed."""
 AMONG = 300
 """They are chosen among the last so many that came, whose urls most likely still work."""
 
@@ -53,11 +58,13 @@ class Controls:
         limits: DownloadLimits,
         clock: Clock,
         network: Network,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Make controls; `writer` is of the catalog."""
+        """Make controls; `writer` is of the catalog, a run that `is_stopping` waits for nothing."""
         self._writer = writer
         self._size: ImageSize = size
-        self._limits = limits
+        self._limits = msgspec.structs.replace(limits, timeout_s=min(limits.timeout_s, LONGEST_S))
+        self._is_stopping = is_stopping
         self._clock = clock
         self._network = network
 
@@ -78,21 +85,26 @@ class Controls:
 
     def _comes(self, job: ImageJob) -> bool:
         url = url_of_size(job.url, self._size)
-        outcome = fetch_unstored(url, self._limits, self._clock, self._network)
+        limits, clock, network = self._limits, self._clock, self._network
+        outcome = fetch_unstored(url, limits, clock, network, self._is_stopping)
         return outcome is not None and outcome.sha256 == job.held
 
 
 def fetch_unstored(
-    url: str, limits: DownloadLimits, clock: Clock, network: Network
+    url: str,
+    limits: DownloadLimits,
+    clock: Clock,
+    network: Network,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> ImageOutcome | None:
-    """Fetch an image and keep nothing; None if the server asks for a pause instead."""
+    """Fetch an image and keep nothing; None if the server asks for a pause, or we stop."""
     downloader = Downloader(_Nowhere(), limits, clock, network)
     try:
         downloader.submit([ImageJob(0, 0, url)])
         while downloader.active or downloader.waiting:
-            for outcome in downloader.poll(1.0):
+            for outcome in downloader.poll(0.2):
                 return outcome
-            if downloader.paused_until is not None:
+            if downloader.paused_until is not None or is_stopping():
                 break
     finally:
         downloader.close()

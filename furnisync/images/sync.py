@@ -188,7 +188,9 @@ class ImageSync:
         gate = FolderGate(self._files, store, mark, images.min_free_mb)
         limits = download_limits(images, mode, self._environment)
         network = read_network(self._environment.network)
-        controls = Controls(writer, images.size, limits, client.clock, network)
+        controls = Controls(
+            writer, images.size, limits, client.clock, network, self._stopping.is_set
+        )
         worker = DownloadWorker(
             JobQueue(writer, client.clock, images.size, restricted=restricted),
             Downloader(store, limits, client.clock, network),

@@ -53,7 +53,7 @@ class Unit:
         program, *arguments = _words(said["ExecStart"])
         return cls(
             [program.removeprefix(":"), *arguments],
-            Path(said["WorkingDirectory"].replace("%%", "%")),
+            Path(said["WorkingDirectory"].removeprefix("-").replace("%%", "%")),
             dict(word.split("=", 1) for word in _words(said["Environment"])),
             float(said["RestartSec"]),
             int(said["RestartPreventExitStatus"]),
