@@ -18,7 +18,7 @@ from typing import Any
 from support.processes import later
 from support.small_disk import SmallDisk
 
-from furnisync.ops.service.service import JOBS, Job, Service
+from furnisync.ops.service.service import JOBS, Job, Service, mark_home
 from furnisync.ops.service.systemd import render_unit
 from furnisync.sandbox.process import SandboxProcess
 
@@ -179,6 +179,7 @@ class World:
         key.write_text("".join(f"{name}={value}\n" for name, value in sandbox.env.items()))
         key.chmod(0o600)
         (disk.seen / "furnisync.toml").write_text(settings)
+        mark_home(disk.seen)  # as `furnisync service install` does
         services = {job: Supervised(job, disk, tmp_path / f"{job}.journal") for job in JOBS}
         return cls(sandbox, disk, services)
 
