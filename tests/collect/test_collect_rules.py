@@ -217,7 +217,10 @@ def test_an_interrupted_walk_keeps_what_came_and_goes_on_there(tmp_path):
         home = Home(tmp_path / "home", sandbox, api={"attempts": 1})
         seed_catalog(home, sandbox)
         match = {"shop_id": str(shop_id)}
-        sandbox.set_faults([{"do": "500", "call": REVIEW_CALL, "match": match, "nth": [5]}])
+        from_then_on = list(range(5, 60))
+        sandbox.set_faults(
+            [{"do": "500", "call": REVIEW_CALL, "match": match, "nth": from_then_on}]
+        )
         assert home.start("--fast").wait().status == 1
         kept = home.number("SELECT count(*) FROM reviews WHERE shop_id = ?", shop_id)
         assert kept >= 4 * 98
