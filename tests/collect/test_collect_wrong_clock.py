@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support import moving_clock
 from support.collect_world import DAY, TABLES, Truth, no_calls, read_reviews, true_reviews
 
 from furnisync.analysis.frames import asof, panel
@@ -22,8 +23,7 @@ from furnisync.history.schema import MIGRATIONS
 YEARS = 3650 * DAY
 PING = "openapi-ping"
 NO_DATE = [{"where": "api", "do": "no_date"}]
-FAKETIME = sorted(Path("/usr/lib").glob("**/libfaketimeMT.so.1"))
-"""The one for threads: with the other, some threads see the true time now and then."""
+MOVING_CLOCK = str(Path(moving_clock.__file__))
 
 
 def furnisync(home, *arguments, status=0):
@@ -231,31 +231,23 @@ def is_still(sandbox, home, for_s=2.0):
     return (sandbox.asked()["total"], rows_of(home)) == before
 
 
-@pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed")
 def test_a_clock_that_jumps_while_a_sync_runs(bent_home, bent, tmp_path):
     """Years ahead in the middle, and right again: it pauses, goes on by itself, paces as before."""
     offset = tmp_path / "offset"
-    bent_home.env = {
-        "LD_PRELOAD": str(FAKETIME[0]),
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-    }
 
-    def set_clock(to):
+    def set_clock(seconds):
         beside = tmp_path / "beside"
-        beside.write_text(f"{to}\n")
+        beside.write_text(f"{seconds}\n")
         beside.replace(offset)
 
-    set_clock("+0")
+    set_clock(0)
     bent_home.configure(api={"timeout_s": 5.0}, quota={"fast_per_second": 8.0})
-    run = bent_home.start("--fast")
+    run = bent_home.start(str(offset), "data", "--fast", command=[MOVING_CLOCK])
     run.until(lambda: bent.asked()["total"] >= 6)
-    set_clock("+3650d")
+    set_clock(YEARS)
     run.until(lambda: "days ahead of Etsy's: nothing is written" in run.words)
     run.until(lambda: is_still(bent, bent_home))
-    set_clock("+0")
+    set_clock(0)
     ended = run.wait()
     assert ended.status == 0, ended.out
     assert "the clock agrees with Etsy's again" in ended.out
