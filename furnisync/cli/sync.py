@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -42,6 +43,7 @@ log = logging.getLogger("furnisync")
 
 EXIT_INCOMPLETE = 1
 EXIT_INTERRUPTED = 130
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 TERMS = """\
 Before you collect: what Etsy's API Terms of Use ask of you (version of June 2025, as quoted by \
@@ -230,7 +232,12 @@ class _Surroundings:
                 bars.show_frame(frame_of(status))
                 watch.look()
 
-            return asyncio.run(_run_until_signal(make_sync(show), watch.expect_end))
+            try:
+                return asyncio.run(_run_until_signal(make_sync(show), watch.expect_end))
+            finally:
+                # The work is over: a late signal changes neither the words nor the exit status.
+                for number in STOP_SIGNALS:
+                    signal.signal(number, signal.SIG_IGN)
 
     def report_end(self, ended: _End, incomplete: str) -> int:
         """Say how the run ended, `incomplete` where it is not; returns the exit status."""
@@ -282,8 +289,13 @@ async def _run_until_signal(sync: _Sync, on_stop: Callable[[], None]) -> _End:
         sync.stop()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(on_signal)
+
+    for number in STOP_SIGNALS:  # a handler of the loop's would end with it, and leave the default
+        signal.signal(number, handle)
     complete = await sync.run()
     if stopped:
         return "stopped"

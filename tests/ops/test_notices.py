@@ -333,7 +333,9 @@ def test_a_second_interrupt_is_not_told_as_a_crash(tmp_path, listener, job):
         if job == "data":
             assert home.sync("--fast").status == 0
         sandbox.set_faults([{"where": "api", "do": "hang"}])
+        before = sandbox.asked()["total"]
         run = home.start("--slow", command=("-m", "furnisync", job))
+        run.until(lambda: sandbox.asked()["total"] > before)  # it waits for the call that hangs
         memory = home.path / ".notices.json"
         run.until(lambda: memory.exists() and f'"beats":{{"{job}"'.encode() in memory.read_bytes())
         run.signal(signal.SIGINT)

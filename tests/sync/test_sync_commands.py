@@ -123,6 +123,21 @@ def test_reset_shops_in_slow_mode(home):
     end_in_time(run, signal.SIGTERM)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_end_changes_nothing(home, number):
+    """Such as a second Ctrl-C while Python is about to exit."""
+    run = home.script("--slow")
+    run.until(lambda: started(home))
+    run.signal(signal.SIGTERM)
+    run.until(lambda: "Stopped" in run.words)
+    while run.process.poll() is None:
+        run.signal(number)
+        time.sleep(0.0005)
+    ended = run.wait()
+    assert ended.status == 0, ended.out
+    assert ended.out.endswith("The same command continues from here.\n")
+
+
 def test_test_folders_are_apart_from_production(home, steady):
     ended = home.script("--test", "--fast").wait()
     assert ended.status == 0, ended.out
