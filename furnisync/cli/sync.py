@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Literal, Protocol, TypeVar
+from typing import Annotated, Literal, NoReturn, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import typer
@@ -226,18 +226,18 @@ class _Surroundings:
             frame_of: what progress shows of a status.
         """
         watch = Watch(self.program, self.files, self.settings, self.clock)
-        with Bars(self.console) as bars, watch:
+        try:
+            with Bars(self.console) as bars, watch:
 
-            def show(status: _Status) -> None:
-                bars.show_frame(frame_of(status))
-                watch.look()
+                def show(status: _Status) -> None:
+                    bars.show_frame(frame_of(status))
+                    watch.look()
 
-            try:
                 return asyncio.run(_run_until_signal(make_sync(show), watch.expect_end))
-            finally:
-                # The work is over: a late signal changes neither the words nor the exit status.
-                for number in STOP_SIGNALS:
-                    signal.signal(number, signal.SIG_IGN)
+        finally:
+            # All is done: a late signal changes neither the words nor the exit status.
+            for number in STOP_SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
 
     def report_end(self, ended: _End, incomplete: str) -> int:
         """Say how the run ended, `incomplete` where it is not; returns the exit status."""
@@ -270,6 +270,13 @@ def _read_surroundings(program: Literal["images", "data"], *, test: bool) -> _Su
     return _Surroundings(program, environment, files, settings, console, SystemClock())
 
 
+def _end_at_once() -> NoReturn:
+    try:
+        sys.stdout.flush()
+    finally:
+        os._exit(EXIT_INTERRUPTED)
+
+
 async def _run_until_signal(sync: _Sync, on_stop: Callable[[], None]) -> _End:
     """Run a sync; the first signal lets it finish what is in flight, the second ends at once.
 
@@ -282,8 +289,7 @@ async def _run_until_signal(sync: _Sync, on_stop: Callable[[], None]) -> _End:
     def on_signal() -> None:
         nonlocal stopped
         if stopped:
-            sys.stdout.flush()
-            os._exit(EXIT_INTERRUPTED)
+            _end_at_once()
         stopped = True
         on_stop()
         sync.stop()
@@ -291,8 +297,9 @@ async def _run_until_signal(sync: _Sync, on_stop: Callable[[], None]) -> _End:
     loop = asyncio.get_running_loop()
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(on_signal)
+        if loop.is_closed():  # the last notice is being sent
+            _end_at_once()
+        loop.call_soon_threadsafe(on_signal)
 
     for number in STOP_SIGNALS:  # a handler of the loop's would end with it, and leave the default
         signal.signal(number, handle)

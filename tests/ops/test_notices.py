@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -345,6 +346,19 @@ def test_a_second_interrupt_is_not_told_as_a_crash(tmp_path, listener, job):
         ended = home.run("notices", "check")
         assert (ended.status, ended.out) == (0, "Nothing is wrong.\n")
         assert listener.got == []
+
+
+def test_an_interrupt_while_the_last_notice_is_sent_ends_at_once(tmp_path):
+    with small_sandbox(shops=3, listings=6) as sandbox, socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        url = f"json://127.0.0.1:{silent.getsockname()[1]}/"
+        home = Home(tmp_path / "home", sandbox, notices={"urls": [url]})
+        sandbox.set_faults([{"where": "api", "do": "401"}])
+        run = home.start("--fast", command=("-m", "furnisync", "images"))
+        connection, _ = silent.accept()
+        with connection:
+            run.signal(signal.SIGINT)
+            assert run.wait().status == 130, run.words
 
 
 def test_a_failed_backup_is_told_at_once(home, listener):
