@@ -29,6 +29,7 @@ DISK_MB = 200
 QPS, QPD = 20, 100_000
 """Of the limit a second the settings leave a third unused: on a busy machine calls that leave
 evenly arrive in clumps, and no refusal shall hang on that."""
+DAY_SPENT = "the day's calls are spent"
 REFUSED_MOST = 3
 """Calls that may be refused when the quota is cut, since no header told of it: one of each program
 that is out just then, and one that leaves before the first refusal stands in the ledger."""
@@ -184,9 +185,9 @@ class Soak:
             self.world.until(lambda: self.asked("total") > after["total"], 60, "calls go on")
 
     def knows_that_the_day_is_spent(self) -> bool:
-        """The ledger waits, and every call that it granted before has its answer."""
+        """A 429 without headers only makes it wait a little, and then one more call is refused."""
         quota = self.status()["quota"]
-        return quota["waiting_until"] is not None and not quota["in_flight"]
+        return quota["waiting_why"] == DAY_SPENT and not quota["in_flight"]
 
     def asked(self, what: str) -> int:
         return int(self.sandbox.asked()[what])
