@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from furnisync.catalog.schema import open_catalog
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 
 IMAGES_A_LISTING = 7
 LISTINGS_A_SHOP = 20

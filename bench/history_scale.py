@@ -14,10 +14,10 @@ from typing import Any
 from bench.homes import DAY_S, SMALL_IMAGES, Home, forget_cached
 from bench.rows import Row
 from furnisync.catalog.schema import open_catalog
+from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import open_history
-from furnisync.history.selection import Selection
 from furnisync.sandbox.process import SandboxProcess
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 
 LISTINGS_A_SHOP = 20
 FIRST_ID = 50_000_000_000

@@ -38,11 +38,11 @@ import msgspec
 from bench.rows import Row
 from furnisync.history.arrivals import sort_batch, stage_arrival
 from furnisync.history.claims import BatchClaim, Claims
+from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import open_history, stored_columns
-from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_shop_sync, take_batch
 from furnisync.history.staging import begin_shop_sync, finished_syncs, stage_list_page
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 
 Object = dict[str, Any]
 Values = tuple[Any, ...]

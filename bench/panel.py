@@ -28,10 +28,10 @@ import polars as pl
 from bench.rows import Row
 from furnisync.analysis import panel
 from furnisync.analysis.reading import read_frame
+from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import open_history, open_history_reader, stored_columns
-from furnisync.history.selection import Selection
 from furnisync.history.snapshots import insert_rows
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 
 T0 = 1_780_000_000
 DAY = 86_400

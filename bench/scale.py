@@ -22,7 +22,7 @@ from furnisync.catalog import image_queue
 from furnisync.catalog.schema import open_catalog
 from furnisync.image_job import ImageJob, ImageOutcome
 from furnisync.sandbox.process import SandboxProcess
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 
 BYTES_AN_IMAGE = 400
 CLAIMS = 20

@@ -105,10 +105,8 @@ def _fill(
     source: Source, grid: pl.Series, part: tuple[int, int], ids: Sequence[int] | None
 ) -> pl.DataFrame:
     """The panel of a range of ids."""
-    latest = -_LARGEST_ID if grid.is_empty() else int(grid[-1])
-    alone = len(grid) == 1
-    dynamic = _read(source, "_dynamic", source.dynamic, part, ids, latest, newest=alone)
-    static = _read(source, "", source.static, part, ids, latest, newest=alone)
+    dynamic = _read(source, grid, part, ids, dynamic=True)
+    static = _read(source, grid, part, ids, dynamic=False)
     static = static.with_columns(_from=_first_date(static, grid))
     filled = _join_static(_spread(dynamic, source.key, grid), static, source.key, len(grid))
     at = filled["date"]
@@ -118,16 +116,17 @@ def _fill(
 
 def _read(
     source: Source,
-    suffix: str,
-    columns: dict[str, str],
+    grid: pl.Series,
     part: tuple[int, int],
     ids: Sequence[int] | None,
-    latest: int,
     *,
-    newest: bool,
+    dynamic: bool,
 ) -> pl.DataFrame:
-    """Rows of a range up to a time, by id and time; with `newest` only the last one of each id."""
+    """Rows of a range up to the last date, by id and time; of one date only the last of each id."""
     key = source.key
+    columns, suffix = (source.dynamic, "_dynamic") if dynamic else (source.static, "")
+    latest = -_LARGEST_ID if grid.is_empty() else int(grid[-1])
+    newest = len(grid) == 1
     condition, bound = id_condition(key, ids)
     time = "max(snapshot_timestamp)" if newest else "snapshot_timestamp"
     names = ", ".join([key, time, *(f'"{name}"' for name in columns)])

@@ -15,9 +15,9 @@ import adbc_driver_sqlite.dbapi as adbc
 import polars as pl
 
 from furnisync.errors import ConfigError, DatabaseUnusable
-from furnisync.history.fields import LISTING_FIELDS, SHOP_FIELDS, Field
+from furnisync.history.fields.definitions import LISTING_FIELDS, SHOP_FIELDS, Field
 from furnisync.history.schema import open_history_reader, right_rows, stored_columns
-from furnisync.sqlite_connection import BUSY_TIMEOUT_MS, choose_reading
+from furnisync.sqlite.connection import BUSY_TIMEOUT_MS, choose_reading
 
 Table = Literal["listings", "shops"]
 KEYS: Final = {"listings": "listing_id", "shops": "shop_id"}

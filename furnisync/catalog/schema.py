@@ -11,7 +11,7 @@ from pathlib import Path
 from furnisync.catalog.altered import ALTERED
 from furnisync.catalog.purge import PURGED
 from furnisync.catalog.reason_codes import add_reason_codes
-from furnisync.sqlite import Migration, open_database, open_reader
+from furnisync.sqlite.database import Migration, open_database, open_reader
 
 APPLICATION_ID = 0x46534341  # "FSCA"
 

@@ -14,12 +14,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from furnisync import __version__
-from furnisync.cli.console import make_console, start_logging
+from furnisync.cli.console import EXIT_INCOMPLETE, EXIT_USAGE, make_console, start_logging
 from furnisync.cli.streams import shield_streams
 from furnisync.errors import GaveUp, UserError
-
-EXIT_INCOMPLETE = 1
-EXIT_USAGE = 2
 
 
 class _Command(NamedTuple):

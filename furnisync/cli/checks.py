@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from furnisync.cli.console import JsonFlag, TestFlag, make_console, make_table
+from furnisync.cli.console import EXIT_INCOMPLETE, JsonFlag, TestFlag, make_console, make_table
 from furnisync.cli.live import Bars
 from furnisync.cli.services import find_supervisor
 from furnisync.clock import Clock, SystemClock
@@ -26,8 +26,6 @@ from furnisync.ops.checks.verify import Verify, VerifyReport
 from furnisync.ops.service.service import TITLES, Supervisor
 from furnisync.sanitize import plain
 
-EXIT_FAIL = 1
-EXIT_WRONG = 1
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 TROUBLES_SHOWN = 20
 
@@ -51,7 +49,7 @@ def doctor(
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
         _print_checks(found)
-    raise typer.Exit(EXIT_FAIL if any(one.verdict == "fail" for one in found) else 0)
+    raise typer.Exit(EXIT_INCOMPLETE if any(one.verdict == "fail" for one in found) else 0)
 
 
 def _repair_clock(*, as_json: bool, test: bool) -> None:
@@ -164,7 +162,7 @@ def verify(
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:
         _print_report(console, report, repair=repair)
-    raise typer.Exit(EXIT_WRONG if report.wrong else 0)
+    raise typer.Exit(EXIT_INCOMPLETE if report.wrong else 0)
 
 
 def _print_report(console: Console, report: VerifyReport, *, repair: bool) -> None:

@@ -21,6 +21,11 @@ TestFlag = Annotated[
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 
+EXIT_INCOMPLETE = 1
+"""Something is left to do, or was found wrong."""
+EXIT_USAGE = 2
+"""Wrong input or surroundings."""
+
 FILE_WIDTH = 140
 """Columns of a file or pipe: wide enough for tables."""
 LINE = "%(asctime)s %(levelname)s %(message)s"
@@ -110,7 +115,6 @@ def start_logging(console: Console) -> None:
         handler.setFormatter(PlainFormatter(LINE, TIME))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("furnisync").setLevel(logging.INFO)
-    logging.getLogger("stamina").setLevel(logging.ERROR)
 
 
 # -- numbers and times -----------------------------------------------------------------------------

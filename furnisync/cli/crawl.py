@@ -12,6 +12,7 @@ from rich.console import Console
 from furnisync.catalog.coverage import Coverage, read_coverage, read_shops
 from furnisync.catalog.schema import read_catalog
 from furnisync.cli.console import (
+    EXIT_INCOMPLETE,
     JsonFlag,
     TestFlag,
     clock_time,
@@ -25,8 +26,6 @@ from furnisync.crawl.plan_cost import PlanCost, PlannedInterval, cost_of_plan, m
 from furnisync.errors import ConfigError, GaveUp, Terminal, Transient, UserError
 from furnisync.history.schema import open_history_reader
 from furnisync.home import prepare_home, require_home
-
-EXIT_INCOMPLETE = 1
 
 # -- plan ------------------------------------------------------------------------------------------
 

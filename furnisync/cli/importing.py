@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from furnisync.cli.console import TestFlag, make_console, make_table
+from furnisync.cli.console import EXIT_INCOMPLETE, TestFlag, make_console, make_table
 from furnisync.cli.live import Bars
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, ImageSize, read_environment, read_settings
@@ -17,7 +17,6 @@ from furnisync.importer.report import DAMAGED_SOURCES, Report
 from furnisync.importer.run import Adopt, Choices, Run
 from furnisync.importer.sources import Sources, find_sources
 
-EXIT_INCOMPLETE = 1
 REPORT = "import_report.jsonl"
 
 

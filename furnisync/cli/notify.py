@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from furnisync.cli.console import TestFlag, make_console
+from furnisync.cli.console import EXIT_INCOMPLETE, TestFlag, make_console
 from furnisync.clock import SystemClock
 from furnisync.config import HomeFiles, Settings, read_environment, read_settings
 from furnisync.errors import ConfigError, UserError
@@ -12,8 +12,6 @@ from furnisync.extras import require_extra
 from furnisync.home import require_home
 from furnisync.http.network import export_network
 from furnisync.ops.notify.notifier import HEADS, Delivery, Notifier, deliver, title_of
-
-EXIT_UNDELIVERED = 1
 
 notices_app = typer.Typer(
     name="notices",
@@ -36,7 +34,7 @@ def send_test() -> None:
     done = deliver(urls, title_of("a test"), "If you can read this, notices reach you.", calm=True)
     _print(done)
     if not all(one.delivered for one in done):
-        raise typer.Exit(EXIT_UNDELIVERED)
+        raise typer.Exit(EXIT_INCOMPLETE)
 
 
 @notices_app.command()
@@ -59,7 +57,7 @@ def check(*, test: TestFlag = False) -> None:
     if not found:
         sys.stdout.write("Nothing is wrong.\n")
     if any(not one.delivered for _, done in found for one in done):
-        raise typer.Exit(EXIT_UNDELIVERED)
+        raise typer.Exit(EXIT_INCOMPLETE)
 
 
 def _home(*, test: bool) -> tuple[HomeFiles, Settings]:

@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from furnisync.cli.console import (
+    EXIT_USAGE,
     LINE,
     TIME,
     JsonFlag,
@@ -58,7 +59,6 @@ log = logging.getLogger("furnisync")
 
 SHOPS_EVERY_S = 60.0
 """A data service that has no shop yet checks again after this."""
-EXIT_USAGE = 2
 EXIT_AGAIN = 1
 """Both systems start a service with this status again after a pause."""
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import typer
 from rich.console import Console
 
-from furnisync.cli.console import TestFlag, make_console
+from furnisync.cli.console import EXIT_INCOMPLETE, TestFlag, make_console
 from furnisync.cli.live import Bars, Frame, frame_data, frame_images
 from furnisync.cli.status import print_data_status, print_status
 from furnisync.clock import Clock, SystemClock
@@ -41,7 +41,6 @@ from furnisync.status.images import read_status
 
 log = logging.getLogger("furnisync")
 
-EXIT_INCOMPLETE = 1
 EXIT_INTERRUPTED = 130
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -16,7 +16,7 @@ from furnisync.collect.context import Call, Collected, Round
 from furnisync.collect.review_sync import ReviewWalks
 from furnisync.collect.shop_source import ShopSource
 from furnisync.collect.shop_sync import ShopSyncs
-from furnisync.history import schema_drift
+from furnisync.history.fields import schema_drift
 
 log = logging.getLogger("furnisync.collect")
 

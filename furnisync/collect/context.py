@@ -9,9 +9,9 @@ from furnisync.clock import Clock
 from furnisync.config import DataSettings
 from furnisync.etsy.client import EtsyClient
 from furnisync.history import schedule
-from furnisync.history.schema_drift import FieldWatch
-from furnisync.history.selection import Selection
-from furnisync.sqlite import Writer
+from furnisync.history.fields.schema_drift import FieldWatch
+from furnisync.history.fields.selection import Selection
+from furnisync.sqlite.writer import Writer
 
 Call = Callable[[], Awaitable[None]]
 

@@ -15,7 +15,7 @@ from furnisync.etsy.credibility import ask_until_believed, doubt_listings, doubt
 from furnisync.etsy.group_search import MEMBER_FAULTS, SearchResult, search_group
 from furnisync.etsy.models import WholePage
 from furnisync.history import arrivals, claims, schedule, snapshots, staging
-from furnisync.history.fields import as_id
+from furnisync.history.fields.values import as_id
 from furnisync.history.set_aside import set_aside
 from furnisync.limits import ETSY_PAGING
 

@@ -18,13 +18,13 @@ from furnisync.errors import GaveUp, Terminal, Transient, UserError
 from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
 from furnisync.history import clock_repair, schedule
-from furnisync.history.pseudonyms import read_buyers
+from furnisync.history.fields.pseudonyms import read_buyers
+from furnisync.history.fields.schema_drift import FieldWatch
+from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import open_history, open_history_reader
-from furnisync.history.schema_drift import FieldWatch
-from furnisync.history.selection import Selection
 from furnisync.lockfile import single_instance
 from furnisync.quota.clock_check import ClockCheck
-from furnisync.sqlite import Writer, read_in_thread
+from furnisync.sqlite.writer import Writer, read_in_thread
 from furnisync.status.history import DataStatus, cadence_of, read_data_status_from
 
 log = logging.getLogger("furnisync.collect")

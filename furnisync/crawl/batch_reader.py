@@ -16,7 +16,7 @@ from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.group_search import MEMBER_FAULTS, SearchResult, search_group
 from furnisync.etsy.models import ACTIVE, Image, Listing, Page, decode_object
 from furnisync.limits import ETSY_PAGING
-from furnisync.sqlite import Writer
+from furnisync.sqlite.writer import Writer
 
 log = logging.getLogger("furnisync.discover")
 

@@ -31,7 +31,7 @@ from furnisync.errors import Terminal, Transient
 from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.taxonomy import Node, Tree, flatten
 from furnisync.limits import ETSY_PAGING
-from furnisync.sqlite import Writer
+from furnisync.sqlite.writer import Writer
 
 log = logging.getLogger("furnisync.discover")
 

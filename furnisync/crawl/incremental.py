@@ -20,7 +20,7 @@ from furnisync.errors import Terminal, Transient
 from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.models import Listing, Page
 from furnisync.limits import BELIEVED_AFTER, ETSY_PAGING, Paging
-from furnisync.sqlite import Writer
+from furnisync.sqlite.writer import Writer
 
 log = logging.getLogger("furnisync.discover")
 

@@ -21,7 +21,7 @@ from furnisync.etsy.group_search import MEMBER_FAULTS
 from furnisync.etsy.models import Listing, Page
 from furnisync.etsy.page_search import read_around
 from furnisync.limits import ETSY_PAGING
-from furnisync.sqlite import Writer
+from furnisync.sqlite.writer import Writer
 
 log = logging.getLogger("furnisync.discover")
 

@@ -24,7 +24,7 @@ from furnisync.crawl.plan_file import CrawlPlan, save_cuts, save_merged, without
 from furnisync.crawl.price_split import HIGHEST, cut, merge
 from furnisync.errors import ApiUnavailable, ConfigError
 from furnisync.etsy.taxonomy import Tree
-from furnisync.sqlite import Writer
+from furnisync.sqlite.writer import Writer
 
 log = logging.getLogger("furnisync.discover")
 

@@ -15,7 +15,7 @@ from furnisync.crawl.price_split import CENT, TARGET, open_ends
 from furnisync.etsy.access import open_client
 from furnisync.limits import ETSY_PAGING
 from furnisync.lockfile import single_instance
-from furnisync.sqlite import Writer
+from furnisync.sqlite.writer import Writer
 
 
 class PlannedInterval(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from furnisync.catalog.frontier import Bounds, Interval
 from furnisync.clock import Clock
 from furnisync.crawl.list_reader import ListReader
 from furnisync.errors import NotFound
-from furnisync.sqlite import Writer
+from furnisync.sqlite.writer import Writer
 
 log = logging.getLogger("furnisync.discover")
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import msgspec
 
 from furnisync.history.claims import BatchClaim
-from furnisync.history.fields import Object, Oddity, Value, as_id, as_json
+from furnisync.history.fields.selection import Selection
+from furnisync.history.fields.values import Object, Oddity, Value, as_id, as_json
 from furnisync.history.purge import purged_ids
-from furnisync.history.selection import Selection
 from furnisync.history.staging import GONE, HERE, ShopSync, add_open, shop_sync
 
 

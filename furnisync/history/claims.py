@@ -5,7 +5,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final
 
-from furnisync.history.fields import as_json
+from furnisync.history.fields.values import as_json
 from furnisync.limits import ETSY_PAGING
 
 BATCH_SIZE: Final = ETSY_PAGING.page_size

@@ -11,8 +11,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from furnisync.history.fields import Converter, Object, Oddity, Value, as_id
-from furnisync.history.selection import Selection
+from furnisync.history.fields.selection import Selection
+from furnisync.history.fields.values import Converter, Object, Oddity, Value, as_id
 from furnisync.history.snapshots import append_oddities, insert_rows
 
 SnapshotKind = Literal["shops", "listings"]

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from furnisync.history.fields import as_json
+from furnisync.history.fields.values import as_json
 
 PURGED: Final = """
 CREATE TABLE purged (

@@ -10,12 +10,12 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from furnisync.history.fields import Object, Oddity, as_id
-from furnisync.history.pseudonyms import FIELD as BUYER
-from furnisync.history.pseudonyms import Buyers
+from furnisync.history.fields.pseudonyms import FIELD as BUYER
+from furnisync.history.fields.pseudonyms import Buyers
+from furnisync.history.fields.selection import Selection
+from furnisync.history.fields.values import Object, Oddity, as_id
 from furnisync.history.purge import purged_ids
 from furnisync.history.review_paging import ReviewAsk, Step, plan_next
-from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_oddities, insert_rows
 from furnisync.limits import retry_wait
 

@@ -25,10 +25,10 @@ from typing import Final
 
 from furnisync.errors import DatabaseUnusable
 from furnisync.history.clock_repair import COLUMN, MARKS
+from furnisync.history.fields.selection import Selection
 from furnisync.history.purge import PURGED
-from furnisync.history.selection import Selection
 from furnisync.history.set_aside import TABLE as SET_ASIDE_TABLE
-from furnisync.sqlite import Migration, open_database, open_reader, transaction
+from furnisync.sqlite.database import Migration, open_database, open_reader, transaction
 
 APPLICATION_ID: Final = 0x46524E48  # "FRNH"
 WAL_PAGES: Final = 8000

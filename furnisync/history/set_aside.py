@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from furnisync.history.fields import as_json
+from furnisync.history.fields.values import as_json
 from furnisync.limits import retry_wait
 
 TABLE: Final = """

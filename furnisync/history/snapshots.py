@@ -32,8 +32,8 @@ from furnisync.history.arrivals import (
     stage_shop,
 )
 from furnisync.history.claims import BatchClaim
-from furnisync.history.fields import Object, Oddity, Value, as_id
-from furnisync.history.selection import Selection
+from furnisync.history.fields.selection import Selection
+from furnisync.history.fields.values import Object, Oddity, Value, as_id
 from furnisync.history.set_aside import forget_set_aside
 from furnisync.history.staging import GONE, LIVE_LISTINGS, ShopSync, drop_sync, shop_sync
 from furnisync.limits import retry_wait

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from furnisync.clock import DAY_S
-from furnisync.history.fields import as_json
+from furnisync.history.fields.values import as_json
 from furnisync.history.set_aside import leave_out
 
 WANTED, HERE, GONE = range(3)

@@ -15,7 +15,7 @@ from furnisync.download.limits import DownloadLimits
 from furnisync.download.sizes import url_of_size
 from furnisync.http.network import Network
 from furnisync.image_job import ImageJob, ImageOutcome
-from furnisync.sqlite import Writer
+from furnisync.sqlite.writer import Writer
 from furnisync.store import StoredFile
 
 __all__ = ["Controls", "fetch_unstored"]

@@ -13,7 +13,7 @@ from furnisync.catalog import image_queue
 from furnisync.catalog.schema import get_meta, set_meta
 from furnisync.clock import Clock
 from furnisync.image_job import ReasonCode
-from furnisync.sqlite import Writer
+from furnisync.sqlite.writer import Writer
 from furnisync.store import Store
 
 log = logging.getLogger("furnisync.download")

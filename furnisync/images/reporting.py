@@ -16,7 +16,7 @@ from furnisync.errors import NotHere
 from furnisync.images.metadata_writer import MetadataWriter
 from furnisync.images.recheck import mark_alive
 from furnisync.images.stages import Stages
-from furnisync.sqlite import read_in_thread
+from furnisync.sqlite.writer import read_in_thread
 from furnisync.status.images import ACTIVITY, Activity, Status, read_status_from
 
 __all__ = ["Reporter", "Show"]

@@ -19,7 +19,7 @@ from furnisync.images.folder_gate import FolderGate
 from furnisync.images.recheck import recheck_recent
 from furnisync.images.worker import DownloadWorker
 from furnisync.quota.clock_check import ClockCheck
-from furnisync.sqlite import Writer
+from furnisync.sqlite.writer import Writer
 
 __all__ = ["Stages", "Upkeep"]
 

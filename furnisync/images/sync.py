@@ -39,7 +39,7 @@ from furnisync.images.reporting import Reporter, Show
 from furnisync.images.stages import Stages, Upkeep
 from furnisync.images.worker import DownloadWorker, JobQueue
 from furnisync.lockfile import single_instance
-from furnisync.sqlite import Writer
+from furnisync.sqlite.writer import Writer
 from furnisync.store.folder import FolderStore
 
 __all__ = ["ImageRun", "ImageSync", "download_limits"]

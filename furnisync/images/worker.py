@@ -27,7 +27,7 @@ from furnisync.image_job import ImageJob, ImageOutcome, ReasonCode
 from furnisync.images.adoption import Adoption
 from furnisync.images.cdn_gate import CdnGate
 from furnisync.images.folder_gate import FolderGate, Pause
-from furnisync.sqlite import Writer
+from furnisync.sqlite.writer import Writer
 
 __all__ = ["DownloadWorker", "JobQueue"]
 

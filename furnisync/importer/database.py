@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote as quote_url
 
 from furnisync.errors import DatabaseUnusable
-from furnisync.history.fields import as_id
+from furnisync.history.fields.values import as_id
 from furnisync.history.schema import APPLICATION_ID
 from furnisync.importer.report import DAMAGED_SOURCES, Reason, Report
 from furnisync.importer.tables import (

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from furnisync.history.fields import as_json
+from furnisync.history.fields.values import as_json
 from furnisync.importer.report import Reason, Report
 
 IMAGE_FILES: Final = "image files"

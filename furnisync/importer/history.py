@@ -15,17 +15,10 @@ from itertools import groupby
 from typing import Any, Final
 
 from furnisync.history.arrivals import review_signals
-from furnisync.history.fields import (
-    LISTING_FIELDS,
-    REVIEW_FIELDS,
-    SHOP_FIELDS,
-    Field,
-    Object,
-    as_id,
-    as_json,
-)
+from furnisync.history.fields.definitions import LISTING_FIELDS, REVIEW_FIELDS, SHOP_FIELDS, Field
+from furnisync.history.fields.selection import Selection
+from furnisync.history.fields.values import Object, as_id, as_json
 from furnisync.history.imported import ImportedShopState, ImportedSnapshots, SnapshotKind
-from furnisync.history.selection import Selection
 from furnisync.importer.database import SourceDatabase, as_time
 from furnisync.importer.report import Reason
 from furnisync.importer.tables import KEYS, FieldColumns, Role, Row

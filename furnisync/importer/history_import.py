@@ -5,17 +5,17 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
 
+from furnisync.history.fields.pseudonyms import read_buyers
+from furnisync.history.fields.selection import Selection
 from furnisync.history.imported import (
     ImportedShopState,
     SnapshotKind,
     import_shop_states,
     import_snapshots,
 )
-from furnisync.history.pseudonyms import read_buyers
 from furnisync.history.purge import purged_ids
 from furnisync.history.reviews import append_dated
 from furnisync.history.schema import open_history
-from furnisync.history.selection import Selection
 from furnisync.importer.database import SourceDatabase
 from furnisync.importer.history import DYNAMIC, SourceHistory
 from furnisync.importer.report import Reason

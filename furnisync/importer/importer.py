@@ -38,7 +38,7 @@ from furnisync.importer.run import Run
 from furnisync.importer.scratch import ScratchList, scratch_database
 from furnisync.importer.sources import Sources, read_metadata, read_progress
 from furnisync.lockfile import single_instance
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 
 SCRATCH: Final = ".import"
 ALTERED_LEFT: Final = "altered images left where they are"

@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from furnisync.config import ImageSize
-from furnisync.history.fields import as_id, as_json
+from furnisync.history.fields.values import as_id, as_json
 from furnisync.importer.report import Reason
 
 FAILED_IMAGE_ID: Final = 9_999_999_999

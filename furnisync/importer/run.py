@@ -11,7 +11,7 @@ import msgspec
 
 from furnisync.config import HomeFiles, ImageSize, Settings
 from furnisync.importer.report import Report
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 
 Adopt = Literal["place", "link", "move", "copy"]
 T = TypeVar("T")

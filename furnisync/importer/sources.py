@@ -14,7 +14,7 @@ import msgspec
 from furnisync import durable
 from furnisync.config import OLDER_TOOL, HomeFiles, ImageSize
 from furnisync.errors import ConfigError
-from furnisync.history.fields import as_id
+from furnisync.history.fields.values import as_id
 from furnisync.history.schema import APPLICATION_ID
 from furnisync.importer.database import as_time
 from furnisync.importer.metadata_forms import BrokenEntry, SourceListing, read_entry

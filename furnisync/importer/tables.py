@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from furnisync.history.fields import LISTING_FIELDS, SHOP_FIELDS, Field
+from furnisync.history.fields.definitions import LISTING_FIELDS, SHOP_FIELDS, Field
 
 Role = Literal[
     "shops",

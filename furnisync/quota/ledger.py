@@ -48,7 +48,7 @@ from furnisync.quota.rules import (
     spent_message,
 )
 from furnisync.quota.state import Facts, Instant, Key, Notice, Program, elapsed_s
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 
 __all__ = [
     "Event",

@@ -20,7 +20,7 @@ from furnisync.quota.rules import (
 )
 from furnisync.quota.state import BUCKET_S, Facts, Instant, Key, Program
 from furnisync.quota.store import APPLICATION_ID, MIGRATIONS, Damaged, load_facts, load_key
-from furnisync.sqlite import open_reader
+from furnisync.sqlite.database import open_reader
 
 OTHERS_LEAST = 50
 OTHERS_PART = 0.15

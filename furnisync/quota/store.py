@@ -16,7 +16,7 @@ from furnisync.clock import DAY_S
 from furnisync.errors import DatabaseUnusable
 from furnisync.lockfile import exclusive
 from furnisync.quota.state import BUCKET_S, Facts, Instant, Key, Notice
-from furnisync.sqlite import open_database
+from furnisync.sqlite.database import open_database
 
 APPLICATION_ID = 0x46535155  # "FSQU"
 EVENTS_KEPT = 200

@@ -9,9 +9,9 @@ import msgspec
 from furnisync.circuit_breaker import Outage
 from furnisync.clock import DAY_S, Clock
 from furnisync.config import DataSettings, HomeFiles
+from furnisync.history.fields.schema_drift import read_drift
 from furnisync.history.schedule import Cadence, measure_lag
 from furnisync.history.schema import open_history_reader
-from furnisync.history.schema_drift import read_drift
 from furnisync.lockfile import holder
 from furnisync.quota.report import Event, QuotaState, read_state
 from furnisync.status.eta import seconds_for_calls

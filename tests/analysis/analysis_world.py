@@ -1,7 +1,7 @@
 """A small history with a known past."""
 
+from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import open_history
-from furnisync.history.selection import Selection
 from furnisync.history.snapshots import insert_rows
 
 DAY = 86_400

@@ -1,8 +1,8 @@
 import pytest
 from analysis_world import make_history
 
+from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import open_history
-from furnisync.history.selection import Selection
 
 
 @pytest.fixture(scope="session")

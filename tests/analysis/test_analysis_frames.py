@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from furnisync.analysis import asof, panel
 from furnisync.analysis import frames as frames_module
 from furnisync.errors import ConfigError, DatabaseUnusable
+from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import open_history
-from furnisync.history.selection import Selection
 from furnisync.history.snapshots import insert_rows
 
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 import pytest
 from coverage_world import SMALL, Home
 
+from furnisync.history.fields.schema_drift import (
+    ENOUGH,
+    WEEK_S,
+    FieldWatch,
+    read_drift,
+    record_drift,
+)
+from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import open_history
-from furnisync.history.schema_drift import ENOUGH, WEEK_S, FieldWatch, read_drift, record_drift
-from furnisync.history.selection import Selection
 from furnisync.sandbox.process import SandboxProcess
 
 SELECTION = Selection.of(("shop_name",), ("title", "views", "tags"), ("rating", "review"))

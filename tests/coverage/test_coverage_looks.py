@@ -19,7 +19,7 @@ from furnisync.etsy.models import Listing, Page
 from furnisync.etsy.taxonomy import Node, Tree
 from furnisync.limits import Paging
 from furnisync.sandbox.process import SandboxProcess
-from furnisync.sqlite import Writer
+from furnisync.sqlite.writer import Writer
 
 
 @pytest.fixture

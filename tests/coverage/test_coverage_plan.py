@@ -27,7 +27,7 @@ from furnisync.etsy.models import Listing, Money, Page
 from furnisync.etsy.taxonomy import Node, Tree
 from furnisync.limits import ETSY_PAGING
 from furnisync.sandbox.process import SandboxProcess
-from furnisync.sqlite import Writer
+from furnisync.sqlite.writer import Writer
 
 LISTINGS = 13_000
 

@@ -1,7 +1,7 @@
 import pytest
 from history_world import new_history
 
-from furnisync.history.selection import Selection
+from furnisync.history.fields.selection import Selection
 
 
 @pytest.fixture(scope="session")

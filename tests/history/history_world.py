@@ -6,8 +6,8 @@ from pathlib import Path
 
 from furnisync.history.arrivals import sort_batch, stage_arrival, stage_shop
 from furnisync.history.claims import Claims
+from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import open_history
-from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_shop_sync
 from furnisync.history.staging import begin_shop_sync, stage_list_page
 

@@ -3,6 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from furnisync.clock import WRONG_S
+from furnisync.history.fields.selection import Selection
 from furnisync.history.reviews import (
     ReviewPage,
     append_review_page,
@@ -20,7 +21,6 @@ from furnisync.history.schedule import (
     register_shops,
 )
 from furnisync.history.schema import open_history
-from furnisync.history.selection import Selection
 from furnisync.history.snapshots import mark_shop_gone, mark_sync_failed
 from furnisync.history.staging import begin_shop_sync
 

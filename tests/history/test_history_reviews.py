@@ -3,6 +3,7 @@ from history_world import DAY, T0, new_history, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from furnisync.history.fields.selection import Selection
 from furnisync.history.review_paging import ReviewAsk, plan_next
 from furnisync.history.reviews import (
     ReviewPage,
@@ -11,7 +12,6 @@ from furnisync.history.reviews import (
     mark_reviews_failed,
     next_review_ask,
 )
-from furnisync.history.selection import Selection
 from furnisync.limits import ETSY_PAGING
 
 SELECTION = Selection.of()

@@ -7,12 +7,12 @@ from history_world import DAY, T0, listing, rows, shop, stage_batch, sync
 from furnisync.errors import DatabaseUnusable
 from furnisync.history import schema
 from furnisync.history.claims import Claims
-from furnisync.history.fields import LISTING_FIELDS, REVIEW_FIELDS, SHOP_FIELDS
+from furnisync.history.fields.definitions import LISTING_FIELDS, REVIEW_FIELDS, SHOP_FIELDS
+from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import open_history, open_history_reader, stored_columns
-from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_shop_sync, insert_rows
 from furnisync.history.staging import begin_shop_sync
-from furnisync.sqlite import open_database
+from furnisync.sqlite.database import open_database
 
 ALL = Selection.of(
     shops=[field.name for field in SHOP_FIELDS],

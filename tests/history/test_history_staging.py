@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from furnisync.history.arrivals import stage_shop
 from furnisync.history.claims import Claims
+from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import open_history
-from furnisync.history.selection import Selection
 from furnisync.history.snapshots import append_shop_sync
 from furnisync.history.staging import (
     begin_shop_sync,
@@ -25,7 +25,8 @@ from furnisync.history.staging import (
     stage_ids,
     stage_list_page,
 )
-from furnisync.sqlite import Writer, transaction
+from furnisync.sqlite.database import transaction
+from furnisync.sqlite.writer import Writer
 
 HERE = Path(__file__).parent
 
@@ -159,9 +160,9 @@ CHILD = """
 import sys
 from pathlib import Path
 from history_world import T0, DAY, listing, sync
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 from furnisync.history.schema import open_history
-from furnisync.history.selection import Selection
+from furnisync.history.fields.selection import Selection
 selection = Selection.of()
 history = open_history(Path(sys.argv[1]), selection)
 print("ready", flush=True)

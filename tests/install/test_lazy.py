@@ -28,7 +28,7 @@ finally:
     json.dump(sorted(sys.modules), open(sys.argv.pop(), "w"))
 """
 NEVER = {"polars", "adbc_driver_sqlite", "apprise", "aiohttp", "numpy", "PIL", "fsspec"}
-NETWORK = {"httpx2", "pycurl", "stamina", "ijson"}
+NETWORK = {"httpx2", "pycurl", "ijson"}
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from typing import Any
 from furnisync.catalog.listings import Listed, add_listed
 from furnisync.catalog.schema import open_catalog
 from furnisync.clock import OFFSET_VARIABLE
+from furnisync.history.fields.selection import Selection
 from furnisync.history.schedule import register_shops
 from furnisync.history.schema import open_history
-from furnisync.history.selection import Selection
 from furnisync.sandbox.process import NOON
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -18,12 +18,12 @@ from furnisync.catalog.listings import Batched, ImageRow, Listed, add_listed, re
 from furnisync.catalog.schema import open_catalog
 from furnisync.config import DataSettings, HomeFiles
 from furnisync.history import claims, reviews, snapshots, staging
-from furnisync.history.pseudonyms import read_buyers
+from furnisync.history.fields.pseudonyms import read_buyers
+from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import open_history
-from furnisync.history.selection import Selection
 from furnisync.image_job import ImageJob, ImageOutcome
 from furnisync.images.metadata import write_metadata
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 from furnisync.store.folder import FolderStore
 
 NOW = 1_790_000_000

@@ -29,7 +29,7 @@ from furnisync.ops.purge.purge import Purge, count_home, purge_home
 from furnisync.ops.purge.retention import Retention
 from furnisync.quota.clock_check import ClockCheck
 from furnisync.sandbox.process import SandboxProcess
-from furnisync.sqlite import Writer
+from furnisync.sqlite.writer import Writer
 from furnisync.store.folder import FolderStore
 
 

@@ -15,7 +15,7 @@ from backup_world import BackupHome
 from furnisync.catalog.listings import Listed, add_listed
 from furnisync.catalog.schema import open_catalog
 from furnisync.sandbox.process import SandboxProcess
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 
 DAY = 86_400
 

@@ -18,7 +18,7 @@ from furnisync import owned
 from furnisync.config import HomeFiles, read_settings
 from furnisync.crawl.plan_file import load_plan, save_cuts
 from furnisync.errors import ConfigError, UserError
-from furnisync.history.pseudonyms import read_buyers
+from furnisync.history.fields.pseudonyms import read_buyers
 from furnisync.importer.report import Reason, Report
 from furnisync.lockfile import single_instance
 from furnisync.ops.notify.notifier import remembering

@@ -11,9 +11,9 @@ from contextlib import closing
 import pytest
 from old_world import OLD_TABLES, ROOT, NewHome, OldFolder
 
+from furnisync.history.fields.selection import Selection
 from furnisync.history.reviews import append_reviews
 from furnisync.history.schema import open_history
-from furnisync.history.selection import Selection
 from furnisync.sandbox.process import SandboxProcess
 
 DAY = 86_400

@@ -30,7 +30,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from furnisync.catalog.schema import add_event, open_catalog
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 catalog = open_catalog(Path(sys.argv[1]))
 print("ready", flush=True)
 for at, line in enumerate(sys.stdin):

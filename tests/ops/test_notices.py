@@ -349,7 +349,8 @@ def test_a_second_interrupt_is_not_told_as_a_crash(tmp_path, listener, job):
 
 
 def test_an_interrupt_while_the_last_notice_is_sent_ends_at_once(tmp_path):
-    with small_sandbox(shops=3, listings=6) as sandbox, socket.create_server(("127.0.0.1", 0)) as silent:
+    silent = socket.create_server(("127.0.0.1", 0))
+    with small_sandbox(shops=3, listings=6) as sandbox, silent:
         silent.settimeout(60)
         url = f"json://127.0.0.1:{silent.getsockname()[1]}/"
         home = Home(tmp_path / "home", sandbox, notices={"urls": [url]})

@@ -16,7 +16,7 @@ from support.sync_world import Home, check_complete, small_sandbox
 
 from furnisync.config import HomeFiles
 from furnisync.errors import AlreadyRunning, LocksUnsupported
-from furnisync.history.pseudonyms import read_buyers
+from furnisync.history.fields.pseudonyms import read_buyers
 from furnisync.lockfile import exclusive, holder, kind_of_locks, single_instance
 from furnisync.ops.checks.doctor_disk import check_file_system, file_system_of
 

@@ -12,13 +12,14 @@ from furnisync.catalog.listings import want_batch
 from furnisync.catalog.schema import open_catalog
 from furnisync.config import DataSettings
 from furnisync.errors import AlreadyRunning
-from furnisync.history.pseudonyms import read_buyers
+from furnisync.history.fields.pseudonyms import read_buyers
 from furnisync.history.schema import open_history
 from furnisync.lockfile import single_instance
 from furnisync.ops.purge.purge import Purge, count_home, purge_home
 from furnisync.ops.purge.retention import Retention
 from furnisync.quota.clock_check import ClockCheck
-from furnisync.sqlite import Writer, transaction
+from furnisync.sqlite.database import transaction
+from furnisync.sqlite.writer import Writer
 
 
 @pytest.fixture

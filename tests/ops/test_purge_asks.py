@@ -20,7 +20,7 @@ from furnisync.errors import UserError
 from furnisync.history import staging
 from furnisync.history.schema import open_history
 from furnisync.ops.purge.purge import Purge, count_home, purge_home
-from furnisync.sqlite import open_database, transaction
+from furnisync.sqlite.database import open_database, transaction
 
 ROOT = Path(__file__).resolve().parents[2]
 

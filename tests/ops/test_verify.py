@@ -20,7 +20,7 @@ from furnisync.image_job import ImageJob, ImageOutcome
 from furnisync.lockfile import single_instance
 from furnisync.ops.checks import verify_images
 from furnisync.ops.checks.verify import Verify, VerifyReport
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 from furnisync.store.folder import FolderStore
 
 

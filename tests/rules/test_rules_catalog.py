@@ -17,7 +17,7 @@ from furnisync.catalog.run_scope import restrict
 from furnisync.catalog.schema import open_catalog
 from furnisync.config import SIZES
 from furnisync.image_job import REFUSED_BY_SETTINGS, ImageJob, ImageOutcome, ImageReason, ReasonCode
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 
 DAY = 86_400
 NOW = 1_790_000_000

@@ -15,10 +15,11 @@ from contextlib import closing
 
 import pytest
 
-from furnisync import sqlite
 from furnisync.errors import AlreadyRunning, DatabaseUnusable, NotHere
 from furnisync.lockfile import holder, single_instance
-from furnisync.sqlite import Writer, open_database, open_reader, transaction
+from furnisync.sqlite import database
+from furnisync.sqlite.database import open_database, open_reader, transaction
+from furnisync.sqlite.writer import Writer
 
 OURS = 0x46535454
 FIRST = "CREATE TABLE rows (number INTEGER PRIMARY KEY, text TEXT) STRICT;"
@@ -222,11 +223,12 @@ def test_a_file_system_that_takes_no_more_is_waited_out(tmp_path):
     """A child whose files may not grow (the same error as a quota of the file system)."""
     program = """
         import pathlib, resource, sys, time
-        from furnisync import sqlite
+        from furnisync.sqlite.database import open_database
+        from furnisync.sqlite.writer import Writer
         path = pathlib.Path(sys.argv[1])
-        sqlite.NO_ROOM_RETRY_S = 0.05
         first = "CREATE TABLE rows (number INTEGER PRIMARY KEY, text TEXT) STRICT;"
-        writer = sqlite.Writer(sqlite.open_database(path, 0x46535454, [first]), "catalogue")
+        database = open_database(path, 0x46535454, [first])
+        writer = Writer(database, "catalogue", no_room_retry_s=0.05)
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         def insert(connection, number):
@@ -367,7 +369,7 @@ def test_a_file_system_that_cannot_share_is_told(tmp_path, monkeypatch, code):
         error.sqlite_errorcode = code
         raise error
 
-    monkeypatch.setattr(sqlite, "connect_to_write", refused)
+    monkeypatch.setattr(database, "connect_to_write", refused)
     with pytest.raises(
         DatabaseUnusable, match=r"network shares.*local disk and set FURNISYNC_HOME"
     ):

@@ -9,7 +9,7 @@ import pytest
 from furnisync.catalog import image_queue
 from furnisync.catalog.schema import APPLICATION_ID, MIGRATIONS, open_catalog
 from furnisync.image_job import REFUSED_BY_SETTINGS, ImageReason, ReasonCode
-from furnisync.sqlite import open_database, transaction
+from furnisync.sqlite.database import open_database, transaction
 
 NOW = 1_790_000_000
 PROSE = {

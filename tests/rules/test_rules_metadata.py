@@ -22,7 +22,7 @@ from furnisync.image_job import ImageJob, ImageOutcome, ImageReason, ReasonCode
 from furnisync.images import metadata_writer
 from furnisync.images.metadata import Interrupted, write_metadata
 from furnisync.images.metadata_writer import MetadataWriter
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 
 NOW = 1_790_000_000
 

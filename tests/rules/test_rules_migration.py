@@ -15,9 +15,9 @@ import pytest
 from furnisync.catalog import schema as catalog
 from furnisync.errors import DatabaseFull, DatabaseOutdated, DatabaseUnusable
 from furnisync.history import schema as history
-from furnisync.history.selection import Selection
+from furnisync.history.fields.selection import Selection
 from furnisync.quota import store
-from furnisync.sqlite import open_database, open_reader
+from furnisync.sqlite.database import open_database, open_reader
 
 MARK = 0x46535454
 FIRST = "CREATE TABLE rows (number INTEGER PRIMARY KEY, text TEXT) STRICT;"
@@ -98,7 +98,7 @@ def test_a_disk_that_takes_no_copy_leaves_the_old_version(tmp_path):
     make_old(path, 2000)
     program = f"""
         import pathlib, resource, sys
-        from furnisync.sqlite import open_database
+        from furnisync.sqlite.database import open_database
         from furnisync.errors import DatabaseFull
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
         try:
@@ -138,7 +138,7 @@ def test_a_kill_at_any_instant_leaves_a_database_of_one_version(tmp_path, instan
     program = f"""
         import os, pathlib, signal, sys
         from furnisync import durable, migration_backup
-        from furnisync.sqlite import open_database
+        from furnisync.sqlite.database import open_database
         die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         instant = sys.argv[2]
         if instant == "while it copies":

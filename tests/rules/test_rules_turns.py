@@ -13,10 +13,10 @@ from furnisync.collect.context import Round
 from furnisync.collect.shop_source import ShopSource
 from furnisync.config import DataSettings, HomeFiles
 from furnisync.history import schedule
+from furnisync.history.fields.schema_drift import FieldWatch
+from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import open_history
-from furnisync.history.schema_drift import FieldWatch
-from furnisync.history.selection import Selection
-from furnisync.sqlite import Writer
+from furnisync.sqlite.writer import Writer
 
 WORKERS = 20
 

@@ -20,7 +20,7 @@ from support.processes import DEADLINE_S, FREE, Ended, ProcessHome, Row, Run
 from furnisync.catalog.listings import Listed, add_listed
 from furnisync.catalog.schema import open_catalog
 from furnisync.sandbox.process import SandboxProcess
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 
 DAY = 86_400
 SMALL = {"shops": 20, "listings": 260, "images_mean": 1, "image_bytes": 2000, "pictures": 2}

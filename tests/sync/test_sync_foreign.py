@@ -12,7 +12,7 @@ from support.processes import until
 from support.sync_world import Home, check_complete, digest, digests, no_questions, served
 
 from furnisync.catalog.schema import APPLICATION_ID, MIGRATIONS
-from furnisync.sqlite import open_database
+from furnisync.sqlite.database import open_database
 
 OLD = {"123456": {"image_id": 99, "shop_id": 7, "hex": "abc", "suffix": "il"}, "123457": "404"}
 LISTINGS = "SELECT count(*) FROM listings"
@@ -131,7 +131,7 @@ def test_a_catalogue_of_an_older_version_is_migrated_after_a_copy(home):
 HOLD = """
 import pathlib, sys, time
 from furnisync.catalog.schema import APPLICATION_ID, MIGRATIONS
-from furnisync.sqlite import open_database
+from furnisync.sqlite.database import open_database
 from furnisync.lockfile import single_instance
 home = pathlib.Path(sys.argv[1])
 with single_instance(home / ".images.lock", "image sync"):

@@ -21,7 +21,7 @@ from furnisync.catalog import schema as catalog_schema
 from furnisync.config import HomeFiles
 from furnisync.errors import UserError
 from furnisync.history import schema as history_schema
-from furnisync.sqlite import open_reader
+from furnisync.sqlite.database import open_reader
 
 MANIFEST: Final = "backup.json"
 FORM: Final = 1

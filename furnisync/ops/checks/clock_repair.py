@@ -20,12 +20,12 @@ from furnisync.config import Environment, HomeFiles, Settings
 from furnisync.errors import ConfigError, DatabaseUnusable, Terminal, Transient, UserError
 from furnisync.etsy.access import open_client
 from furnisync.history.clock_repair import repair_shop, shops_ahead
-from furnisync.history.pseudonyms import read_buyers
+from furnisync.history.fields.pseudonyms import read_buyers
+from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import MIGRATIONS, open_history, open_history_reader
-from furnisync.history.selection import Selection
 from furnisync.lockfile import single_instance
 from furnisync.ops.checks.doctor import Check
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 
 REMEDY: Final = (
     "If the clock is right now, run `furnisync doctor --repair-clock`; the next sync does it too."

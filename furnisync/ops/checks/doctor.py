@@ -27,7 +27,7 @@ from furnisync.lockfile import holder
 from furnisync.ops.service.service import TITLES, Job, Supervisor
 from furnisync.quota import store
 from furnisync.quota.ledger import QuotaState, read_state
-from furnisync.sqlite import open_reader
+from furnisync.sqlite.database import open_reader
 from furnisync.status.images import read_status
 
 Level = Literal["ok", "warn", "fail"]

@@ -33,7 +33,7 @@ from furnisync.ops.checks.verify_images import (
     requeue_troubles,
 )
 from furnisync.ops.checks.verify_rows import RowTrouble
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 from furnisync.store.folder import FolderStore
 
 EXAMPLES_MAX = 1000

@@ -14,7 +14,7 @@ import msgspec
 
 from furnisync.catalog import imported, listings
 from furnisync.history.schema import open_history_reader
-from furnisync.sqlite_connection import choose_reading
+from furnisync.sqlite.connection import choose_reading
 
 PAGE: Final = 5000
 EXAMPLES: Final = 5

@@ -16,7 +16,7 @@ from furnisync.catalog.purge import ImageFile
 from furnisync.config import HomeFiles
 from furnisync.history import purge as history_rows
 from furnisync.history.staging import drop_sync
-from furnisync.sqlite import transaction
+from furnisync.sqlite.database import transaction
 from furnisync.store.folder import EXTENSIONS, FolderStore
 
 FIRST = -(2**63)

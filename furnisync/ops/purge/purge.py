@@ -21,9 +21,9 @@ from furnisync.clock import DAY_S, Clock
 from furnisync.config import DataSettings, HomeFiles
 from furnisync.errors import ConfigError, UserError
 from furnisync.history import purge as history_rows
-from furnisync.history.pseudonyms import Buyers, read_buyers
+from furnisync.history.fields.pseudonyms import Buyers, read_buyers
+from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import open_history, open_history_reader
-from furnisync.history.selection import Selection
 from furnisync.images.metadata import write_metadata
 from furnisync.lockfile import single_instance
 from furnisync.ops.purge.pages import (
@@ -36,7 +36,7 @@ from furnisync.ops.purge.pages import (
 )
 from furnisync.ops.service.service import TITLES
 from furnisync.quota.ledger import read_state
-from furnisync.sqlite import overwrite_free_pages
+from furnisync.sqlite.database import overwrite_free_pages
 
 By = Literal["age", "listing", "shop", "buyer"]
 

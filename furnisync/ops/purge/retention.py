@@ -17,7 +17,8 @@ from furnisync.errors import NotHere, Terminal, Transient, UserError
 from furnisync.history import purge as history_rows
 from furnisync.ops.purge.pages import Run, drop_staged, purge_listings, purge_rows
 from furnisync.quota.clock_check import ClockCheck
-from furnisync.sqlite import Writer, overwrite_free_pages
+from furnisync.sqlite.database import overwrite_free_pages
+from furnisync.sqlite.writer import Writer
 
 T = TypeVar("T")
 

@@ -6,14 +6,9 @@ from functools import cached_property
 from typing import Final
 
 from furnisync.errors import ConfigError
-from furnisync.history.fields import (
-    LISTING_FIELDS,
-    REVIEW_FIELDS,
-    SHOP_FIELDS,
-    Converter,
-    Field,
-)
-from furnisync.history.pseudonyms import KEEP, Buyers
+from furnisync.history.fields.definitions import LISTING_FIELDS, REVIEW_FIELDS, SHOP_FIELDS, Field
+from furnisync.history.fields.pseudonyms import KEEP, Buyers
+from furnisync.history.fields.values import Converter
 
 KEYS: Final = {"shops": ("shop_id",), "listings": ("listing_id", "shop_id"), "reviews": ()}
 """Columns that the tables always have."""

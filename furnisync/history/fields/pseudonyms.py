@@ -14,7 +14,7 @@ from typing import Any, Final
 from furnisync import durable
 from furnisync.config import BuyerIds
 from furnisync.errors import ConfigError
-from furnisync.history.fields import Object, as_id
+from furnisync.history.fields.values import Object, as_id
 
 FIELD: Final = "buyer_user_id"
 KEY_BYTES: Final = 32

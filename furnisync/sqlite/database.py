@@ -1,31 +1,24 @@
-"""SQLite plumbing for every database of a home: pragmas, migrations, transactions, the one writer.
+"""Opens a database: pragmas, checks, migrations, transactions; translates SQLite's errors.
 
 The caller owns the transaction and never holds it across a network call.
 """
 
 import logging
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
 
 from furnisync.errors import (
     DatabaseFull,
     DatabaseOutdated,
     DatabaseUnusable,
-    NotHere,
     is_disk_full,
 )
-from furnisync.migration_backup import backed_up, remove_older
-from furnisync.sqlite_connection import connect_to_read, connect_to_write
+from furnisync.sqlite.connection import connect_to_read, connect_to_write
+from furnisync.sqlite.migration_backup import backed_up, remove_older
 
 log = logging.getLogger("furnisync.sqlite")
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 Migration = str | Callable[[sqlite3.Connection], None]
 """SQL statements, or a function, that migrate one version to the next."""
@@ -37,7 +30,6 @@ NO_ROOM = frozenset(
         sqlite3.SQLITE_IOERR_SHMSIZE,
     }
 )
-NO_ROOM_RETRY_S = 5.0
 NO_SHARING = frozenset(
     {
         sqlite3.SQLITE_IOERR_SHMMAP,
@@ -171,7 +163,7 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.DatabaseError, OSError) as error:
-        if _lacks_room(error):
+        if lacks_room(error):
             raise DatabaseFull(
                 f"{path} cannot be opened ({error}): there is no room on its disk, free some."
             ) from error
@@ -187,7 +179,8 @@ def _translated(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _lacks_room(error: sqlite3.DatabaseError | OSError) -> bool:
+def lacks_room(error: sqlite3.DatabaseError | OSError) -> bool:
+    """Whether a disk is full, or its quota used up."""
     if isinstance(error, OSError):
         return is_disk_full(error)
     return getattr(error, "sqlite_errorcode", None) in NO_ROOM
@@ -252,126 +245,3 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
     if statement.strip():
         yield statement
-
-
-async def read_in_thread(
-    read: Callable[Concatenate[sqlite3.Connection, P], T],
-    connection: sqlite3.Connection,
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> T:
-    """Run `read(connection, ...)` in a thread; if it is cancelled, it waits for the thread to end.
-
-    So the caller may close the connection after a cancellation: closing it while a thread reads
-    would crash the process.
-    """
-    import asyncio  # noqa: PLC0415 -- a fifth of what `status` costs, and only syncs wait here
-
-    reading = asyncio.create_task(asyncio.to_thread(read, connection, *args, **kwargs))
-    try:
-        return await asyncio.shield(reading)
-    except asyncio.CancelledError:
-        await asyncio.wait([reading])
-        raise
-
-
-class Writer:
-    """The one writer of a database: a connection and the thread that owns it.
-
-    Submitted work runs in sequence, each piece in its own transaction, so that the
-    event loop never waits for a disk and a page is committed completely. If the disk is
-    full, the writer waits, logs it, and retries the same transaction, so that no spent call is
-    lost. So work may run more than once, and must not take iterators.
-    """
-
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        name: str,
-        *,
-        no_room_retry_s: float = NO_ROOM_RETRY_S,
-    ) -> None:
-        self._connection = connection
-        self._name = name
-        self._no_room_retry_s = no_room_retry_s
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._hurried = threading.Event()
-        self._waits = False
-
-    def submit(
-        self,
-        work: Callable[Concatenate[sqlite3.Connection, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Future[T]:
-        """Queue `work(connection, ...)` as one transaction; usable from any thread."""
-
-        def run() -> T:
-            while True:
-                try:
-                    with transaction(self._connection):
-                        result = work(self._connection, *args, **kwargs)
-                except sqlite3.OperationalError as error:
-                    self._wait_for_room(error)
-                else:
-                    self._tell_room()
-                    return result
-
-        return self._thread.submit(run)
-
-    def _wait_for_room(self, error: sqlite3.OperationalError) -> None:
-        if not _lacks_room(error):
-            raise error
-        if not self._is_there():
-            raise NotHere(
-                f"The {self._name} is missing ({error}): mount its disk, then start"
-                " again; what was committed is kept."
-            ) from error
-        if not self._waits:
-            self._waits = True
-            log.error("the %s waits: there is no room on its disk (%s)", self._name, error)
-        if self._hurried.wait(self._no_room_retry_s):
-            raise DatabaseUnusable(
-                f"The {self._name} could not be written to its end ({error}): free some disk and"
-                " run again; what was not saved is fetched again."
-            ) from error
-
-    def _is_there(self) -> bool:
-        """Whether the file is still where it was opened; a disk that was removed looks full."""
-        path = self._connection.execute("PRAGMA database_list").fetchone()[2]
-        try:
-            return not path or Path(path).exists()
-        except OSError:
-            return False
-
-    def _tell_room(self) -> None:
-        if self._waits:
-            self._waits = False
-            log.warning("the %s continues: there is room on its disk again", self._name)
-
-    def hurry(self) -> None:
-        """Stop waiting for space: from now on a full disk is an error, because the run ends."""
-        self._hurried.set()
-
-    async def run(
-        self,
-        work: Callable[Concatenate[sqlite3.Connection, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """`submit` for coroutines: returns once the transaction is committed.
-
-        The wait is shielded, so that a cancelled caller never leaves a transaction undecided.
-        """
-        import asyncio  # noqa: PLC0415 -- as above
-
-        done = asyncio.wrap_future(self.submit(work, *args, **kwargs))
-        # If the caller was cancelled, nothing else retrieves the error.
-        done.add_done_callback(lambda one: one.cancelled() or one.exception())
-        return await asyncio.shield(done)
-
-    def close(self) -> None:
-        """Finish what is queued, then close the connection."""
-        self.hurry()
-        self._thread.shutdown(wait=True)
-        self._connection.close()

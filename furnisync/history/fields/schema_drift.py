@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 from furnisync.clock import WEEK_S
-from furnisync.history.fields import Object
-from furnisync.history.selection import Selection
+from furnisync.history.fields.selection import Selection
+from furnisync.history.fields.values import Object
 
 ObjectKind = Literal["shops", "listings", "reviews"]
 

@@ -1,0 +1,1 @@
+"""What every database of a home shares: connections, migrations, transactions, the writer."""
