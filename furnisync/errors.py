@@ -26,7 +26,7 @@
         └── ItemRefused           401, 403, 429 for this item, while others are answered
 
 Two markers decide every retry: `Transient` and `Terminal`. Errors of libraries are translated
-where they enter (`http/`, `sqlite.py`), never further in.
+where they enter (`http/`, `sqlite/`), never further in.
 """
 
 import errno

@@ -112,7 +112,7 @@ class ClockCheck:
         self._told = False
         self._anchor: _Anchor | None = None
         self._readings: deque[float] = deque(maxlen=NEEDED)
-        import asyncio  # noqa: PLC0415 -- as in sqlite.py: `status` reads ClockState only
+        import asyncio  # noqa: PLC0415 -- as in sqlite/writer.py: `status` reads ClockState only
 
         self._turn = asyncio.Lock()
         self._waits = 0

@@ -137,7 +137,8 @@ def test_a_kill_at_any_instant_leaves_a_database_of_one_version(tmp_path, instan
     make_old(path, 2000)
     program = f"""
         import os, pathlib, signal, sys
-        from furnisync import durable, migration_backup
+        from furnisync import durable
+        from furnisync.sqlite import migration_backup
         from furnisync.sqlite.database import open_database
         die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         instant = sys.argv[2]
