@@ -7,12 +7,17 @@ from collections.abc import Hashable
 from furnisync.clock import DAY_S
 from furnisync.collect.context import REFILL, Call, Round
 from furnisync.errors import NotFound, Terminal, Transient
-from furnisync.etsy.credibility import Doubt, ask_until_believed, doubt_reviews
+from furnisync.etsy.credibility import (
+    Doubt,
+    ask_until_believed,
+    doubt_reviews,
+    missing_reviews,
+)
 from furnisync.etsy.group_search import MEMBER_FAULTS
 from furnisync.etsy.models import WholePage
 from furnisync.etsy.page_search import read_around
 from furnisync.history import reviews, schedule
-from furnisync.history.review_paging import ReviewAsk
+from furnisync.history.review_paging import ReviewAsk, ask_further, is_cut
 from furnisync.limits import BELIEVED_AFTER
 
 log = logging.getLogger("furnisync.collect")
@@ -25,6 +30,7 @@ class ReviewWalks:
         self._round = this
         self._due: deque[int] = deque()
         self._walking: set[int] = set()
+        self._ahead: dict[int, tuple[ReviewAsk, WholePage]] = {}
         self.calls = 0
 
     async def next_call(self) -> Call | None:
@@ -51,10 +57,7 @@ class ReviewWalks:
         try:
             ask = await this.writer.run(reviews.next_review_ask, shop_id, await this.now())
             trouble = await this.writer.run(reviews.review_trouble, shop_id)
-            page, doubt = await ask_until_believed(
-                lambda: self._fetch(shop_id, ask),
-                lambda page: doubt_reviews(page, ask, unsent=trouble.unsent, some=trouble.has_some),
-            )
+            page, doubt = await self._fetch_believed(shop_id, ask, trouble)
             now_s = await this.now()
         except NotFound:
             # The shop is gone, or its reviews are hidden: its next sync shows which.
@@ -74,19 +77,50 @@ class ReviewWalks:
             await self._fail(shop_id, doubt.reason)
             return
         this.watch.look("reviews", page.results)
+        missing = 0 if shop_id in self._ahead else missing_reviews(page, ask)
         appended = await this.writer.run(
             reviews.append_review_page,
             this.selection,
             shop_id,
             answer,
             now_s=now_s,
-            unsent=0 if doubt is None else doubt.missing,
+            unsent=missing,
         )
         this.collected.reviews += appended.new
         if appended.next_ask is None:
             self._walking.discard(shop_id)
         else:
             self._due.appendleft(shop_id)
+
+    async def _fetch_believed(
+        self, shop_id: int, ask: ReviewAsk, trouble: reviews.ReviewTrouble
+    ) -> tuple[WholePage, Doubt | None]:
+        """A page and what is doubtful about it; one of a server with smaller pages is not."""
+        first = [await self._fetch(shop_id, ask)]
+
+        def doubt_of(page: WholePage) -> Doubt | None:
+            return doubt_reviews(page, ask, unsent=trouble.unsent, some=trouble.has_some)
+
+        doubt = doubt_of(first[0])
+        if doubt is not None and doubt.missing and await self._is_cut(shop_id, ask, first[0]):
+            return first[0], None
+
+        async def fetch() -> WholePage:
+            return first.pop() if first else await self._fetch(shop_id, ask)
+
+        return await ask_until_believed(fetch, doubt_of)
+
+    async def _is_cut(self, shop_id: int, ask: ReviewAsk, page: WholePage) -> bool:
+        """Whether the next page, which is kept for the next step, has all that this one lacks."""
+        created = reviews.created_times(page.results)
+        further = ask_further(ask, created)
+        if further is None:
+            return False
+        following = await self._fetch(shop_id, further)
+        if not is_cut(ask, created, page.count, following.count):
+            return False
+        self._ahead[shop_id] = (further, following)
+        return True
 
     async def _fetch(self, shop_id: int, ask: ReviewAsk) -> WholePage:
         """Fetch a page; one that always fails is read around the reviews that make it fail."""
@@ -101,6 +135,9 @@ class ReviewWalks:
                 part_of=part_of,
             )
 
+        asked, page = self._ahead.pop(shop_id, (None, None))
+        if page is not None and asked == ask:
+            return page
         try:
             return await fetch(ask.offset, ask.limit)
         except MEMBER_FAULTS:

@@ -18,7 +18,9 @@ after `BELIEVED_AFTER` answers (3) with the same fault it is believed, or the mi
 | objects                                |                                                         |
 | no review where one was seen before    | it was deleted                                          |
 | fewer reviews than counted, duplicates,| what arrived is kept, the review walk waits; the third  |
-| broken ones, none of a shop with some  | time it is believed (broken pages are not kept before)  |
+| broken ones, none of a shop with some  | time it is believed (broken pages are not kept before); |
+|                                        | if the next page has what lacks, the server's pages are |
+|                                        | smaller than we ask for, and nothing is doubtful        |
 | a list page that is short of its count | it is read `BELIEVED_AFTER` times (`crawl/paging.py`)   |
 | or repeats listings                    |                                                         |
 | a listing of an active list that batch | requested `ABSENT_BELIEVED_AFTER` times (2), then gone  |
@@ -165,7 +167,7 @@ def doubt_reviews(
     """
     ids = Counter(one.get("transaction_id") for one in page.results)
     del ids[None]
-    missing = min(ask.limit, (page.count or 0) - ask.offset) - len(page.results)
+    missing = missing_reviews(page, ask)
     bounded = (ask.min_created, ask.max_created) != (None, None)
     return _first(
         (
@@ -194,6 +196,11 @@ def doubt_reviews(
             Doubt("reviews came without their fields", usable=True),
         ),
     )
+
+
+def missing_reviews(page: WholePage, ask: ReviewQuery) -> int:
+    """How many reviews of a page its `count` promises beyond those that came, 0 or more."""
+    return max(0, min(ask.limit, (page.count or 0) - ask.offset) - len(page.results))
 
 
 def _first(*checks: tuple[bool, Doubt]) -> Doubt | None:

@@ -56,6 +56,8 @@ def plan_next(
     created: Sequence[int | None],
     counted: int | None,
     paging: Paging = ETSY_PAGING,
+    *,
+    unsent: int = 0,
 ) -> Step:
     """What to request after a page.
 
@@ -64,33 +66,61 @@ def plan_next(
         created: `create_timestamp` of its reviews, in order; None where it is missing.
         counted: the answer's `count`.
         paging: limits of the API.
+        unsent: number of reviews that the answer counts and that never come.
     """
-    times = [time for time in created if time is not None]
-    oldest = min(times, default=None)
-    if _is_end(ask, len(created), oldest, counted, paging):
+    got = len(created)
+    oldest = oldest_of(created)
+    if ask.min_created is not None and oldest is not None and oldest < ask.min_created:
+        return Step(None)  # below the watermark
+    if not got or _is_end(ask.offset, got, unsent, counted, paging):
         return Step(None)
-    if oldest is not None and (ask.max_created is None or oldest < ask.max_created):
-        return Step(ReviewAsk(ask.min_created, oldest))
-    if ask.offset + paging.page_size <= paging.offset_cap:
-        return Step(ReviewAsk(ask.min_created, ask.max_created, ask.offset + paging.page_size))
+    if (further := ask_further(ask, created)) is not None:
+        return Step(further)
+    if ask.offset + got <= paging.offset_cap:
+        return Step(ReviewAsk(ask.min_created, ask.max_created, ask.offset + got))
     below = None if ask.max_created is None else ask.max_created - 1
     if below is None or (ask.min_created is not None and below < ask.min_created):
         return Step(None, out_of_reach=True)
     return Step(ReviewAsk(ask.min_created, below), out_of_reach=True)
 
 
-def _is_end(
-    ask: ReviewAsk, got: int, oldest: int | None, counted: int | None, paging: Paging
-) -> bool:
-    """Whether no wanted review comes after this page.
+def oldest_of(created: Sequence[int | None]) -> int | None:
+    """The oldest second of a page; None if it has none."""
+    return min((time for time in created if time is not None), default=None)
 
-    A short page alone is not the end while `count` is higher; a `count` below the number of
-    results is ignored.
+
+def ask_further(ask: ReviewAsk, created: Sequence[int | None]) -> ReviewAsk | None:
+    """The query from the oldest second of a page on; None if it is that of the page itself."""
+    oldest = oldest_of(created)
+    if oldest is None or (ask.max_created is not None and oldest >= ask.max_created):
+        return None
+    return ReviewAsk(ask.min_created, oldest)
+
+
+def is_cut(
+    ask: ReviewAsk, created: Sequence[int | None], counted: int | None, counted_further: int | None
+) -> bool:
+    """Whether a page that is short of its count lacks only its end, as if pages were smaller.
+
+    Args:
+        ask: the query of the page.
+        created: `create_timestamp` of its reviews; None where it is missing.
+        counted: the answer's `count`.
+        counted_further: `count` of the answer to `ask_further`, which counts the page's oldest
+            second again.
     """
-    if got == 0:
-        return True
-    if ask.min_created is not None and oldest is not None and oldest < ask.min_created:
-        return True
-    if counted is None or counted < ask.offset + got:
+    if counted is None or counted_further is None:
+        return False
+    newer = len(created) - created.count(oldest_of(created))
+    return counted_further == counted - ask.offset - newer
+
+
+def _is_end(offset: int, got: int, unsent: int, counted: int | None, paging: Paging) -> bool:
+    """Whether a page is the last of its list.
+
+    A short page alone is not the end while `count` is higher, since a server may have smaller pages
+    than we ask for; a `count` below the number of results is ignored.
+    """
+    if counted is None or counted < offset + got:
         return got < paging.page_size
-    return counted <= ask.offset + paging.page_size
+    return counted <= offset + got + unsent

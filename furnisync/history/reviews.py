@@ -158,8 +158,8 @@ def append_review_page(
     new = append_reviews(
         connection, selection, shop_id, page.results, now_s=now_s, twins_before_s=began
     )
-    created = [as_id(_created(review)) for review in page.results]
-    step = plan_next(page.ask, created, page.counted)
+    created = created_times(page.results)
+    step = plan_next(page.ask, created, page.counted, unsent=unsent)
     newest = max((time for time in created if time is not None), default=None)
     _step_walk(connection, shop_id, step, newest, unsent)
     if step.next_ask is None:
@@ -274,6 +274,11 @@ def has_twin(
         ),
     ).fetchone()
     return row is not None
+
+
+def created_times(results: Iterable[Object]) -> list[int | None]:
+    """When reviews were created (unix seconds); None where that is missing or no number."""
+    return [as_id(_created(review)) for review in results]
 
 
 def _created(review: Object) -> object:

@@ -43,7 +43,7 @@ def forecast_disk(
     size: ImageSize,
     free_bytes: int,
     *,
-    known: tuple[int, int],
+    sample: tuple[int, int],
     here: tuple[int, int],
 ) -> DiskForecast:
     """Forecast the disk.
@@ -52,12 +52,12 @@ def forecast_disk(
         listings: that are known or counted.
         size: of the images.
         free_bytes: on the disk.
-        known: listings whose images are known, and the number of these images.
+        sample: listings whose images are known, and the number of these images.
         here: images that are stored, and their bytes.
     """
-    with_images, images = known
+    with_images, images = sample
     done, done_bytes = here
     each = images / with_images if with_images >= MEASURED_FROM else IMAGES_OF_LISTING
     image_bytes = done_bytes / done if done >= MEASURED_FROM else BYTES_OF_SIZE[size]
-    left = max(0.0, max(listings * each, images) - done)
+    left = max(0.0, listings * each - done)
     return DiskForecast(round(left * image_bytes), free_bytes)

@@ -26,6 +26,7 @@ ACTIVITY = "activity"
 """Key of `meta` under which a running image sync writes its `Activity`."""
 TROUBLES_SHOWN = 20
 EVENTS_SHOWN = 10
+IMAGES_SAMPLED = 2000
 
 PauseKind = Literal["away", "unwritable", "room", "server"]
 """Why downloads pause: the image folder is missing, cannot be written, its disk is full, or the
@@ -148,7 +149,7 @@ def read_status_from(connection: sqlite3.Connection, files: HomeFiles, clock: Cl
         calls_left=calls_left,
         seconds_left=_seconds_left(calls_left, images, activity, quota) if pid else None,
         outages=_outages(quota, activity) if pid else (),
-        disk=_forecast(connection, files, counters, current, waiting),
+        disk=_forecast(connection, files, counters, current),
     )
 
 
@@ -157,24 +158,31 @@ def _forecast(
     files: HomeFiles,
     counters: dict[str, int],
     current: PassStatus | None,
-    waiting: int,
 ) -> DiskForecast | None:
     listings = counters.get("listings.active", 0)
     counted = max(listings, 0 if current is None else current.listings_counted)
     which, _, size = (get_meta(connection, "wanted") or "").partition(" ")
     if not counted or size not in SIZES:
         return None
-    images = sum(_with_prefix(counters, "images.").values()) - counters.get("images.bytes", 0)
-    if which == "primary":
-        images = min(images, listings)
     folder = files.images if files.images.exists() else files.home
     return forecast_disk(
         counted,
         size,
         shutil.disk_usage(folder).free,
-        known=(listings if which == "primary" else max(0, listings - waiting), images),
+        sample=(listings, listings) if which == "primary" else _sample_images(connection),
         here=(counters.get("images.done", 0), counters.get("images.bytes", 0)),
     )
+
+
+def _sample_images(connection: sqlite3.Connection) -> tuple[int, int]:
+    """A bounded sample of the oldest and newest listings with images: how many, with how many."""
+    end = "SELECT * FROM (SELECT listing_id, image_id FROM images ORDER BY listing_id {} LIMIT ?1)"
+    row = connection.execute(
+        "SELECT count(DISTINCT listing_id), count(*) FROM"
+        f" ({end.format('ASC')} UNION {end.format('DESC')})",
+        (IMAGES_SAMPLED,),
+    ).fetchone()
+    return row[0], row[1]
 
 
 def _outages(quota: QuotaState | None, activity: Activity | None) -> tuple[Outage, ...]:

@@ -10,11 +10,14 @@ from support.collect_world import (
     REVIEW_CALL,
     SHOP_CALL,
     Home,
+    Truth,
     calls_of,
     content,
     no_calls,
+    read_reviews,
     seed_catalog,
     small_sandbox,
+    true_reviews,
 )
 
 from furnisync.etsy.credibility import (
@@ -185,3 +188,14 @@ def test_one_404_puts_no_shop_away(world, home, tmp_path, call):
     assert ended.status == (1 if call == LIST_CALL else 0), ended.out
     home.sync()
     assert content(home) == content(undisturbed)
+
+
+def test_a_server_with_smaller_review_pages_hides_no_review(bent_home, bent):
+    bent.set_faults([{"where": "api", "call": REVIEW_CALL, "do": "page_size", "size": 5}])
+    bent_home.sync()
+    truth = Truth(bent)
+    alive = [shop_id for shop_id, shop in truth.shops.items() if not shop["gone"]]
+    assert read_reviews(bent_home) == true_reviews(truth, alive)
+    longest = max(len(truth.reviews[shop_id]) for shop_id in alive)
+    assert longest > 10, "a world in which pages of 5 matter"
+    assert bent_home.number("SELECT count(*) FROM sync_state WHERE reviews_unsent > 0") == 0

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) ([A-Z]+) (.*)")
 ENDING, ENDED = "stopping: finishing what is in flight", "Stopped. The same command continues from"
 ALWAYS = "always"
+BROKEN = r"(?P<upstream>Etsy's API|the image server) is broken: .*; it is tried again by itself$"
+WORKS_AGAIN = r"(?P<upstream>Etsy's API|the image server) works again after \d+ minutes$"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ KNOWN = (
     Known(ALWAYS, "INFO", r"image_metadata\.json written: \d+ listings$"),
     # Both services start on an empty home: nobody has told the data service a shop yet.
     Known("begin", "INFO", r"waiting for the first shops: "),
+    # Before the first image nobody knows that the sandbox's are small.
+    Known("begin", "WARNING", r"the missing images take about .*, but only .* are free: "),
     Known("kill", "INFO", r"the last run did not end cleanly: checking its last \d+ images$"),
     Known("disk", "INFO", r"[^;]+; downloads pause: .*; calls: "),
     Known("disk", "ERROR", r"downloads pause: "),
@@ -50,15 +54,19 @@ KNOWN = (
     Known("quota", "WARNING", r"the day's calls are spent \(.*\); waiting until "),
     Known("quota", "INFO", r"Etsy raised the limit per day from [\d,]+ to [\d,]+$"),
     Known("quota", "INFO", r"there are calls again \(.*\)$"),
+    Known("spell", "WARNING", BROKEN),
+    Known("spell", "WARNING", WORKS_AGAIN),
+    Known("spell", "INFO", r"[^;]+; downloads pause: the image server is broken: .*; calls: "),
+    Known("faults", "INFO", r"[^;]+; downloads pause: (429|503) from the image server.*; calls: "),
     # What is no listing is left out, and the page is asked for again where it matters.
     Known("faults", "WARNING", r"\d+ results of a page could not be read: "),
     # A call that hangs is in flight when the service is told to end.
     Known("faults", "WARNING", r"\d+ calls in flight are given up$"),
 )
 
-AFTER_S = {"faults": 60, "disk": 120, "quota": 60, "kill": 60}
+AFTER_S = {"faults": 60, "disk": 120, "quota": 60, "kill": 60, "spell": 120}
 """How long after its phase a line may still speak of it: pauses and retries run out."""
-FELT = ("kill", "disk", "quota")
+FELT = ("kill", "disk", "quota", "spell")
 """Phases of which at least one of the two logs must speak, or the soak did not do what it says."""
 
 
@@ -88,6 +96,23 @@ class Diary:
         return spoken | {ALWAYS}
 
 
+def outages(words: str) -> list[tuple[float, str, bool]]:
+    """What a log says of broken upstreams: when, which, and whether that begins or ends."""
+    told = []
+    for line in words.splitlines():
+        if (found := LINE.fullmatch(line)) is None:
+            continue
+        for pattern, begins in ((BROKEN, True), (WORKS_AGAIN, False)):
+            if said := re.match(pattern, found[3]):
+                told.append((moment(found[1]), said["upstream"], begins))
+    return told
+
+
+def moment(told_at: str) -> float:
+    """The unix seconds of a line's local time."""
+    return time.mktime(time.strptime(told_at, "%Y-%m-%d %H:%M:%S"))
+
+
 def explain(words: str, diary: Diary) -> tuple[Counter[str], list[str]]:
     """Count the lines of a log by kind; the lines that nothing explains."""
     kinds: Counter[str] = Counter()
@@ -104,7 +129,7 @@ def explain(words: str, diary: Diary) -> tuple[Counter[str], list[str]]:
                 strange.append(line)
             continue
         told_at, level, said = found.groups()
-        phases = diary.at(time.mktime(time.strptime(told_at, "%Y-%m-%d %H:%M:%S")))
+        phases = diary.at(moment(told_at))
         by = [one for one in KNOWN if one.phase in phases and one.explains(level, said)]
         if by:
             kinds[f"{by[0].phase}: {level}"] += 1

@@ -7,13 +7,14 @@ FURNISYNC_SOAK_SEED=7 pytest tests/soak        # the world and the kills of a ru
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from pathlib import Path
 from random import Random
 
 import pytest
-from soak_log import FELT, Diary, explain
+from soak_log import FELT, Diary, explain, outages
 from soak_truth import check_history, check_image_files
 from soak_world import MB, Supervised, World, median_mb
 from support import collect_world, sync_world
@@ -67,6 +68,12 @@ CDN_DEEDS = (
     {"do": "garbage"}, {"do": "cut_jpeg"}, {"do": "endless"}, {"do": "redirect"},
 )  # fmt: skip
 FAULTY_SHARE = 0.02
+SPELLS = {
+    "a login page": ("Etsy's API", {"where": "api", "do": "login_page"}),
+    "junk": ("the image server", {"where": "cdn", "do": "html_200"}),
+    "one picture": ("the image server", {"where": "cdn", "do": "same_picture"}),
+}
+"""Whole upstreams that are broken for a while, and who is to be named."""
 QUIET = {"per_hour": 0.0, "reviews_per_hour": 0.0}
 BUSY = {"per_hour": 0.2, "reviews_per_hour": 600.0}
 WHILE_OFF = {"per_hour": 0.0003, "reviews_per_hour": 1.0}
@@ -90,10 +97,13 @@ class Soak:
       0.5-2  image sync is killed at a random instant
           4  15 days later; a shop has closed
     4.3-5.5  data sync is killed at a random instant
-          8  16 days later; all of furniture is due again
-    8.5-9.5  the disk is full
-         11  15 days later
-    11.5-13  the day's calls are cut below what is used, then raised, 2 days later
+    5.6-6.4  the API answers every call with a login page
+          8  16 days later; all of furniture is due again, and
+      8-8.8  the image server answers with junk
+     9-10.2  the disk is full
+         11  15 days later, and
+    11-11.8  the image server answers with one picture for all
+    12-13.5  the day's calls are cut below what is used, then raised, 2 days later
          14  31 days later; then six minutes of mere faults, in which memory must stay
          20  faults and churn end, the shop is back; 190 days later all is due, static fields too;
             until nothing is
@@ -106,6 +116,7 @@ class Soak:
         self.random = Random(SEED)
         self.refused_at_cut = 0
         self.closed = 0
+        self.spells: list[tuple[str, float, float]] = []
 
     def at(self, minute: float) -> None:
         """Live up to a minute of the script."""
@@ -128,14 +139,16 @@ class Soak:
         self.turn_shop(gone=True)
         self.move(15)
         self.kill("data", 4.3, 5.5)
+        self.at(5.6)
+        self.spell("a login page", until=6.4)
         self.at(8)
-        self.move(16)
-        self.at(8.5)
-        self.fill_disk(until=9.5)
+        self.spell("junk", days=16, until=8.8)
+        self.at(9)
+        self.fill_disk(until=10.2)
         self.at(11)
-        self.move(15)
-        self.at(11.5)
-        self.cut_quota(until=13)
+        self.spell("one picture", days=15, until=11.8)
+        self.at(12)
+        self.cut_quota(until=13.5)
         self.at(14)
         self.move(31)
         self.at(SCRIPT_MINUTES)
@@ -154,6 +167,25 @@ class Soak:
         self.sandbox.churn(**WHILE_OFF)
         self.world.move(days)
         self.sandbox.churn(**BUSY)
+
+    def spell(self, name: str, until: float, days: float = 0.0) -> None:
+        """A whole upstream is broken for a while; where `days` is given, after so many days."""
+        upstream, fault = SPELLS[name]
+        print(f"{self.second():.0f} s: {upstream} sends {name}")
+        with self.diary.during("spell"):
+            began = int(time.time())
+            self.sandbox.set_faults([fault, *fault_rules()])
+            if days:
+                self.move(days)
+            self.world.until(lambda: self.told(upstream, began), 120, "a log tells that it began")
+            self.at(until)
+            self.sandbox.set_faults(fault_rules())
+            self.spells.append((upstream, began, time.time()))
+
+    def told(self, upstream: str, since: float) -> bool:
+        """Whether a log says that something broke since a time."""
+        logs = [outages(service.words()) for service in self.world.services.values()]
+        return any(at >= since and who == upstream for lines in logs for at, who, _ in lines)
 
     def turn_shop(self, *, gone: bool) -> None:
         self.sandbox.churn({"op": "shop", "shop_id": self.closed, "fields": {"gone": gone}})
@@ -308,6 +340,24 @@ def check_logs(soak: Soak) -> None:
         strange += found
     assert not strange, "\n".join([f"{len(strange)} unexplained lines:", *strange[:30]])
     assert said.issuperset(FELT)
+    check_spells(soak)
+
+
+def check_spells(soak: Soak) -> None:
+    """Each spell was told, by no log twice, and so was its end; between spells nothing was."""
+    logs = {job: outages(service.words()) for job, service in soak.world.services.items()}
+    starts = [began for _, began, _ in soak.spells]
+    for (upstream, began, ended), next_one in zip(
+        soak.spells, [*starts[1:], math.inf], strict=True
+    ):
+        told = {
+            job: [begins for at, who, begins in lines if began <= at < next_one and who == upstream]
+            for job, lines in logs.items()
+        }
+        print(f"{upstream} broken for {ended - began:.0f} s: {told}")
+        assert [True, False] in told.values()
+        assert all(one in ([], [True, False]) for one in told.values())
+    assert all(lines[0][0] >= starts[0] for lines in logs.values() if lines)
 
 
 def check_data(soak: Soak, tmp_path: Path) -> None:
