@@ -116,6 +116,7 @@ class ImageJob(msgspec.Struct, frozen=True):
         held: sha256 of the file that it replaces; None where we hold none.
         untouched: it was neither tried nor held before.
         tries: that failed in a row before this one.
+        shop_id: whose image it is, if that is known.
     """
 
     listing_id: int
@@ -124,6 +125,7 @@ class ImageJob(msgspec.Struct, frozen=True):
     held: bytes | None = None
     untouched: bool = False
     tries: int = 0
+    shop_id: int | None = None
 
     @property
     def key(self) -> tuple[int, int]:

@@ -3,7 +3,8 @@
 | status   | meaning                                             | tried again                    |
 | -------- | --------------------------------------------------- | ------------------------------ |
 | pending  | wanted, not here yet                                | now, or soon after a failure   |
-| done     | whole under its final name                          | when a larger size is wanted   |
+| done     | whole under its final name                          | when a larger size is wanted,  |
+|          |                                                     | once if many shops have it too |
 | gone     | the CDN no longer has it (404, 410)                 | when batch names it again      |
 | bad      | the answer is no image, or its url is refused       | weekly at first, growing, and  |
 |          |                                                     | when the settings no longer    |
@@ -91,12 +92,13 @@ def claim_images(
     within = WITHIN_SCOPE if restricted else ""
     rows = connection.execute(
         "SELECT listing_id, image_id, url, sha256,"
-        " done_at IS NULL AND attempts = 0 AND reason IS NULL, attempts"
+        " done_at IS NULL AND attempts = 0 AND reason IS NULL, attempts,"
+        " (SELECT shop_id FROM listings WHERE listings.listing_id = images.listing_id)"
         " FROM images INDEXED BY images_queue WHERE next_try IS NOT NULL"
         f" AND next_try <= :now {within} ORDER BY next_try LIMIT :limit",
         {"now": now, "limit": limit + len(in_flight)},
     )
-    found = (ImageJob(row[0], row[1], row[2], row[3], bool(row[4]), row[5]) for row in rows)
+    found = (ImageJob(row[0], row[1], row[2], row[3], bool(row[4]), *row[5:]) for row in rows)
     return [job for job in found if job.key not in in_flight][:limit]
 
 
@@ -140,6 +142,17 @@ def record_outcomes(
         " reason_detail = NULL, file = ?, size = ?, bytes = ?, width = ?, height = ?,"
         " sha256 = ?, done_at = ? WHERE listing_id = ? AND image_id = ?",
         done,
+    )
+
+
+def fetch_again(
+    connection: sqlite3.Connection, images: Iterable[tuple[int, int]], reason: ReasonCode, at: int
+) -> None:
+    """Fetch doubtful images once more at a time (unix seconds); their files stay until then."""
+    connection.executemany(
+        "UPDATE images SET next_try = ?, reason = ? WHERE listing_id = ? AND image_id = ?"
+        " AND status = 'done'",
+        [(at, reason, *key) for key in images],
     )
 
 

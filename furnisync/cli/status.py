@@ -43,10 +43,10 @@ def status(*, as_json: JsonFlag = False, test: TestFlag = False) -> None:
         sys.stdout.write(to_json(images, history) + "\n")
         return
     console = make_console()
-    print_status(console, images, files, clock.now())
+    print_status(console, images, clock.now())
     if history is not None:
         console.print()
-        print_data_status(console, history, files)
+        print_data_status(console, history)
 
 
 def quota_line(quota: QuotaState | None) -> str:
@@ -81,10 +81,10 @@ def _outage_facts(outages: Sequence[Outage]) -> Iterator[tuple[str, str]]:
 # -- image sync ------------------------------------------------------------------------------------
 
 
-def print_status(console: Console, status: Status, files: HomeFiles, now: float) -> None:
+def print_status(console: Console, status: Status, now: float) -> None:
     """Print the status of image sync as tables; `now` in unix seconds."""
     table = make_facts()
-    for name, value in _image_facts(status, files, now):
+    for name, value in _image_facts(status, now):
         table.add_row(name, value)
     console.print(table)
     if status.quota is not None and status.quota.usage:
@@ -97,7 +97,7 @@ def print_status(console: Console, status: Status, files: HomeFiles, now: float)
     _print_events(console, status.events)
 
 
-def _image_facts(status: Status, files: HomeFiles, now: float) -> Iterator[tuple[str, str]]:
+def _image_facts(status: Status, now: float) -> Iterator[tuple[str, str]]:
     images, activity = status.images, status.activity
     total = sum(number for state, number in images.items() if state != "unwanted")
     others = (
@@ -120,13 +120,14 @@ def _image_facts(status: Status, files: HomeFiles, now: float) -> Iterator[tuple
     yield from _outage_facts(status.outages)
     if status.seconds_left:
         until = clock_time(now + status.seconds_left)
-        yield "left", f"about {duration(status.seconds_left)}, until {until}"
+        calls = f"{status.calls_left:,} calls, " if status.calls_left else ""
+        yield "left", f"{calls}about {duration(status.seconds_left)}, until {until}"
     if status.disk is not None and status.disk.needed_bytes:
         needed, free = decimal(status.disk.needed_bytes), decimal(status.disk.free_bytes)
         verdict = "" if status.disk.fits else ": NOT ENOUGH, use a larger disk or a smaller `size`"
         yield "disk", f"the missing images take about {needed}, {free} are free{verdict}"
-    yield "image files", str(files.images)
-    yield "metadata", str(files.metadata)
+    yield "image files", status.image_folder
+    yield "metadata", status.metadata
     if status.image_folder_away is not None:
         yield "", status.image_folder_away
 
@@ -160,7 +161,7 @@ def _pass_text(current: PassStatus) -> str:
 # -- data sync -------------------------------------------------------------------------------------
 
 
-def print_data_status(console: Console, status: DataStatus, files: HomeFiles) -> None:
+def print_data_status(console: Console, status: DataStatus) -> None:
     """Print the status of data sync as tables."""
     table = make_facts()
     table.add_row("data sync", "not running" if status.pid is None else f"pid {status.pid}")
@@ -178,7 +179,7 @@ def print_data_status(console: Console, status: DataStatus, files: HomeFiles) ->
     table.add_row("cadence", _cadence(status))
     for name, value in (*_quota_facts(status.quota), *_outage_facts(status.outages)):
         table.add_row(name, value)
-    table.add_row("history", str(files.history))
+    table.add_row("history", status.history)
     console.print(table)
     _print_troubles(console, status.troubles)
     _print_events(console, status.events)

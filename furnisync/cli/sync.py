@@ -153,7 +153,7 @@ def run_image_sync(run: ImageRun) -> int:
         frame_images,
     )
     status = read_status(around.files, around.clock)
-    print_status(around.console, status, around.files, around.clock.now())
+    print_status(around.console, status, around.clock.now())
     return around.report_end(
         ended,
         "Not everything could be read: see above. The same command tries the rest again.",
@@ -176,7 +176,7 @@ def run_data_sync(run: DataRun) -> int:
         frame_data,
     )
     status = read_data_status(around.files, around.settings.data, around.clock)
-    print_data_status(around.console, status, around.files)
+    print_data_status(around.console, status)
     return around.report_end(
         ended, "Not every shop could be synced; the same command tries the rest again."
     )

@@ -19,7 +19,7 @@ import msgspec
 
 from furnisync.catalog import image_queue
 from furnisync.circuit_breaker import Outage
-from furnisync.clock import Clock
+from furnisync.clock import DAY_S, Clock
 from furnisync.config import ImageSize
 from furnisync.download.downloader import Downloader
 from furnisync.download.sizes import url_of_size
@@ -27,6 +27,7 @@ from furnisync.image_job import ImageJob, ImageOutcome, ReasonCode
 from furnisync.images.adoption import Adoption
 from furnisync.images.cdn_gate import CdnGate
 from furnisync.images.folder_gate import FolderGate, Pause
+from furnisync.images.repeats import RepeatedPictures
 from furnisync.sqlite.writer import Writer
 
 __all__ = ["DownloadWorker", "JobQueue"]
@@ -70,6 +71,7 @@ class JobQueue:
         self._clock = clock
         self._size = size
         self._restricted = restricted
+        self._repeats = RepeatedPictures()
 
     def claim(self, in_flight: Iterable[tuple[int, int]]) -> Future[list[ImageJob]]:
         """Claim up to `CLAIM` jobs that are due and not in flight."""
@@ -84,9 +86,9 @@ class JobQueue:
         return self._writer.submit(image_queue.requeue, keys, ReasonCode.SAME_BYTES, now)
 
     def record(self, outcomes: list[ImageOutcome]) -> Future[None]:
-        """Commit how jobs ended."""
-        now = int(self._clock.now())
-        return self._writer.submit(image_queue.record_outcomes, outcomes, self._size, now)
+        """Commit how jobs ended; what is doubtful is fetched once more, a day later."""
+        now, doubtful = int(self._clock.now()), self._repeats.doubt(outcomes)
+        return self._writer.submit(_record, outcomes, doubtful, self._size, now)
 
 
 class DownloadWorker(threading.Thread):
@@ -286,6 +288,17 @@ class DownloadWorker(threading.Thread):
         if self._adoption is not None:
             dropped += self._adoption.withdraw()
         self._in_flight.difference_update(job.key for job in dropped)
+
+
+def _record(
+    connection: sqlite3.Connection,
+    outcomes: list[ImageOutcome],
+    doubtful: list[tuple[int, int]],
+    size: ImageSize,
+    now: int,
+) -> None:
+    image_queue.record_outcomes(connection, outcomes, size, now)
+    image_queue.fetch_again(connection, doubtful, ReasonCode.SAME_BYTES, now + DAY_S)
 
 
 def _claim_sized(

@@ -46,8 +46,10 @@ class DataStatus(msgspec.Struct, frozen=True):
         behind_days: by how many days the most overdue shop is late.
         calls_per_day: the calls that keeping the cadence needs, estimated.
         quota_per_day: the calls that the key allows; None where unknown.
+        keeps_up: whether the key allows what keeping the cadence needs; None where unknown.
         outages: what is broken for the sync that runs.
         first_sync: what the shops that were never synced take; None where there are none.
+        history: the database file.
     """
 
     home: str
@@ -70,11 +72,8 @@ class DataStatus(msgspec.Struct, frozen=True):
     quota: QuotaState | None
     outages: tuple[Outage, ...] = ()
     first_sync: FirstSync | None = None
-
-    @property
-    def keeps_up(self) -> bool | None:
-        """Whether the quota is enough for the cadence; None where it is not known."""
-        return None if self.quota_per_day is None else self.calls_per_day <= self.quota_per_day
+    keeps_up: bool | None = None
+    history: str = ""
 
 
 def cadence_of(settings: DataSettings) -> Cadence:
@@ -105,6 +104,7 @@ def read_data_status_from(
     lag = measure_lag(connection, clock.now(), cadence_of(settings))
     quota = read_state(files.quota, None, clock)
     pid = holder(files.lock("data"))
+    quota_per_day = None if quota is None else quota.limit_per_day
     return DataStatus(
         home=str(files.home),
         pid=pid,
@@ -120,12 +120,14 @@ def read_data_status_from(
         ahead=lag.ahead,
         behind_days=round(lag.most_overdue_s / DAY_S, 1),
         calls_per_day=round(lag.calls_per_day),
-        quota_per_day=None if quota is None else quota.limit_per_day,
+        quota_per_day=quota_per_day,
         troubles=_read_troubles(connection),
         events=tuple(Event(at, "drift", text) for at, text in read_drift(connection)),
         quota=quota,
         outages=quota.outages_of("data") if pid and quota else (),
         first_sync=_first_sync(lag.new_calls, quota, clock.now()) if lag.never_synced else None,
+        keeps_up=None if quota_per_day is None else lag.calls_per_day <= quota_per_day,
+        history=str(files.history),
     )
 
 

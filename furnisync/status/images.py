@@ -76,6 +76,8 @@ class Status(msgspec.Struct, frozen=True):
     """Status of image sync.
 
     Attributes:
+        image_folder: where the image files are.
+        metadata: the metadata file.
         image_folder_away: why the image folder is missing, with the remedy; None where it is not.
         outages: what is broken for the sync that runs.
         disk: what the images that are missing will take; None while no listing is known.
@@ -99,6 +101,8 @@ class Status(msgspec.Struct, frozen=True):
     seconds_left: float | None
     outages: tuple[Outage, ...] = ()
     disk: DiskForecast | None = None
+    image_folder: str = ""
+    metadata: str = ""
 
 
 def read_status(files: HomeFiles, clock: Clock) -> Status:
@@ -150,6 +154,8 @@ def read_status_from(connection: sqlite3.Connection, files: HomeFiles, clock: Cl
         seconds_left=_seconds_left(calls_left, images, activity, quota) if pid else None,
         outages=_outages(quota, activity) if pid else (),
         disk=_forecast(connection, files, counters, current),
+        image_folder=str(files.images),
+        metadata=str(files.metadata),
     )
 
 

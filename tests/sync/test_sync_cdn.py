@@ -98,3 +98,34 @@ def test_a_kill_in_an_outage_leaves_nothing_to_undo(tmp_path, bent):
     bent.set_faults([])
     assert home.sync("--fast").status == 0
     check_complete(home)
+
+
+DOUBTED = "SELECT count(*) FROM images WHERE reason = 'same_bytes' AND next_try IS NOT NULL"
+
+
+def test_one_picture_for_images_of_many_shops_is_told_and_fetched_once_more(tmp_path, bent):
+    home = Home(tmp_path / "home", bent)
+    bent.set_faults([{**CDN, "do": "same_picture", "share": 0.2, "sticky": True}])
+    ended = home.sync("--fast")
+    assert ended.out.count("the same picture came for images of 5 shops") == 1
+    assert "is broken" not in ended.out
+    assert home.number(DOUBTED) > 20
+    home.later(2)
+    assert "the same picture" not in home.sync("--fast").out, "what comes twice is as it is"
+    assert home.number(DOUBTED) == 0
+    asked = bent.asked()["cdn"]["total"]
+    home.later(2)
+    home.sync("--fast")
+    assert bent.asked()["cdn"]["total"] == asked
+
+
+def test_a_placeholder_for_some_images_is_replaced_a_day_later(tmp_path, bent):
+    home = Home(tmp_path / "home", bent)
+    bent.set_faults([{**CDN, "do": "same_picture", "share": 0.2, "sticky": True}])
+    home.sync("--fast")
+    assert home.number(DOUBTED) > 20
+    bent.set_faults([])
+    home.later(2)
+    home.sync("--fast")
+    check_complete(home)
+    assert home.number(DOUBTED) == 0

@@ -101,3 +101,16 @@ def test_a_server_with_smaller_pages_hides_nothing(bent_home, bent):
     bent_home.sync("--fast")
     active = {row[0] for row in bent_home.rows("SELECT listing_id FROM listings")}
     assert active == findable(bent)
+
+
+def test_a_server_that_ignores_the_order_hides_nothing(bent_home, bent):
+    lists = ["listings/active", "shops/{shop_id}/listings/active"]
+    bent.set_faults(
+        [
+            {"where": "api", "call": call, "do": "ignore", "names": ["sort_on", "sort_order"]}
+            for call in lists
+        ]
+    )
+    bent_home.sync("--fast")
+    active = {row[0] for row in bent_home.rows("SELECT listing_id FROM listings")}
+    assert active == findable(bent)
