@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -64,14 +65,14 @@ def test_every_line_has_its_field_in_the_json(tmp_path: Path):
         (images, JSON_FIELDS, found),
         ("data sync" + data, DATA_JSON_FIELDS, found["data"]),
     ):
-        names = {name for line in facts(lines) if (name := line[:NAME_WIDTH].strip())}
+        names = {found[1] for line in facts(lines) if (found := NAME.match(line))}
         assert names <= fields.keys()
         assert names >= {"quota", "shops"}
         for name in names:
             assert all(one in json for one in fields[name]), name
 
 
-NAME_WIDTH = 13
+NAME = re.compile(r"(\S+(?: \S+)*)  +\S")
 
 
 def facts(text: str) -> list[str]:
