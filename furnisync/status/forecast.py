@@ -18,7 +18,7 @@ BYTES_OF_SIZE: dict[ImageSize, int] = {
 """Of an image, with what the file system wastes, until some were measured."""
 IMAGES_OF_LISTING = 7.0
 MEASURED_FROM = 200
-"""So many images, or listings, say more than these figures."""
+"""So many images, or listings, say more than these figures; or half of all."""
 
 
 class DiskForecast(msgspec.Struct, frozen=True):
@@ -57,7 +57,9 @@ def forecast_disk(
     """
     with_images, images = sample
     done, done_bytes = here
-    each = images / with_images if with_images >= MEASURED_FROM else IMAGES_OF_LISTING
-    image_bytes = done_bytes / done if done >= MEASURED_FROM else BYTES_OF_SIZE[size]
-    left = max(0.0, listings * each - done)
+    measured = with_images and with_images >= min(MEASURED_FROM, listings / 2)
+    expected = listings * (images / with_images if measured else IMAGES_OF_LISTING)
+    measured = done and done >= min(MEASURED_FROM, expected / 2)
+    image_bytes = done_bytes / done if measured else BYTES_OF_SIZE[size]
+    left = max(0.0, expected - done)
     return DiskForecast(round(left * image_bytes), free_bytes)

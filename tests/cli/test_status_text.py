@@ -72,7 +72,7 @@ def test_every_line_has_its_field_in_the_json(tmp_path: Path):
             assert all(one in json for one in fields[name]), name
 
 
-NAME = re.compile(r"(\S+(?: \S+)*)  +\S")
+NAME = re.compile(r" *(\S+(?: \S+)*)  +\S")
 
 
 def facts(text: str) -> list[str]:

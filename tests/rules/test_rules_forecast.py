@@ -20,6 +20,11 @@ def test_what_was_measured_says_more():
     assert found.fits
 
 
+def test_a_small_dataset_that_is_here_misses_nothing():
+    found = forecast_disk(30, "570xN", 10**12, sample=(30, 61), here=(61, 61 * 6_500))
+    assert found.needed_bytes == 0
+
+
 @given(COUNTS, COUNTS, COUNTS, COUNTS, COUNTS)
 def test_any_numbers(listings, with_images, images, done, size):
     found = forecast_disk(listings, "fullxfull", 0, sample=(with_images, images), here=(done, size))
