@@ -3,10 +3,12 @@
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from furnisync.errors import DatabaseUnusable, NotHere
 from furnisync.sqlite.database import lacks_room, transaction
@@ -17,6 +19,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 NO_ROOM_RETRY_S = 5.0
+GROUP_MOST = 64
+GROUP_S = 0.1
+"""A group takes no further work after so long, so that nobody waits for long."""
 
 
 async def read_in_thread(
@@ -40,13 +45,28 @@ async def read_in_thread(
         raise
 
 
+class _Work(NamedTuple):
+    """Work that was submitted, and where its result goes."""
+
+    run: Callable[[sqlite3.Connection], Any]
+    future: Future[Any]
+
+
+class _Ended(NamedTuple):
+    """How a piece of work ended inside its transaction."""
+
+    result: Any = None
+    error: BaseException | None = None
+
+
 class Writer:
     """The one writer of a database: a connection and the thread that owns it.
 
-    Submitted work runs in sequence, each piece in its own transaction, so that the
-    event loop never waits for a disk and a page is committed completely. If the disk is
-    full, the writer waits, logs it, and retries the same transaction, so that no spent call is
-    lost. So work may run more than once, and must not take iterators.
+    Submitted work runs in sequence, each piece whole or not at all, so that the event loop never
+    waits for a disk and a page is committed completely. Work that waits is committed as a group:
+    one wait for the disk serves all of it, and each caller goes on once its own is on the disk. If
+    the disk is full, the writer waits, logs it, and retries the same transaction, so that no spent
+    call is lost. So work may run more than once, and must not take iterators.
     """
 
     def __init__(
@@ -59,9 +79,12 @@ class Writer:
         self._connection = connection
         self._name = name
         self._no_room_retry_s = no_room_retry_s
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._waiting: SimpleQueue[_Work | None] = SimpleQueue()
+        self._closed = False
         self._hurried = threading.Event()
         self._waits = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
 
     def submit(
         self,
@@ -69,20 +92,87 @@ class Writer:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Future[T]:
-        """Queue `work(connection, ...)` as one transaction; usable from any thread."""
+        """Queue `work(connection, ...)`, which is committed whole; usable from any thread.
 
-        def run() -> T:
-            while True:
-                try:
-                    with transaction(self._connection):
-                        result = work(self._connection, *args, **kwargs)
-                except sqlite3.OperationalError as error:
-                    self._wait_for_room(error)
+        Raises:
+            RuntimeError: the writer was closed.
+        """
+        if self._closed:
+            raise RuntimeError(f"the writer of the {self._name} is closed")
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+        self._waiting.put(_Work(lambda connection: work(connection, *args, **kwargs), future))
+        return future
+
+    def _run(self) -> None:
+        while (first := self._waiting.get()) is not None:
+            group = [first]
+            for work, ended in zip(group, self._end_group(group), strict=True):
+                if ended.error is None:
+                    work.future.set_result(ended.result)
                 else:
-                    self._tell_room()
-                    return result
+                    work.future.set_exception(ended.error)
 
-        return self._thread.submit(run)
+    def _end_group(self, group: list[_Work]) -> list[_Ended]:
+        """Commit the work and what else waits, which is added to `group`.
+
+        If that fails as a whole, each piece is tried alone, so that an error meets only its cause.
+        """
+        try:
+            return self._commit_group(group, GROUP_MOST)
+        except BaseException as error:  # noqa: BLE001 -- it is its caller's
+            if len(group) == 1:
+                return [_Ended(error=error)]
+            return [self._end_alone(work) for work in group]
+
+    def _end_alone(self, work: _Work) -> _Ended:
+        try:
+            return self._commit_group([work], 1)[0]
+        except BaseException as error:  # noqa: BLE001 -- as above
+            return _Ended(error=error)
+
+    def _commit_group(self, group: list[_Work], most: int) -> list[_Ended]:
+        """Commit a group of at most so many; waits while there is no room."""
+        while True:
+            try:
+                with transaction(self._connection):
+                    ended = self._run_group(group, most)
+            except sqlite3.OperationalError as error:
+                self._wait_for_room(error)
+            else:
+                self._tell_room()
+                return ended
+
+    def _run_group(self, group: list[_Work], most: int) -> list[_Ended]:
+        began = time.monotonic()
+        ended = [self._run_one(work) for work in group]
+        while len(group) < most and time.monotonic() - began < GROUP_S:
+            try:
+                work = self._waiting.get_nowait()
+            except Empty:
+                break
+            if work is None:
+                self._waiting.put(None)  # the end: it comes last
+                break
+            group.append(work)
+            ended.append(self._run_one(work))
+        return ended
+
+    def _run_one(self, work: _Work) -> _Ended:
+        """Run work so that its error undoes only itself."""
+        self._connection.execute("SAVEPOINT work")
+        try:
+            result = work.run(self._connection)
+        except Exception as error:
+            if isinstance(error, sqlite3.DatabaseError) and lacks_room(error):
+                raise
+            if not self._connection.in_transaction:
+                raise  # SQLite undid everything: nothing of the group is kept
+            self._connection.execute("ROLLBACK TO work")
+            self._connection.execute("RELEASE work")
+            return _Ended(error=error)
+        self._connection.execute("RELEASE work")
+        return _Ended(result)
 
     def _wait_for_room(self, error: sqlite3.OperationalError) -> None:
         if not lacks_room(error):
@@ -138,5 +228,8 @@ class Writer:
     def close(self) -> None:
         """Finish what is queued, then close the connection."""
         self.hurry()
-        self._thread.shutdown(wait=True)
+        if not self._closed:
+            self._closed = True
+            self._waiting.put(None)
+        self._thread.join()
         self._connection.close()

@@ -138,6 +138,45 @@ def test_work_that_fails_leaves_nothing_and_stops_nothing(writer, tmp_path):
     assert numbers(tmp_path / "ours.db") == [2]
 
 
+def test_work_that_waits_is_committed_together(writer, tmp_path):
+    commits = []
+    writer._connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else 0)
+    go_on = threading.Event()
+    first = writer.submit(lambda connection: (go_on.wait(10), insert(connection, 0)))
+    futures = [writer.submit(insert, number) for number in range(1, 21)]
+    faulty = writer.submit(broken)
+    go_on.set()
+    with pytest.raises(RuntimeError, match="not this one"):
+        faulty.result(10)
+    first.result(10)
+    assert [future.result(10) for future in futures] == list(range(1, 21))
+    assert len(commits) < len(futures) / 2
+    assert numbers(tmp_path / "ours.db") == list(range(21))
+
+
+def broken(connection):
+    insert(connection, 99)
+    raise RuntimeError("not this one")
+
+
+def test_an_error_that_ends_the_transaction_meets_only_its_cause(writer, tmp_path):
+    """SQLite may undo a whole transaction at an error, as on a failing disk."""
+    go_on = threading.Event()
+
+    def undoes(connection):
+        insert(connection, 98)
+        connection.execute("ROLLBACK")
+        raise sqlite3.DatabaseError("disk I/O error")
+
+    writer.submit(lambda _: go_on.wait(10))
+    before, cause, after = writer.submit(insert, 1), writer.submit(undoes), writer.submit(insert, 2)
+    go_on.set()
+    with pytest.raises(sqlite3.DatabaseError, match="I/O"):
+        cause.result(10)
+    assert [before.result(10), after.result(10)] == [1, 2]
+    assert numbers(tmp_path / "ours.db") == [1, 2]
+
+
 def test_a_cancelled_caller_leaves_its_transaction_whole(writer, tmp_path):
     began, go_on = threading.Event(), threading.Event()
 
