@@ -18,8 +18,11 @@ Why a try failed is a code in `reason` with its `reason_detail` (`image_job.Imag
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import msgspec
+
+from furnisync.catalog.counters import counted_by_set
 from furnisync.catalog.listings import ImageRow
 from furnisync.catalog.run_scope import WITHIN_SCOPE
 from furnisync.catalog.schema import get_meta, set_meta
@@ -36,39 +39,83 @@ BAD_QUICK_TRIES = 2
 Which = Literal["all", "primary"]
 
 
-def add_images(
-    connection: sqlite3.Connection,
-    listing_id: int,
-    images: Sequence[ImageRow],
-    which: Which,
-    now: int,
-    *,
-    whole: bool = False,
-) -> None:
-    """Record the images that batch gave for a listing; new ones, and named again ones, are queued.
+class Shown(msgspec.Struct, frozen=True):
+    """The images of a listing by batch, in the order of their rank.
 
-    If they are all that the listing shows (`whole`), others lose their rank. Files are kept.
+    Attributes:
+        whole: they are all that the listing shows.
     """
-    if whole:
-        connection.execute(
-            "UPDATE images SET rank = NULL WHERE listing_id = ? AND rank IS NOT NULL"
-            " AND image_id NOT IN (SELECT value FROM json_each(?))",
-            (listing_id, json.dumps([one.image_id for one in images])),
+
+    listing_id: int
+    images: Sequence[ImageRow]
+    whole: bool = False
+
+
+def add_images(
+    connection: sqlite3.Connection, shown: Sequence[Shown], which: Which, now: int
+) -> None:
+    """Record the images that batch gave; new ones, and named again ones, are queued.
+
+    If they are all that a listing shows, its others lose their rank. Files are kept. Only what
+    differs is written.
+    """
+    known = _known_images(connection, [one.listing_id for one in shown])
+    new: dict[str, list[tuple[object, ...]]] = {}
+    again, moved, unlisted = [], [], []
+    with counted_by_set(connection) as changes:
+        for one in shown:
+            for place, image in enumerate(one.images):
+                key = (one.listing_id, image.image_id)
+                status, next_try = queue_state(which, now, is_first=place == 0)
+                before = known.pop(key, None)
+                if before is None:
+                    row = (*key, image.rank, image.url, status, next_try)
+                    new.setdefault(status, []).append(row)
+                elif before.is_named_again(image.url) and before[1:] != (image.url, status):
+                    again.append((image.rank, image.url, status, next_try, *key))
+                    changes[f"images.{before.status}"] -= 1
+                    changes[f"images.{status}"] += 1
+                elif (before.rank, before.url) != (image.rank, image.url):
+                    moved.append((image.rank, image.url, *key))
+        whole = {one.listing_id for one in shown if one.whole}
+        unlisted = [key for key, row in known.items() if row.rank is not None and key[0] in whole]
+        for status, rows in new.items():
+            changes[f"images.{status}"] += connection.executemany(_ADD_IMAGE, rows).rowcount
+        connection.executemany(
+            "UPDATE images SET rank = ?, url = ?, status = ?, next_try = ?, attempts = 0"
+            f" {_OF_IMAGE}",
+            again,
         )
-    rows = []
-    for place, image in enumerate(images):
-        status, next_try = queue_state(which, now, is_first=place == 0)
-        rows.append((listing_id, image.image_id, image.rank, image.url, status, next_try))
-    again = "(status IN ('unwanted', 'gone') OR url <> excluded.url AND status <> 'done')"
-    connection.executemany(
-        "INSERT INTO images (listing_id, image_id, rank, url, status, next_try)"
-        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET rank = excluded.rank,"
-        f" status = CASE WHEN {again} THEN excluded.status ELSE status END,"
-        f" next_try = CASE WHEN {again} THEN excluded.next_try ELSE next_try END,"
-        f" attempts = CASE WHEN {again} THEN 0 ELSE attempts END,"
-        " url = excluded.url",
-        rows,
+        connection.executemany(f"UPDATE images SET rank = ?, url = ? {_OF_IMAGE}", moved)
+        connection.executemany(f"UPDATE images SET rank = NULL {_OF_IMAGE}", unlisted)
+
+
+_OF_IMAGE = "WHERE listing_id = ? AND image_id = ?"
+_ADD_IMAGE = (
+    "INSERT INTO images (listing_id, image_id, rank, url, status, next_try)"
+    " VALUES (?, ?, ?, ?, ?, ?)"
+)
+
+
+class _KnownImage(NamedTuple):
+    rank: int | None
+    url: str
+    status: str
+
+    def is_named_again(self, url: str) -> bool:
+        """Whether an image that batch shows is to be queued (again)."""
+        return self.status in {"unwanted", "gone"} or (self.url != url and self.status != "done")
+
+
+def _known_images(
+    connection: sqlite3.Connection, listing_ids: Sequence[int]
+) -> dict[tuple[int, int], _KnownImage]:
+    rows = connection.execute(
+        "SELECT listing_id, image_id, rank, url, status FROM images"
+        " WHERE listing_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(listing_ids),),
     )
+    return {(row[0], row[1]): _KnownImage(row[2], row[3], row[4]) for row in rows}
 
 
 def queue_state(which: Which, now: int, *, is_first: bool) -> tuple[str, int | None]:

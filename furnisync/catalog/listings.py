@@ -6,13 +6,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
+from furnisync.catalog.counters import counted_by_set
 from furnisync.catalog.run_scope import WITHIN_SCOPE
+from furnisync.catalog.shops import add_shops
 from furnisync.clock import DAY_S
 from furnisync.limits import ABSENT_BELIEVED_AFTER, BELIEVED_AFTER, retry_wait
 
 GONE = "gone"
 RETRY_BROKEN_S = DAY_S
 RETRY_GONE_S = 7 * DAY_S
+DUE_SLICE_S = 900
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -50,49 +53,75 @@ class Batched(msgspec.Struct, frozen=True):
     whole: bool = False
 
 
-_LISTED = """
+_KNOWN = """
+SELECT listing_id, state, shop_id, taxonomy_id, price_usd, created FROM listings
+WHERE listing_id IN (SELECT value FROM json_each(?))
+"""
+_ADD = """
 INSERT INTO listings (listing_id, shop_id, taxonomy_id, state, price_usd, created,
                       first_seen, last_listed, pass_id, batch_due)
 VALUES (:listing_id, :shop_id, :taxonomy_id, 'active', :price_usd, :created,
-        :now, :now, :pass_id, :now)
-ON CONFLICT (listing_id) DO UPDATE SET
-    shop_id = coalesce(excluded.shop_id, shop_id),
-    taxonomy_id = coalesce(excluded.taxonomy_id, taxonomy_id),
-    price_usd = coalesce(excluded.price_usd, price_usd),
-    created = coalesce(excluded.created, created),
-    last_listed = excluded.last_listed,
-    pass_id = coalesce(excluded.pass_id, pass_id),
-    batch_due = CASE WHEN state IS 'active' THEN batch_due ELSE excluded.batch_due END,
+        :now, :now, :pass_id, :due)
+"""
+_RENEW = """
+UPDATE listings SET
+    shop_id = coalesce(:shop_id, shop_id),
+    taxonomy_id = coalesce(:taxonomy_id, taxonomy_id),
+    price_usd = coalesce(:price_usd, price_usd),
+    created = coalesce(:created, created),
+    last_listed = :now,
+    pass_id = coalesce(:pass_id, pass_id),
+    batch_due = CASE WHEN state IS 'active' THEN batch_due ELSE :due END,
     batch_tries = CASE WHEN state IS 'active' THEN batch_tries ELSE 0 END,
     state = 'active'
+WHERE listing_id = :listing_id
 """
+_SEEN = (
+    "UPDATE listings SET last_listed = :now, pass_id = coalesce(:pass_id, pass_id)"
+    " WHERE listing_id = :listing_id"
+)
 
 
 def add_listed(
     connection: sqlite3.Connection, listed: Sequence[Listed], now: int, pass_id: int | None = None
 ) -> None:
     """Record the listings of an active list; new and returning ones become due for batch."""
-    rows = [
-        {
-            "listing_id": one.listing_id,
-            "shop_id": one.shop_id,
-            "taxonomy_id": one.taxonomy_id,
-            "price_usd": one.price_usd,
-            "created": one.created,
-            "now": now,
-            "pass_id": pass_id,
-        }
-        for one in listed
-    ]
-    connection.executemany(_LISTED, rows)
-    _add_shops(connection, (one.shop_id for one in listed), now)
+    ids = json.dumps([one.listing_id for one in listed])
+    known = {row[0]: tuple(row) for row in connection.execute(_KNOWN, (ids,))}
+    new, renewed, seen = [], [], []
+    with counted_by_set(connection) as changes:
+        for one in {one.listing_id: one for one in listed}.values():
+            row = {**msgspec.structs.asdict(one), "now": now, "pass_id": pass_id}
+            row["due"] = due_slice(now)
+            before = known.get(one.listing_id)
+            if before is None:
+                new.append(row)
+            elif before == (one.listing_id, "active", *_facts_of(one)):
+                seen.append(row)
+            else:
+                renewed.append(row)
+                changes[_counter(before[1])] -= 1
+                changes[_counter("active")] += 1
+        changes[_counter("active")] += connection.executemany(_ADD, new).rowcount
+        connection.executemany(_RENEW, renewed)
+        connection.executemany(_SEEN, seen)
+        changes["shops"] += add_shops(connection, (one.shop_id for one in listed), now)
 
 
-def _add_shops(connection: sqlite3.Connection, shop_ids: Iterable[int | None], now: int) -> None:
-    connection.executemany(
-        "INSERT INTO shops (shop_id, first_seen) VALUES (?, ?) ON CONFLICT DO NOTHING",
-        [(shop_id, now) for shop_id in set(shop_ids) if shop_id is not None],
-    )
+def _facts_of(one: Listed) -> tuple[object, ...]:
+    return one.shop_id, one.taxonomy_id, one.price_usd, one.created
+
+
+def _counter(state: str | None) -> str:
+    return f"listings.{state or 'unknown'}"
+
+
+def due_slice(at: int) -> int:
+    """The time at which a listing is due, rounded down.
+
+    What is due together is claimed by id, so that a batch meets few pages of the database.
+    """
+    return at - at % DUE_SLICE_S
 
 
 def want_batch(connection: sqlite3.Connection, listing_ids: Iterable[int], now: int) -> None:
@@ -156,6 +185,7 @@ def record_batch(
 
     `image_queue.add_images` records their images in the same transaction.
     """
+    due = due_slice(next_due)
     rows = [
         (
             one.shop_id,
@@ -163,21 +193,29 @@ def record_batch(
             one.state,
             one.price_usd,
             one.created,
-            next_due if one.state in {"active", None} else None,
+            due if one.state in {"active", None} else None,
             now,
             one.listing_id,
         )
         for one in batched
     ]
-    connection.executemany(
-        "UPDATE listings SET shop_id = coalesce(?, shop_id),"
-        " taxonomy_id = coalesce(?, taxonomy_id), state = coalesce(?, state),"
-        " price_usd = coalesce(?, price_usd),"
-        " created = coalesce(?, created), batch_due = ?, batched_at = ?, batch_tries = 0,"
-        " batch_failures = 0, reason = NULL WHERE listing_id = ?",
-        rows,
-    )
-    _add_shops(connection, (one.shop_id for one in batched), now)
+    ids = json.dumps([one.listing_id for one in batched])
+    known = {row[0]: row[1] for row in connection.execute(_KNOWN, (ids,))}
+    with counted_by_set(connection) as changes:
+        for one in batched:
+            if one.state is not None and one.listing_id in known:
+                changes[_counter(known[one.listing_id])] -= 1
+                changes[_counter(one.state)] += 1
+                known[one.listing_id] = one.state
+        connection.executemany(
+            "UPDATE listings SET shop_id = coalesce(?, shop_id),"
+            " taxonomy_id = coalesce(?, taxonomy_id), state = coalesce(?, state),"
+            " price_usd = coalesce(?, price_usd),"
+            " created = coalesce(?, created), batch_due = ?, batched_at = ?, batch_tries = 0,"
+            " batch_failures = 0, reason = NULL WHERE listing_id = ?",
+            rows,
+        )
+        changes["shops"] += add_shops(connection, (one.shop_id for one in batched), now)
 
 
 def record_absent(
@@ -257,40 +295,6 @@ def want_unlisted(connection: sqlite3.Connection, shop_id: int, since: int, now:
     )
 
 
-def mark_all_shops_synced(connection: sqlite3.Connection, at: int) -> None:
-    """A complete pass saw every active furniture listing of every shop."""
-    connection.execute("UPDATE shops SET synced_at = ?, reason = NULL", (at,))
-
-
-def mark_shop_synced(
-    connection: sqlite3.Connection, shop_id: int, at: int | None, reason: str | None
-) -> None:
-    """Record that one shop was read whole, or why not (then `at` is None and it stays due)."""
-    connection.execute(
-        "UPDATE shops SET synced_at = coalesce(?, synced_at), reason = ? WHERE shop_id = ?",
-        (at, reason, shop_id),
-    )
-
-
-def make_shops_due(
-    connection: sqlite3.Connection,
-    taxonomy_ids: Collection[int],
-    low: float | None,
-    high: float | None,
-) -> int:
-    """Make shops due that sell something in a price interval of some nodes.
-
-    Returns:
-        how many.
-    """
-    return connection.execute(
-        "UPDATE shops SET synced_at = NULL WHERE shop_id IN (SELECT shop_id FROM listings"
-        " WHERE price_usd >= coalesce(?, -1e18) AND price_usd <= coalesce(?, 1e18)"
-        " AND taxonomy_id IN (SELECT value FROM json_each(?)))",
-        (low, high, json.dumps(sorted(taxonomy_ids))),
-    ).rowcount
-
-
 def take_into_pass(
     connection: sqlite3.Connection,
     pass_id: int,
@@ -317,21 +321,6 @@ def take_into_pass(
         f"SELECT count(*) FROM listings WHERE pass_id = ?1 AND {where}", (pass_id, *interval)
     ).fetchone()
     return int(row[0])
-
-
-def forget_synced_shops(connection: sqlite3.Connection) -> None:
-    """`--reset-shops`: every shop is due again."""
-    connection.execute("UPDATE shops SET synced_at = NULL")
-
-
-def due_shops(connection: sqlite3.Connection, before: int, after_id: int, limit: int) -> list[int]:
-    """Shops that are due, by id, from `after_id` on (exclusive)."""
-    rows = connection.execute(
-        "SELECT shop_id FROM shops WHERE (synced_at IS NULL OR synced_at < ?) AND shop_id > ?"
-        " ORDER BY shop_id LIMIT ?",
-        (before, after_id, limit),
-    )
-    return [row[0] for row in rows]
 
 
 def known_prices(

@@ -1,14 +1,14 @@
 """Tables of the catalog.
 
 A listing with `batch_due` is due for batch from that time on, an image with `next_try` for the CDN.
-Both have partial indexes, so that a claim costs the same at any size. Triggers keep the counters:
-`status` reads totals of ten million rows at once, and no code path can forget them.
+Both have partial indexes, so that a claim costs the same at any size. For totals see `counters.py`.
 """
 
 import sqlite3
 from pathlib import Path
 
 from furnisync.catalog.altered import ALTERED
+from furnisync.catalog.counters import count_rows, let_triggers_rest
 from furnisync.catalog.purge import PURGED
 from furnisync.catalog.reason_codes import add_reason_codes
 from furnisync.sqlite.database import Migration, open_database, open_reader
@@ -126,38 +126,6 @@ CREATE TABLE pages (
 """
 
 
-def _count(connection: sqlite3.Connection) -> None:
-    """Triggers that keep `counters` for listings by state, images by status, bytes, shops."""
-    plus = (
-        "INSERT INTO counters VALUES ({name}, {by}) ON CONFLICT DO UPDATE SET value = value + {by};"
-    )
-    counted = {
-        "listings": ("state", "'listings.' || coalesce({row}.state, 'unknown')", None),
-        "images": ("status", "'images.' || {row}.status", "bytes"),
-        "shops": ("shop_id", "'shops'", None),
-    }
-    for table, (column, name, summed) in counted.items():
-        add = plus.format(name=name.format(row="NEW"), by="1")
-        sub = plus.format(name=name.format(row="OLD"), by="-1")
-        sums = ""
-        if summed:
-            total = f"'{table}.{summed}'"
-            sums = plus.format(name=total, by=f"coalesce(NEW.{summed}, 0)")
-            difference = f"(coalesce(NEW.{summed}, 0) - coalesce(OLD.{summed}, 0))"
-            connection.execute(
-                f"CREATE TRIGGER {table}_summed AFTER UPDATE OF {summed} ON {table}"
-                f" WHEN NEW.{summed} IS NOT OLD.{summed}"
-                f" BEGIN {plus.format(name=total, by=difference)} END"
-            )
-        connection.execute(
-            f"CREATE TRIGGER {table}_added AFTER INSERT ON {table} BEGIN {add} {sums} END"
-        )
-        connection.execute(
-            f"CREATE TRIGGER {table}_moved AFTER UPDATE OF {column} ON {table}"
-            f" WHEN NEW.{column} IS NOT OLD.{column} BEGIN {sub} {add} END"
-        )
-
-
 _WAVES = "ALTER TABLE pages ADD COLUMN wave INTEGER NOT NULL DEFAULT 1;"
 
 _OVERSIZE = """
@@ -189,7 +157,7 @@ def _allow_no_rank(connection: sqlite3.Connection) -> None:
 
 MIGRATIONS: tuple[Migration, ...] = (
     _FIRST,
-    _count,
+    count_rows,
     _WAVES,
     _OVERSIZE,
     PURGED,
@@ -197,6 +165,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_reason_codes,
     _SET_ASIDE,
     _allow_no_rank,
+    let_triggers_rest,
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from functools import partial
 
 from furnisync.catalog import image_queue, listings
-from furnisync.catalog.image_queue import Which
+from furnisync.catalog.image_queue import Shown, Which
 from furnisync.catalog.listings import Batched, ImageRow
 from furnisync.clock import DAY_S, Clock
 from furnisync.config import Settings
@@ -144,10 +144,8 @@ class BatchReader:
         ]
         batched = [self._as_batched(one) for one in complete]
         listings.record_batch(connection, batched, now, now + int(self._refresh_s))
-        for one in batched:
-            image_queue.add_images(
-                connection, one.listing_id, one.images, self._which, now, whole=one.whole
-            )
+        shown = [Shown(one.listing_id, one.images, one.whole) for one in batched]
+        image_queue.add_images(connection, shown, self._which, now)
         absent = asked - {one.listing_id for one in complete}
         broken = f"broken answer: {page.broken[0]}" if page.broken else None
         if len(complete) < len(named):

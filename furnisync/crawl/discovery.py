@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from furnisync.catalog import frontier, listings, oversize, taxonomy
+from furnisync.catalog import frontier, listings, oversize, shops, taxonomy
 from furnisync.catalog.listings import Listed
 from furnisync.catalog.run_scope import restrict
 from furnisync.catalog.schema import add_event, get_meta, set_meta
@@ -54,7 +54,7 @@ class Scope(msgspec.Struct, frozen=True):
 
 def reset_shops(connection: sqlite3.Connection, now: int) -> None:
     """`--reset-shops`: mark all shops as not done; a new pass sees them all."""
-    listings.forget_synced_shops(connection)
+    shops.forget_synced_shops(connection)
     set_meta(connection, RESET_AT, str(now))
 
 

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from furnisync.catalog import frontier, listings
+from furnisync.catalog import frontier, listings, shops
 from furnisync.catalog.frontier import Bounds, Interval, Order, Part, PassRow
 from furnisync.catalog.oversize import OversizeInterval, add_found, count_oversize
 from furnisync.etsy.taxonomy import Tree
@@ -62,14 +62,14 @@ def widen(connection: sqlite3.Connection, tree: Tree, pass_id: int) -> bool:
 def make_shops_due(connection: sqlite3.Connection, tree: Tree, pass_id: int) -> None:
     """Make shops due that sell at that price: they may have the listings that no query showed."""
     for giant in _lacking(connection, pass_id):
-        shops = listings.make_shops_due(connection, *_where(tree, giant.interval))
+        due = shops.make_shops_due(connection, *_where(tree, giant.interval))
         log.warning(
             "%s: %d of %d listings stayed out of reach; %d shops that sell at that price"
             " are read instead",
             named(giant.interval),
             giant.out_of_reach,
             giant.count,
-            shops,
+            due,
         )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from furnisync.catalog import frontier, listings, oversize
+from furnisync.catalog import frontier, listings, oversize, shops
 from furnisync.catalog.frontier import SWEEP_SINCE, Bounds, Interval, PassRow
 from furnisync.catalog.schema import set_meta
 from furnisync.clock import Clock
@@ -208,7 +208,7 @@ class PassReader:
             set_meta(connection, SWEEP_SINCE, str(current.started_at))
         listings.want_unseen(connection, pass_id, now)
         if _covers_all(plan) and self._marks_shops:
-            listings.mark_all_shops_synced(connection, current.started_at)
+            shops.mark_all_shops_synced(connection, current.started_at)
         make_shops_due(connection, self._tree, pass_id)
         return True
 

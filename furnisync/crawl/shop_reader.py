@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sqlite3
 
-from furnisync.catalog import frontier, listings
+from furnisync.catalog import frontier, listings, shops
 from furnisync.catalog.frontier import Bounds, Interval
 from furnisync.clock import Clock
 from furnisync.crawl.list_reader import ListReader
@@ -31,9 +31,7 @@ class ShopReader:
         """Read every shop that was last synced before that time (unix seconds), or never."""
         last_id = 0
         while True:
-            shop_ids = await self._writer.run(
-                listings.due_shops, int(before), last_id, SHOPS_AT_ONCE
-            )
+            shop_ids = await self._writer.run(shops.due_shops, int(before), last_id, SHOPS_AT_ONCE)
             if not shop_ids:
                 return
             await asyncio.gather(*map(self._read_shop, shop_ids))
@@ -51,7 +49,7 @@ class ShopReader:
         else:
             self.failed += 1
             log.warning("shop %d could not be read completely: %s", shop_id, reason)
-            await self._writer.run(listings.mark_shop_synced, shop_id, None, reason)
+            await self._writer.run(shops.mark_shop_synced, shop_id, None, reason)
 
     async def _read_lists(self, shop_id: int) -> str | None:
         """Read the shop's list, in two parts if it exceeds the reach; returns why it failed."""
@@ -74,5 +72,5 @@ class ShopReader:
     ) -> None:
         """The shop was read completely, or is gone; its missing listings are requested by batch."""
         frontier.end_shop(connection, shop_id)
-        listings.mark_shop_synced(connection, shop_id, began, reason)
+        shops.mark_shop_synced(connection, shop_id, began, reason)
         listings.want_unlisted(connection, shop_id, began, int(self._clock.now()))

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from furnisync.catalog.image_folder import identify, settle
-from furnisync.catalog.image_queue import add_images, record_outcomes
+from furnisync.catalog.image_queue import Shown, add_images, record_outcomes
 from furnisync.catalog.listings import Batched, ImageRow, Listed, add_listed, record_batch
 from furnisync.catalog.schema import open_catalog
 from furnisync.config import DataSettings, HomeFiles
@@ -98,7 +98,7 @@ class KeptHome:
             ]
             told = Batched(listing_id, shop_id, 967, "active", 10.0, now, images)
             record_batch(catalog, [told], now, now + 30 * DAY)
-            add_images(catalog, listing_id, images, "all", now)
+            add_images(catalog, [Shown(listing_id, images)], "all", now)
             waiting = catalog.execute(
                 "SELECT image_id FROM images WHERE listing_id = ? AND file IS NULL", (listing_id,)
             ).fetchall()

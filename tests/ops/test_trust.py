@@ -21,7 +21,7 @@ from kept_world import KeptHome
 from support.processes import ROOT
 from support.sync_world import Home, small_sandbox
 
-from furnisync.catalog.image_queue import add_images
+from furnisync.catalog.image_queue import Shown, add_images
 from furnisync.catalog.listings import ImageRow, Listed, add_listed
 from furnisync.catalog.schema import open_catalog, set_meta
 from furnisync.cli.console import PlainConsole, PlainFormatter, make_console
@@ -179,7 +179,7 @@ def test_the_metadata_file_is_json_whatever_an_address_holds(tmp_path):
     with closing(open_catalog(tmp_path / "catalog.db")) as catalog, catalog:
         catalog.execute("BEGIN")
         add_listed(catalog, [Listed(1, 2, 967, 1.0, 1)], 1)
-        add_images(catalog, 1, [ImageRow(3, 1, url)], "all", 1)
+        add_images(catalog, [Shown(1, [ImageRow(3, 1, url)])], "all", 1)
         write_metadata(catalog, tmp_path / "image_metadata.json", "images")
     raw = (tmp_path / "image_metadata.json").read_text()
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", raw)

@@ -10,8 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from furnisync.catalog import frontier, image_queue, listings
+from furnisync.catalog import frontier, image_queue, listings, shops
 from furnisync.catalog.frontier import PageRow
+from furnisync.catalog.image_queue import Shown
 from furnisync.catalog.listings import Batched, ImageRow, Listed
 from furnisync.catalog.run_scope import restrict
 from furnisync.catalog.schema import open_catalog
@@ -35,7 +36,7 @@ def add(
 ):
     rows = [ImageRow(listing_id * 100 + n, n, url.format(n)) for n in range(1, images + 1)]
     listings.add_listed(connection, [Listed(listing_id, 7, 967, 10.0, NOW - DAY)], now)
-    image_queue.add_images(connection, listing_id, rows, which, now)
+    image_queue.add_images(connection, [Shown(listing_id, rows)], which, now)
     return [(listing_id, row.image_id) for row in rows]
 
 
@@ -90,7 +91,7 @@ def test_claims_walk_their_partial_index(catalog, claim, index):
 
 
 def test_shops_that_are_due_are_found_by_their_key(catalog):
-    (plan,) = plan_of(catalog, lambda: listings.due_shops(catalog, NOW, 0, 10))
+    (plan,) = plan_of(catalog, lambda: shops.due_shops(catalog, NOW, 0, 10))
     assert "TEMP B-TREE" not in plan
 
 
@@ -421,13 +422,14 @@ class Catalogue(RuleBasedStateMachine):
         state=st.sampled_from(["active", "sold_out", None]),
         images=st.lists(st.integers(1, 4), unique=True),
         url=st.sampled_from("ab"),
+        whole=st.booleans(),
     )
-    def batch_tells(self, listing_id, state, images, url):
+    def batch_tells(self, listing_id, state, images, url, whole):
         rows = [ImageRow(image, rank, url) for rank, image in enumerate(images, start=1)]
         listings.want_batch(self.connection, [listing_id], self.now)
         one = Batched(listing_id, 1, 967, state, 5.0, 1, rows)
         listings.record_batch(self.connection, [one], self.now, self.now + DAY)
-        image_queue.add_images(self.connection, listing_id, rows, self.which, self.now)
+        image_queue.add_images(self.connection, [Shown(listing_id, rows, whole)], self.which, self.now)
 
     @rule(listing_id=ids, broken=st.sampled_from([None, "broken"]))
     def batch_leaves_out(self, listing_id, broken):

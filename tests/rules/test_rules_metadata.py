@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from furnisync.catalog import image_queue, listings
+from furnisync.catalog.image_queue import Shown
 from furnisync.catalog.listings import Batched, ImageRow, Listed
 from furnisync.catalog.schema import open_catalog, read_catalog
 from furnisync.config import HomeFiles
@@ -38,7 +39,7 @@ def add(connection, listing_id, urls, *, shop_id=7, which="all"):
     listings.add_listed(connection, [Listed(listing_id, shop_id, 967, 1.0, 1)], NOW)
     one = Batched(listing_id, shop_id, 967, "active", 1.0, 1, rows)
     listings.record_batch(connection, [one], NOW, NOW)
-    image_queue.add_images(connection, listing_id, rows, which, NOW)
+    image_queue.add_images(connection, [Shown(listing_id, rows)], which, NOW)
 
 
 def written(tmp_path, folder="images"):

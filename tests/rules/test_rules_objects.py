@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from furnisync.catalog import image_queue, listings
+from furnisync.catalog.image_queue import Shown
 from furnisync.catalog.listings import Batched
 from furnisync.catalog.schema import open_catalog
 from furnisync.crawl.batch_reader import _image_rows
@@ -84,7 +85,7 @@ def keep(connection, listing):
         rows,
     )
     listings.record_batch(connection, [one], 1, 2)
-    image_queue.add_images(connection, listing.listing_id, rows, "all", 1)
+    image_queue.add_images(connection, [Shown(listing.listing_id, rows)], "all", 1)
     return rows
 
 
