@@ -17,19 +17,21 @@ import logging
 import os
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from furnisync.circuit_breaker import Outage
 from furnisync.clock import Clock
 from furnisync.config import Mode, QuotaSettings
-from furnisync.errors import DatabaseUnusable
 from furnisync.quota import store as file
 from furnisync.quota.clock_check import ClockState
 from furnisync.quota.headers import QuotaHeaders, SentCall, absorb, read_headers
+from furnisync.quota.lease import Slot, book_slots, is_calm
+from furnisync.quota.ledger_file import BUSY_S, LedgerFile
 from furnisync.quota.report import (
     Event,
     ProgramState,
@@ -41,14 +43,12 @@ from furnisync.quota.report import (
 from furnisync.quota.rules import (
     Caller,
     Pause,
-    book_grant,
     decide,
     forget_wants,
     note_spent,
     spent_message,
 )
 from furnisync.quota.state import Facts, Instant, Key, Notice, Program, elapsed_s
-from furnisync.sqlite.database import transaction
 
 __all__ = [
     "Event",
@@ -66,18 +66,29 @@ Purpose = Literal["discovery", "batch", "shops", "reviews", "probe"]
 
 POLL_S = 1.0
 """How long a waiter sleeps at most, so that it sees what other processes learn."""
-BUSY_S = 0.001
-"""Wait while another process writes, which takes about a tenth of this."""
-UNWRITABLE_S = 1.0
-WARN_EVERY_S = 60.0
 WANT_EVERY_S = 0.5
-CHECK_FILE_EVERY_S = 1.0
+FLUSH_S = 0.2
+"""An answer that says nothing new is written so late, together with others."""
 MATCH_WITHIN_S = 1.0
 """An answer slower than this says nothing about the second of its call."""
 
 T = TypeVar("T")
 log = logging.getLogger("furnisync.quota")
 _owners = itertools.count(1)
+
+
+class _Settled(NamedTuple):
+    """A call that ended, or a slot that was not used.
+
+    Attributes:
+        purpose: what it was made for; None if that is as booked.
+        answer: None if none came.
+    """
+
+    number: int
+    purpose: str | None = None
+    answer: QuotaHeaders | None = None
+    unused: bool = False
 
 
 class Ledger:
@@ -109,28 +120,27 @@ class Ledger:
         Raises:
             DatabaseUnusable: of a newer version, another program's file, not writable.
         """
-        self._path, self._key_id, self._program = path, key_id, program
-        self._mode, self._settings, self._clock = mode, settings, clock
+        self._key_id, self._program, self._clock = key_id, program, clock
+        self._mode, self._settings = mode, settings
         self._owner = f"{os.getpid()}.{next(_owners)}"
         self._turn = asyncio.Lock()  # first come, first served: only its holder queries the file
         self._waiting = 0
         self._woken: asyncio.Event | None = None
         self._flights: dict[int, tuple[str, asyncio.Task[object] | None]] = {}
-        self._unsettled: list[tuple[int, QuotaHeaders | None]] = []
+        self._lease: deque[Slot] = deque()
+        self._unsettled: list[_Settled] = []
+        self._flushing: asyncio.TimerHandle | None = None
+        self._calm_limits: tuple[float | None, int | None] | None = None
         self._notices: list[Notice] = []
         self._spent_told: Instant | None = None
-        self._unwritable_mono: float | None = None
-        self._mended_mono: float | None = None
-        self._open()
+        self._file = LedgerFile(path, key_id, clock, self._start_anew)
         self._insist(self._adopt)
 
-    def _open(self) -> None:
-        self._connection = file.open_ledger(self._path)
-        self._inode = file.inode_of(self._path)
-        self._checked_mono = self._clock.monotonic()
-        # A new file numbers its calls from 1: those of the old one are older than all of them.
+    def _start_anew(self) -> None:
+        """A new file numbers its calls from 1: those of the old one are older than all of them."""
         self._flights.clear()
-        self._unsettled = [(0, answer) for _, answer in self._unsettled]
+        self._lease.clear()
+        self._unsettled = [one._replace(number=0) for one in self._unsettled if not one.unused]
 
     async def acquire(self, purpose: str) -> None:
         """Wait until this program may send one call; callers are served in order.
@@ -143,16 +153,51 @@ class Ledger:
         self._waiting += 1
         try:
             async with self._turn:
-                while isinstance(verdict := self._try_grant(purpose), Pause):
-                    await self._sleep(verdict)
+                number = await self._next_slot(purpose)
         finally:
             self._waiting -= 1
-        self._flights[verdict] = (purpose, asyncio.current_task())
+        self._flights[number] = (purpose, asyncio.current_task())
+
+    async def _next_slot(self, purpose: str) -> int:
+        """Wait for the next slot, a leased one or else a new one; returns the call's number."""
+        while True:
+            if not self._lease:
+                granted = self._try_grant(purpose)
+                if isinstance(granted, Pause):
+                    await self._sleep(granted)
+                    continue
+                self._lease.extend(granted)
+            wait_s = self._lease[0].at_mono - self._clock.monotonic()
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
+            if not self._lease:
+                continue  # a refusal ended the lease meanwhile
+            slot = self._lease.popleft()
+            if not slot.is_late(self._clock.monotonic()):
+                return slot.number
+            self._unsettled.append(_Settled(slot.number, unused=True))
 
     def settle(self, purpose: str, answer: QuotaHeaders | None) -> None:
         """Record what an answer said; None if no answer came (the call still counts)."""
-        self._unsettled.append((self._take_flight(purpose), answer))
-        self._flush()
+        self._unsettled.append(_Settled(self._take_flight(purpose), purpose, answer))
+        if not self._can_wait(answer):
+            self._end_lease()
+            self._flush()
+        elif self._flushing is None:
+            self._flush_later(FLUSH_S)
+
+    def _can_wait(self, answer: QuotaHeaders | None) -> bool:
+        """Whether an answer says nothing that the next calls must know at once."""
+        return (
+            answer is not None
+            and answer.status == 200
+            and answer.remaining_this_second != 0
+            and self._calm_limits == (answer.limit_per_second, answer.limit_per_day)
+        )
+
+    def _end_lease(self) -> None:
+        self._unsettled += [_Settled(slot.number, unused=True) for slot in self._lease]
+        self._lease.clear()
 
     def note_clock(self, state: ClockState | None) -> None:
         """Record how our clock differs from Etsy's, for `status` and notices; None: it agrees."""
@@ -175,19 +220,23 @@ class Ledger:
 
     def state(self) -> QuotaState:
         """The present quota."""
+        self._flush()
         try:
-            key = file.load_key(self._connection, self._key_id)
-            return read_quota(self._connection, self._key_id, key, self._now())
+            key = file.load_key(self._file.connection, self._key_id)
+            return read_quota(self._file.connection, self._key_id, key, self._file.now())
         except (sqlite3.DatabaseError, file.Damaged):
             return QuotaState()  # the next call repairs the file or says what is wrong
 
     def close(self) -> None:
         """Release the calls in flight, then close the file."""
-        self._unsettled += [(number, None) for number in self._flights]
+        self._unsettled += [_Settled(number, what) for number, (what, _) in self._flights.items()]
         self._flights.clear()
+        self._end_lease()
+        if self._flushing is not None:
+            self._flushing.cancel()
         self._insist(self._leave)
         self._unsettled.clear()
-        self._connection.close()
+        self._file.close()
 
     def _insist(self, work: Callable[[Key, Facts, Instant], None]) -> None:
         """Write at the start and at the end, when a wait of some milliseconds does not matter."""
@@ -195,9 +244,6 @@ class Ledger:
             if not isinstance(self._write(work), Pause):
                 return
             time.sleep(BUSY_S)
-
-    def _now(self) -> Instant:
-        return Instant(self._clock.monotonic(), self._clock.now())
 
     async def _sleep(self, pause: Pause) -> None:
         """Sleep until the pause is over, or something was settled that may end it."""
@@ -225,77 +271,50 @@ class Ledger:
 
     def _flush(self) -> None:
         """Write the settled calls; later if the file is busy."""
+        self._flushing = None
         if not self._unsettled:
             return
         written = self._write(lambda *_: None)
         if isinstance(written, Pause):
-            with contextlib.suppress(RuntimeError):  # no loop: the next transaction writes it
-                asyncio.get_running_loop().call_later(written.seconds, self._flush)
+            self._flush_later(written.seconds)
         elif self._woken is not None:
             self._woken.set()
 
+    def _flush_later(self, seconds: float) -> None:
+        with contextlib.suppress(RuntimeError):  # no loop: the next transaction writes it
+            self._flushing = asyncio.get_running_loop().call_later(seconds, self._flush)
+
     # -- transactions ------------------------------------------------------------------------
 
-    def _try_grant(self, purpose: str) -> int | Pause:
+    def _try_grant(self, purpose: str) -> list[Slot] | Pause:
         return self._write(lambda key, facts, now: self._grant(key, purpose, facts, now))
 
     def _write(self, work: Callable[[Key, Facts, Instant], T]) -> T | Pause:
         """Run `work` on the key in one transaction, after the calls that wait to be settled.
 
-        A busy or full file results in a pause, a damaged one is created again.
+        A busy, full or damaged file results in a pause.
         """
-        self._follow_file()
         settled = len(self._unsettled)
-        try:
-            with transaction(self._connection):
-                now = self._now()  # inside, because waiting for the lock may have taken time
-                key = file.load_key(self._connection, self._key_id)
-                before = file.encode_key(key)
-                facts = self._catch_up(key, now)
-                result = work(key, facts, now)
-                if file.encode_key(key) != before:
-                    file.save_key(self._connection, self._key_id, key, now)
-        except (sqlite3.DatabaseError, file.Damaged) as error:
-            return self._recover(error)
+
+        def write(key: Key, now: Instant) -> tuple[T, Key, bool]:
+            facts = self._catch_up(key, now)
+            result = work(key, facts, now)
+            return result, key, is_calm(key, Caller(self._program, self._entry(key)), facts, now)
+
+        written = self._file.write(write)
+        if isinstance(written, Pause):
+            return written
+        result, key, calm = written
         del self._unsettled[:settled]
-        self._unwritable_mono = None
+        self._calm_limits = (key.limit_per_second, key.limit_per_day) if calm else None
         self._tell(key)
         return result
-
-    def _recover(self, error: Exception) -> Pause:
-        now = self._clock.monotonic()
-        if file.is_busy(error):
-            return Pause(BUSY_S, "another process writes", in_line=True)
-        if file.is_damage(error):
-            if self._mended_mono is not None and now - self._mended_mono < WARN_EVERY_S:
-                raise DatabaseUnusable(
-                    f"{self._path} is damaged again and again ({error}): check the disk."
-                ) from error
-            self._mended_mono = now
-            self._connection.close()
-            file.move_aside(self._path, self._inode, str(error))
-            self._open()
-            return Pause(BUSY_S, "the ledger was created again", in_line=True)
-        if self._unwritable_mono is None or now - self._unwritable_mono > WARN_EVERY_S:
-            self._unwritable_mono = now
-            log.warning("%s cannot be written (%s): no calls until it can", self._path, error)
-        return Pause(UNWRITABLE_S, "the ledger cannot be written", in_line=True)
-
-    def _follow_file(self) -> None:
-        """Switch to the new file after another process moved the old one aside."""
-        now = self._clock.monotonic()
-        if 0 <= now - self._checked_mono < CHECK_FILE_EVERY_S:
-            return
-        self._checked_mono = now
-        if file.inode_of(self._path) != self._inode:
-            self._connection.close()
-            self._open()
 
     def _adopt(self, key: Key, _: Facts, now: Instant) -> None:
         """Add this program, and clean up after processes that died."""
         self._entry(key).outages = ()
-        for number in file.list_orphans(self._connection, self._key_id):
-            self._settle_one(key, number, None, now)
+        for number in file.list_orphans(self._file.connection, self._key_id):
+            self._settle_one(key, _Settled(number), now)
 
     def _leave(self, key: Key, _: Facts, __: Instant) -> None:
         entry = self._entry(key)
@@ -307,7 +326,7 @@ class Ledger:
         entry.mode, entry.settings = self._mode, self._settings
         return entry
 
-    def _grant(self, key: Key, purpose: str, facts: Facts, now: Instant) -> int | Pause:
+    def _grant(self, key: Key, purpose: str, facts: Facts, now: Instant) -> list[Slot] | Pause:
         caller = Caller(self._program, self._entry(key))
         wants = caller.program.wants
         verdict = decide(key, caller, facts, now)
@@ -317,41 +336,58 @@ class Ledger:
             elif not 0 <= now.mono - wants.get(self._owner, -WANT_EVERY_S) < WANT_EVERY_S:
                 wants[self._owner] = now.mono
             return verdict
-        number = book_grant(key, caller, facts, now)
-        call = (number, self._program, purpose, self._owner)
-        file.add_call(self._connection, self._key_id, call, now)
-        if self._waiting <= 1 or self._mode == "slow":
+        slots = book_slots(key, caller, facts, now, self._waiting)
+        granted = file.Granted(self._program, purpose, self._owner)
+        file.add_calls(self._file.connection, self._key_id, slots, granted, now)
+        if self._waiting <= len(slots) or self._mode == "slow":
             wants.pop(self._owner, None)  # nobody else waits
-        return number
+        return slots
 
     def _catch_up(self, key: Key, now: Instant) -> Facts:
         """Settle the waiting calls, and check whether the day is spent."""
         self._notices = []
-        for number, answer in self._unsettled:
-            self._settle_one(key, number, answer, now)
+        for settled in self._unsettled:
+            self._settle_one(key, settled, now)
         if key.trimmed is None or elapsed_s(key.trimmed, now) > file.TRIM_EVERY_S:
             key.trimmed = now
             forget_wants(key, now)
-            for number in file.list_lost(self._connection, self._key_id, now):
+            for number in file.list_lost(self._file.connection, self._key_id, now):
                 self._flights.pop(number, None)
-                self._settle_one(key, number, None, now)
-            file.trim(self._connection, self._key_id, now)
-        facts = file.load_facts(self._connection, self._key_id, key, now)
+                self._settle_one(key, _Settled(number), now)
+            file.trim(self._file.connection, self._key_id, now)
+        facts = file.load_facts(self._file.connection, self._key_id, key, now)
         if notice := note_spent(key, self._settings, facts, now):
             self._notices.append(notice)
         for notice in self._notices:
-            file.add_event(self._connection, self._key_id, notice, now)
+            file.add_event(self._file.connection, self._key_id, notice, now)
         if key.spent is not None and key.spent != self._spent_told:
             # Each process logs it, not only the first one that noticed.
             line = Notice("spent", spent_message(key, facts, now), logging.WARNING)
             self._notices.append(line)
         return facts
 
-    def _settle_one(self, key: Key, number: int, answer: QuotaHeaders | None, now: Instant) -> None:
-        mono = file.mark_answered(self._connection, self._key_id, number)
+    def _settle_one(self, key: Key, settled: _Settled, now: Instant) -> None:
+        number, purpose, answer, unused = settled
+        if unused:
+            file.remove_call(self._file.connection, self._key_id, self._program, number, now)
+            return
+        row = file.mark_answered(self._file.connection, self._key_id, number)
         own = None
-        if mono is not None and now.mono - mono < MATCH_WITHIN_S and answer is not None:
-            own = file.count_around(self._connection, self._key_id, mono)
+        if row is not None:
+            mono, booked = row
+            if purpose is not None and purpose != booked:  # a lease is booked for its first call
+                wall = now.wall - now.mono + mono
+                file.correct_usage(
+                    self._file.connection,
+                    self._key_id,
+                    self._program,
+                    wall,
+                    was=booked,
+                    now=purpose,
+                )
+            full = answer is not None and answer.remaining_this_second == 0
+            if full and now.mono - mono < MATCH_WITHIN_S:
+                own = file.count_around(self._file.connection, self._key_id, mono)
         self._notices += absorb(key, answer, SentCall(number, own), now)
 
     def _tell(self, key: Key) -> None:

@@ -10,8 +10,9 @@ Every call passes five gates, in this order; the first closed one says how long 
 
 Pace: `paid_mono` is the instant up to which calls are paid for. A call is due one interval later
 and pays up to then. If it is late, up to `CREDIT_S` of the delay may be caught up and the
-rest is lost, so that a program that slept never sends a burst. In any second at most
-(1 + CREDIT_S) * rate + 1 calls go out, which the margin of `key_rate` keeps within the limit.
+rest is lost, so that a program that slept never sends a burst. A leased call (`lease.py`) is paid
+ahead and leaves at most `LATE_S` late. So in any second at most (1 + LATE_S + JITTER_S) * rate
+calls arrive, rounded up, and the margin of `key_rate` keeps that within the limit.
 """
 
 import logging
@@ -35,6 +36,12 @@ from furnisync.quota.state import (
 
 CREDIT_S = 0.020
 """How much delay is caught up: more than the usual stall of an event loop."""
+LATE_S = 0.040
+"""How late a leased call may leave."""
+JITTER_S = 0.060
+"""By how much calls that leave evenly may arrive unevenly."""
+AHEAD_MOST_S = 1.0
+"""How far ahead of now calls may be paid for; further is from another boot."""
 GRACE_S = 0.008
 """How long a slot is kept for the program whose turn it is; free, since below `CREDIT_S`."""
 ARREARS_CALLS = 10
@@ -89,14 +96,13 @@ def factor(key: Key, now: Instant) -> float:
 def key_rate(key: Key, settings: QuotaSettings, now: Instant) -> float:
     """Calls a second of all programs together.
 
-    It stays 6 % (at least half a call) below the limit: calls that leave evenly
-    arrive unevenly.
+    It stays as far below the limit as calls that leave evenly may arrive unevenly.
     """
     limit = None if is_blind(key, now) else key.limit_per_second
     if limit is None:
         allowed = UNKNOWN_PER_SECOND
     else:
-        allowed = max(limit - max(0.06 * limit, 0.5), limit / 2)
+        allowed = max(min(limit / (1 + LATE_S + JITTER_S), limit - 0.5), limit / 2)
     return min(settings.fast_per_second, allowed) * factor(key, now)
 
 
@@ -212,8 +218,8 @@ def _slot_gate(key: Key, caller: Caller, now: Instant) -> Pause | None:
 
 
 def _due(paid_mono: float, rate: float, now: Instant) -> float:
-    """When the next call is due. An instant in the future is from another boot: due at once."""
-    return now.mono if paid_mono > now.mono else paid_mono + 1 / rate
+    """When the next call is due. An instant far in the future is from another boot: due at once."""
+    return now.mono if paid_mono > now.mono + AHEAD_MOST_S else paid_mono + 1 / rate
 
 
 def is_turn_of(key: Key, caller: Caller, now: Instant) -> bool:
@@ -271,6 +277,16 @@ def book_grant(key: Key, caller: Caller, facts: Facts, now: Instant) -> int:
     if first or key.trial:
         key.alone, key.alone_number = now, key.grants
     return key.grants
+
+
+def book_next(key: Key, caller: Caller, now: Instant) -> tuple[int, float]:
+    """Book a call ahead, one interval after the last one; returns its number and its time."""
+    key.grants += 1
+    key.paid_mono += 1 / key_rate(key, caller.program.settings, now)
+    key.granted_mono = key.paid_mono
+    caller.program.virtual += 1 / _weight(caller.name, caller.program.settings)
+    key.virtual = max(key.virtual, caller.program.virtual)
+    return key.grants, key.paid_mono
 
 
 def note_spent(key: Key, settings: QuotaSettings, facts: Facts, now: Instant) -> Notice | None:

@@ -8,7 +8,9 @@ import logging
 import os
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -181,29 +183,79 @@ def save_key(connection: sqlite3.Connection, key_id: str, key: Key, now: Instant
     )
 
 
-def add_call(
-    connection: sqlite3.Connection, key_id: str, call: tuple[int, str, str, str], now: Instant
+class Granted(NamedTuple):
+    """Whose calls are granted.
+
+    Attributes:
+        owner: pid.number of the process's ledger.
+    """
+
+    program: str
+    purpose: str
+    owner: str
+
+
+def add_calls(
+    connection: sqlite3.Connection,
+    key_id: str,
+    calls: Sequence[tuple[int, float]],
+    granted: Granted,
+    now: Instant,
 ) -> None:
-    """Record a granted call: `(number, program, purpose, owner)`."""
-    number, program, purpose, owner = call
-    connection.execute(
+    """Record granted calls, each with its number and its monotonic time."""
+    connection.executemany(
         "INSERT OR REPLACE INTO flight VALUES (?, ?, ?, ?, ?, 0)",
-        (key_id, number, purpose, owner, now.mono),
+        [(key_id, number, granted.purpose, granted.owner, mono) for number, mono in calls],
     )
+    _add_usage(connection, key_id, granted.program, granted.purpose, now.wall, len(calls))
+
+
+def _add_usage(
+    connection: sqlite3.Connection,
+    key_id: str,
+    program: str,
+    purpose: str,
+    wall: float,
+    calls: int,
+) -> None:
     connection.execute(
-        "INSERT INTO usage VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET calls = calls + 1",
-        (key_id, int(now.wall // BUCKET_S), program, purpose),
+        "INSERT INTO usage VALUES (?1, ?2, ?3, ?4, ?5)"
+        " ON CONFLICT DO UPDATE SET calls = calls + ?5",
+        (key_id, int(wall // BUCKET_S), program, purpose, calls),
     )
 
 
-def mark_answered(connection: sqlite3.Connection, key_id: str, number: int) -> float | None:
-    """Record that a call ended; returns the monotonic time of its grant, None if not listed."""
+def mark_answered(
+    connection: sqlite3.Connection, key_id: str, number: int
+) -> tuple[float, str] | None:
+    """Record that a call ended; returns its monotonic time and purpose, None if not listed."""
     row = connection.execute(
         "UPDATE flight SET answered = 1 WHERE key_id = ? AND number = ? AND NOT answered"
-        " RETURNING mono",
+        " RETURNING mono, purpose",
         (key_id, number),
     ).fetchone()
-    return None if row is None else row[0]
+    return None if row is None else (row[0], row[1])
+
+
+def correct_usage(
+    connection: sqlite3.Connection, key_id: str, names: tuple[str, str, str], wall: float
+) -> None:
+    """Move a call that was counted at a time: `(program, wrong purpose, right purpose)`."""
+    program, wrong, right = names
+    _add_usage(connection, key_id, program, wrong, wall, -1)
+    _add_usage(connection, key_id, program, right, wall, 1)
+
+
+def remove_call(
+    connection: sqlite3.Connection, key_id: str, program: str, number: int, now: Instant
+) -> None:
+    """A granted call was not made, and never will be."""
+    row = connection.execute(
+        "DELETE FROM flight WHERE key_id = ? AND number = ? RETURNING mono, purpose",
+        (key_id, number),
+    ).fetchone()
+    if row is not None:
+        _add_usage(connection, key_id, program, row[1], now.wall - now.mono + row[0], -1)
 
 
 def count_around(connection: sqlite3.Connection, key_id: str, mono: float) -> int:

@@ -135,11 +135,11 @@ def test_a_file_that_cannot_be_written_pauses_and_says_so(tmp_path, clock, caplo
 
     async def main() -> None:
         await call(ledger, etsy)
-        ledger._connection.execute("PRAGMA query_only = ON")  # as a full disk: writing fails
+        ledger._file.connection.execute("PRAGMA query_only = ON")  # as a full disk: writing fails
         waiting = asyncio.create_task(call(ledger, etsy))
         await asyncio.sleep(30)
         assert not waiting.done()
-        ledger._connection.execute("PRAGMA query_only = OFF")
+        ledger._file.connection.execute("PRAGMA query_only = OFF")
         await waiting
 
     run(clock, main())
@@ -154,6 +154,6 @@ def test_many_open_at_once(tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as pool:
             opened = list(pool.map(open_ledger, [folder] * 8, [FakeClock()] * 8))
         assert len(damaged_files(folder)) == 1
-        assert len({ledger._inode for ledger in opened}) == 1
+        assert len({ledger._file._inode for ledger in opened}) == 1
         for ledger in opened:
             ledger.close()

@@ -329,7 +329,7 @@ def test_calls_are_booked_by_purpose_and_old_ones_leave(tmp_path: Path, clock) -
     assert read_state(tmp_path / "quota.db", None, clock).used_last_day == 10
     clock.advance(DAY_S)
     run(clock, call(ledger, etsy))
-    rows = ledger._connection.execute("SELECT count(*) FROM usage").fetchone()[0]
+    rows = ledger._file.connection.execute("SELECT count(*) FROM usage").fetchone()[0]
     assert rows == 1
 
 

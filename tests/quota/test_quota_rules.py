@@ -74,12 +74,12 @@ def test_a_lowered_rate_rises_by_a_tenth_each_minute():
 
 def test_the_rate_of_a_key():
     assert key_rate(known_key(limit_per_second=None), SETTINGS, NOW) == 5.0
-    assert key_rate(known_key(limit_per_second=50.0), SETTINGS, NOW) == pytest.approx(47.0)
+    assert key_rate(known_key(limit_per_second=50.0), SETTINGS, NOW) == pytest.approx(50 / 1.1)
     assert key_rate(known_key(limit_per_second=4.0), SETTINGS, NOW) == pytest.approx(3.5)
     assert key_rate(known_key(limit_per_second=0.6), SETTINGS, NOW) == pytest.approx(0.3)
     assert key_rate(known_key(limit_per_second=500.0), SETTINGS, NOW) == 90.0
     lowered = known_key(limit_per_second=50.0, factor=0.5, lowered=NOW)
-    assert key_rate(lowered, SETTINGS, NOW) == pytest.approx(23.5)
+    assert key_rate(lowered, SETTINGS, NOW) == pytest.approx(25 / 1.1)
 
 
 def test_what_is_left_and_what_is_kept():
@@ -198,7 +198,7 @@ def test_a_slot_is_left_to_the_other_for_a_moment():
     key.paid_mono = NOW.mono - 1 / 90
     assert asked(key, who=who).seconds == pytest.approx(min(GRACE_S, 1 / 180), abs=1e-6)
     key.limit_per_second = 10.0
-    key.paid_mono = NOW.mono - 1 / 9.4
+    key.paid_mono = NOW.mono - 1.1 / 10
     assert asked(key, who=who).seconds == pytest.approx(GRACE_S, abs=1e-6)
     key.granted_mono = NOW.mono
     key.paid_mono = NOW.mono - 100

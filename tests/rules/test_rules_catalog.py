@@ -429,7 +429,9 @@ class Catalogue(RuleBasedStateMachine):
         listings.want_batch(self.connection, [listing_id], self.now)
         one = Batched(listing_id, 1, 967, state, 5.0, 1, rows)
         listings.record_batch(self.connection, [one], self.now, self.now + DAY)
-        image_queue.add_images(self.connection, [Shown(listing_id, rows, whole)], self.which, self.now)
+        image_queue.add_images(
+            self.connection, [Shown(listing_id, rows, whole)], self.which, self.now
+        )
 
     @rule(listing_id=ids, broken=st.sampled_from([None, "broken"]))
     def batch_leaves_out(self, listing_id, broken):
