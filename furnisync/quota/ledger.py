@@ -376,15 +376,9 @@ class Ledger:
         if row is not None:
             mono, booked = row
             if purpose is not None and purpose != booked:  # a lease is booked for its first call
-                wall = now.wall - now.mono + mono
-                file.correct_usage(
-                    self._file.connection,
-                    self._key_id,
-                    self._program,
-                    wall,
-                    was=booked,
-                    now=purpose,
-                )
+                names = (self._program, booked, purpose)
+                booked_at = now.wall - now.mono + mono
+                file.correct_usage(self._file.connection, self._key_id, names, booked_at)
             full = answer is not None and answer.remaining_this_second == 0
             if full and now.mono - mono < MATCH_WITHIN_S:
                 own = file.count_around(self._file.connection, self._key_id, mono)

@@ -333,6 +333,41 @@ def test_calls_are_booked_by_purpose_and_old_ones_leave(tmp_path: Path, clock) -
     assert rows == 1
 
 
+def test_leased_calls_are_booked_for_what_they_were_made(tmp_path: Path, clock) -> None:
+    ledger, etsy = open_ledger(tmp_path, clock), FakeEtsy(clock)
+
+    async def main() -> None:
+        await call(ledger, etsy)
+        purposes = ["batch", "discovery", "shops"] * 40
+        await asyncio.gather(*(call(ledger, etsy, purpose=one) for one in purposes))
+
+    run(clock, main())
+    used = {one.purpose: one.last_day for one in ledger.state().usage if one.last_day}
+    assert used == {"batch": 41, "discovery": 40, "shops": 40}
+    assert ledger.state().in_flight == 0
+    assert etsy.refused == 0
+
+
+def test_slots_that_nobody_takes_in_time_are_given_back(tmp_path: Path, clock) -> None:
+    ledger, etsy = open_ledger(tmp_path, clock), FakeEtsy(clock)
+
+    async def main() -> None:
+        await call(ledger, etsy)
+        waiting = [asyncio.create_task(ledger.acquire("batch")) for _ in range(12)]
+        await waiting[3]
+        for one in waiting:
+            one.cancel()
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+        for _ in range(ended.count(None)):
+            ledger.settle("batch", etsy.call())
+        await asyncio.sleep(5)
+        await call(ledger, etsy)
+
+    run(clock, main())
+    assert ledger.state().used_last_day == len(etsy.calls) < 12
+    assert ledger.state().in_flight == 0
+
+
 def test_calls_that_nobody_answered_are_given_up(tmp_path: Path, clock) -> None:
     ledger, etsy = open_ledger(tmp_path, clock), FakeEtsy(clock, per_day=1000)
 
