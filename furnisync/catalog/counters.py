@@ -52,12 +52,18 @@ def count_rows(connection: sqlite3.Connection, unless: str = "") -> None:
 
 
 def let_triggers_rest(connection: sqlite3.Connection) -> None:
-    """A migration: the triggers rest while `counted_by_set` counts."""
+    """A migration: the triggers rest while `counted_by_set` counts, and new images have none.
+
+    A trigger that does nothing costs more than the row of an image. So whoever adds images counts
+    them, and leaves out those of purged listings: `image_queue.add_images`, and the importer.
+    """
     connection.execute("CREATE TABLE counting_by_set (is_on INTEGER NOT NULL) STRICT")
     for table, (_, _, summed) in _TABLES.items():
         for kind in ("added", "moved", *(["summed"] if summed else [])):
             connection.execute(f"DROP TRIGGER {table}_{kind}")
     count_rows(connection, unless="EXISTS (SELECT 1 FROM counting_by_set)")
+    connection.execute("DROP TRIGGER images_added")
+    connection.execute("DROP TRIGGER images_purged")
 
 
 @contextmanager

@@ -24,6 +24,7 @@ import msgspec
 
 from furnisync.catalog.counters import counted_by_set
 from furnisync.catalog.listings import ImageRow
+from furnisync.catalog.purge import purged_among
 from furnisync.catalog.run_scope import WITHIN_SCOPE
 from furnisync.catalog.schema import get_meta, set_meta
 from furnisync.clock import HOUR_S
@@ -59,6 +60,8 @@ def add_images(
     If they are all that a listing shows, its others lose their rank. Files are kept. Only what
     differs is written.
     """
+    purged = purged_among(connection, {one.listing_id: None for one in shown})
+    shown = [one for one in shown if one.listing_id not in purged]
     known = _known_images(connection, [one.listing_id for one in shown])
     new: dict[str, list[tuple[object, ...]]] = {}
     again, moved, unlisted = [], [], []

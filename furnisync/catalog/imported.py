@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
+from furnisync.catalog.counters import counted_by_set
 from furnisync.catalog.image_queue import requeue
 from furnisync.catalog.schema import set_meta
 from furnisync.image_job import ReasonCode
@@ -141,12 +142,22 @@ def import_shops(
 
 
 def import_images(connection: sqlite3.Connection, images: Sequence[ImportedImage]) -> None:
-    """Add images; a known one gets only what it lacks: its url, its file."""
+    """Add images of listings that were not purged; a known one gets what it lacks: url, file."""
+    known = known_images(connection, {one.listing_id for one in images})
+    new: dict[str, list[tuple[object, ...]]] = {}
+    for one in images:
+        if one.image_id not in known.setdefault(one.listing_id, {}):
+            new.setdefault(one.status, []).append(msgspec.structs.astuple(one)[:-1])
+    with counted_by_set(connection) as changes:
+        for status, rows in new.items():
+            changes[f"images.{status}"] += connection.executemany(
+                "INSERT INTO images (listing_id, image_id, rank, url, status, next_try, reason)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                rows,
+            ).rowcount
     connection.executemany(
-        "INSERT INTO images (listing_id, image_id, rank, url, status, next_try, reason)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET url = excluded.url"
-        " WHERE images.url = '' AND excluded.url <> ''",
-        [msgspec.structs.astuple(one)[:-1] for one in images],
+        "UPDATE images SET url = ? WHERE listing_id = ? AND image_id = ? AND url = ''",
+        [(one.url, one.listing_id, one.image_id) for one in images if one.url],
     )
     connection.executemany(
         "UPDATE images SET status = 'done', next_try = NULL, attempts = 0, reason = NULL,"

@@ -79,7 +79,8 @@ class Stages:
         work = asyncio.create_task(self._run_rounds(begin))
         reporting = asyncio.ensure_future(report())
         stop = asyncio.create_task(self.stopping.wait())
-        tasks = (work, reporting, stop, begin)
+        lag = asyncio.create_task(self.worker.lag.watch())
+        tasks = (work, reporting, stop, begin, lag)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if done == {begin}:

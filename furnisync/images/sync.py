@@ -32,6 +32,7 @@ from furnisync.images.adoption import Adoption, begun_beside_files
 from furnisync.images.cdn_gate import CdnGate
 from furnisync.images.controls import Controls
 from furnisync.images.folder_gate import FolderGate
+from furnisync.images.loop_lag import LoopLag
 from furnisync.images.metadata import guard_metadata
 from furnisync.images.metadata_writer import MetadataWriter
 from furnisync.images.recheck import mark_ended, mark_running
@@ -196,6 +197,7 @@ class ImageSync:
             Downloader(store, limits, client.clock, network),
             gate,
             CdnGate(client.clock, controls.fetch),
+            LoopLag(),
             Adoption(store, images) if self._adopts else None,
         )
         return Stages(

@@ -27,6 +27,7 @@ from furnisync.image_job import ImageJob, ImageOutcome, ReasonCode
 from furnisync.images.adoption import Adoption
 from furnisync.images.cdn_gate import CdnGate
 from furnisync.images.folder_gate import FolderGate, Pause
+from furnisync.images.loop_lag import LoopLag
 from furnisync.images.repeats import RepeatedPictures
 from furnisync.sqlite.writer import Writer
 
@@ -95,6 +96,7 @@ class DownloadWorker(threading.Thread):
     """Downloads what the catalog says is due, until `stop` is called.
 
     Attributes:
+        lag: of the event loop that API calls run in.
         paused: why downloads pause; None where they do not.
         error: what ended the worker, where it was not `stop`.
     """
@@ -105,6 +107,7 @@ class DownloadWorker(threading.Thread):
         downloader: Downloader,
         gate: FolderGate,
         cdn: CdnGate,
+        lag: LoopLag,
         adoption: Adoption | None = None,
     ) -> None:
         """Make the worker.
@@ -114,6 +117,7 @@ class DownloadWorker(threading.Thread):
             downloader: fetches.
             gate: says whether images can be written now.
             cdn: decides whether the image server is broken.
+            lag: says when to leave the processor to API calls.
             adoption: adopts existing files where the catalog was lost.
         """
         super().__init__(name="download", daemon=True)
@@ -122,6 +126,7 @@ class DownloadWorker(threading.Thread):
         self._gate = gate
         self._cdn = cdn
         self._adoption = adoption
+        self.lag = lag
         self._in_flight: set[tuple[int, int]] = set()
         self._claiming: Future[list[ImageJob]] | None = None
         self._committing: list[tuple[Future[None], list[tuple[int, int]]]] = []
@@ -189,6 +194,8 @@ class DownloadWorker(threading.Thread):
             self._downloader.close()
 
     def _step(self) -> None:
+        if (rest_s := self.lag.rest_s) > 0:
+            time.sleep(rest_s)
         if self._may_write():
             self._claim()
         if self._adoption is None or not self._adoption.waiting:
