@@ -29,6 +29,7 @@ from furnisync.catalog.run_scope import WITHIN_SCOPE
 from furnisync.catalog.schema import get_meta, set_meta
 from furnisync.clock import HOUR_S
 from furnisync.image_job import REFUSED_BY_SETTINGS, ImageJob, ImageOutcome, ImageReason, ReasonCode
+from furnisync.sqlite.rows import insert_many
 
 QUICK_RETRIES_S = (2, 10, 30)
 """Waits before an image counts as failed: a momentary fault passes by itself."""
@@ -83,7 +84,7 @@ def add_images(
         whole = {one.listing_id for one in shown if one.whole}
         unlisted = [key for key, row in known.items() if row.rank is not None and key[0] in whole]
         for status, rows in new.items():
-            changes[f"images.{status}"] += connection.executemany(_ADD_IMAGE, rows).rowcount
+            changes[f"images.{status}"] += insert_many(connection, _ADD_IMAGE, rows)
         connection.executemany(
             "UPDATE images SET rank = ?, url = ?, status = ?, next_try = ?, attempts = 0"
             f" {_OF_IMAGE}",
@@ -94,10 +95,7 @@ def add_images(
 
 
 _OF_IMAGE = "WHERE listing_id = ? AND image_id = ?"
-_ADD_IMAGE = (
-    "INSERT INTO images (listing_id, image_id, rank, url, status, next_try)"
-    " VALUES (?, ?, ?, ?, ?, ?)"
-)
+_ADD_IMAGE = "INSERT INTO images (listing_id, image_id, rank, url, status, next_try)"
 
 
 class _KnownImage(NamedTuple):

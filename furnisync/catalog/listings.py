@@ -11,6 +11,7 @@ from furnisync.catalog.run_scope import WITHIN_SCOPE
 from furnisync.catalog.shops import add_shops
 from furnisync.clock import DAY_S
 from furnisync.limits import ABSENT_BELIEVED_AFTER, BELIEVED_AFTER, retry_wait
+from furnisync.sqlite.rows import ROWS_AT_ONCE, insert_many, values
 
 GONE = "gone"
 RETRY_BROKEN_S = DAY_S
@@ -57,12 +58,10 @@ _KNOWN = """
 SELECT listing_id, state, shop_id, taxonomy_id, price_usd, created FROM listings
 WHERE listing_id IN (SELECT value FROM json_each(?))
 """
-_ADD = """
-INSERT INTO listings (listing_id, shop_id, taxonomy_id, state, price_usd, created,
-                      first_seen, last_listed, pass_id, batch_due)
-VALUES (:listing_id, :shop_id, :taxonomy_id, 'active', :price_usd, :created,
-        :now, :now, :pass_id, :due)
-"""
+_ADD = (
+    "INSERT INTO listings (listing_id, shop_id, taxonomy_id, price_usd, created, state,"
+    " first_seen, last_listed, pass_id, batch_due)"
+)
 _RENEW = """
 UPDATE listings SET
     shop_id = coalesce(:shop_id, shop_id),
@@ -77,8 +76,8 @@ UPDATE listings SET
 WHERE listing_id = :listing_id
 """
 _SEEN = (
-    "UPDATE listings SET last_listed = :now, pass_id = coalesce(:pass_id, pass_id)"
-    " WHERE listing_id = :listing_id"
+    "UPDATE listings SET last_listed = ?, pass_id = coalesce(?, pass_id)"
+    " WHERE listing_id IN (SELECT value FROM json_each(?))"
 )
 
 
@@ -88,23 +87,23 @@ def add_listed(
     """Record the listings of an active list; new and returning ones become due for batch."""
     ids = json.dumps([one.listing_id for one in listed])
     known = {row[0]: tuple(row) for row in connection.execute(_KNOWN, (ids,))}
+    due = due_slice(now)
     new, renewed, seen = [], [], []
     with counted_by_set(connection) as changes:
         for one in {one.listing_id: one for one in listed}.values():
-            row = {**msgspec.structs.asdict(one), "now": now, "pass_id": pass_id}
-            row["due"] = due_slice(now)
             before = known.get(one.listing_id)
             if before is None:
-                new.append(row)
+                new.append((*msgspec.structs.astuple(one), "active", now, now, pass_id, due))
             elif before == (one.listing_id, "active", *_facts_of(one)):
-                seen.append(row)
+                seen.append(one.listing_id)
             else:
-                renewed.append(row)
+                when = {"now": now, "pass_id": pass_id, "due": due}
+                renewed.append({**msgspec.structs.asdict(one), **when})
                 changes[_counter(before[1])] -= 1
                 changes[_counter("active")] += 1
-        changes[_counter("active")] += connection.executemany(_ADD, new).rowcount
+        changes[_counter("active")] += insert_many(connection, _ADD, new)
         connection.executemany(_RENEW, renewed)
-        connection.executemany(_SEEN, seen)
+        connection.execute(_SEEN, (now, pass_id, json.dumps(seen)))
         changes["shops"] += add_shops(connection, (one.shop_id for one in listed), now)
 
 
@@ -178,6 +177,20 @@ def is_set_aside(connection: sqlite3.Connection, listing_id: int) -> bool:
     return row is not None and row[0] > 0
 
 
+_BATCHED = """
+WITH told (shop, taxonomy, now_state, price, made, due, at, id) AS (VALUES {})
+UPDATE listings SET
+    shop_id = coalesce(told.shop, shop_id),
+    taxonomy_id = coalesce(told.taxonomy, taxonomy_id),
+    state = coalesce(told.now_state, state),
+    price_usd = coalesce(told.price, price_usd),
+    created = coalesce(told.made, created),
+    batch_due = told.due, batched_at = told.at,
+    batch_tries = 0, batch_failures = 0, reason = NULL
+FROM told WHERE listing_id = told.id
+"""
+
+
 def record_batch(
     connection: sqlite3.Connection, batched: Sequence[Batched], now: int, next_due: int
 ) -> None:
@@ -207,14 +220,10 @@ def record_batch(
                 changes[_counter(known[one.listing_id])] -= 1
                 changes[_counter(one.state)] += 1
                 known[one.listing_id] = one.state
-        connection.executemany(
-            "UPDATE listings SET shop_id = coalesce(?, shop_id),"
-            " taxonomy_id = coalesce(?, taxonomy_id), state = coalesce(?, state),"
-            " price_usd = coalesce(?, price_usd),"
-            " created = coalesce(?, created), batch_due = ?, batched_at = ?, batch_tries = 0,"
-            " batch_failures = 0, reason = NULL WHERE listing_id = ?",
-            rows,
-        )
+        for begin in range(0, len(rows), ROWS_AT_ONCE):
+            some = rows[begin : begin + ROWS_AT_ONCE]
+            told = [value for row in some for value in row]
+            connection.execute(_BATCHED.format(values(len(some), len(some[0]))), told)
         changes["shops"] += add_shops(connection, (one.shop_id for one in batched), now)
 
 

@@ -37,6 +37,7 @@ from furnisync.history.fields.values import Object, Oddity, Value, as_id
 from furnisync.history.set_aside import forget_set_aside
 from furnisync.history.staging import GONE, LIVE_LISTINGS, ShopSync, drop_sync, shop_sync
 from furnisync.limits import retry_wait
+from furnisync.sqlite.rows import insert_many
 
 GONE_STATE: Final = "gone"
 _LONGEST_GONE_WAIT: Final = 8
@@ -252,9 +253,8 @@ def insert_rows(
 
     An existing row (same id, same snapshot) stays as it is: history is append-only.
     """
-    if not rows:
-        return 0
-    return connection.executemany(_insert_sql(table, tuple(columns)), rows).rowcount
+    insert = _insert_sql(table, tuple(columns))
+    return insert_many(connection, insert, rows, "ON CONFLICT DO NOTHING")
 
 
 @lru_cache(maxsize=64)
@@ -267,8 +267,7 @@ def _insert_sql(table: str, columns: tuple[str, ...]) -> str:
         "reviews": "snapshot_timestamp",
     }[table]
     names = ", ".join((fixed, *(f'"{name}"' for name in columns)))
-    marks = ", ".join("?" * (names.count(",") + 1))
-    return f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+    return f"INSERT INTO {table} ({names})"
 
 
 def append_oddities(
