@@ -153,7 +153,7 @@ def read_status_from(connection: sqlite3.Connection, files: HomeFiles, clock: Cl
         calls_left=calls_left,
         seconds_left=_seconds_left(calls_left, images, activity, quota) if pid else None,
         outages=_outages(quota, activity) if pid else (),
-        disk=_forecast(connection, files, counters, current),
+        disk=_forecast(connection, files, counters, current, waiting),
         image_folder=str(files.images),
         metadata=str(files.metadata),
     )
@@ -164,6 +164,7 @@ def _forecast(
     files: HomeFiles,
     counters: dict[str, int],
     current: PassStatus | None,
+    waiting: int,
 ) -> DiskForecast | None:
     listings = counters.get("listings.active", 0)
     counted = max(listings, 0 if current is None else current.listings_counted)
@@ -171,11 +172,16 @@ def _forecast(
     if not counted or size not in SIZES:
         return None
     folder = files.images if files.images.exists() else files.home
+    if not waiting and counted == listings:  # then every image is known
+        images = sum(_with_prefix(counters, "images.").values()) - counters.get("images.bytes", 0)
+        sample = listings, images - counters.get("images.unwanted", 0)
+    else:
+        sample = (listings, listings) if which == "primary" else _sample_images(connection)
     return forecast_disk(
         counted,
         size,
         shutil.disk_usage(folder).free,
-        sample=(listings, listings) if which == "primary" else _sample_images(connection),
+        sample=sample,
         here=(counters.get("images.done", 0), counters.get("images.bytes", 0)),
     )
 
