@@ -39,6 +39,7 @@ def _measure(folder: Path, shops: int, listings: int) -> list[Row]:
     with _sandbox(shops, listings) as sandbox:
         home = Home(folder, sandbox, images={"which": "primary"})
         found = [_image_row(f"{listings:,} listings", _sync_images(home, sandbox), listings)]
+        found.append(_together_row(folder / "together", sandbox, listings))
         again = _sync_images(home, sandbox)
         found.append(Row(what="calls of an image sync straight after", value=again, at_most=0))
         calls, reviews = _sync_data(home, sandbox)
@@ -65,6 +66,20 @@ def _image_row(what: str, calls: int, listings: int) -> Row:
         value=calls / listings * 1000,
         at_most=22,
         how=f"{calls} calls in all; the floor is 20: a page and a batch for each 100",
+    )
+
+
+def _together_row(folder: Path, sandbox: SandboxProcess, listings: int) -> Row:
+    """Both programs, one after the other: data sync uses what image sync was told."""
+    home = Home(folder, sandbox, images={"which": "primary"})
+    images = _sync_images(home, sandbox)
+    data, reviews = _sync_data(home, sandbox, "--furniture-only")
+    return Row(
+        what="both programs, furniture only, reviews aside: calls per 1,000",
+        value=(images + data) / listings * 1000,
+        at_most=21.5,
+        how=f"{images} of image sync, {data} of data sync, {reviews} for reviews besides;"
+        f" outbox {(folder / 'images_outbox.db').stat().st_size / listings:.0f} bytes a listing",
     )
 
 

@@ -241,6 +241,10 @@ class HomeFiles(msgspec.Struct, frozen=True):
         """The random key that hashes buyers' ids, the same for test and production."""
         return self.home / ".buyer_key"
 
+    def outbox(self, job: str) -> Path:
+        """What the batch answers of a job hold for the other one."""
+        return self._named(f"{job}_outbox", ".db")
+
     def lock(self, job: str) -> Path:
         """The lock file of a job."""
         return self._named(f".{job}", ".lock")

@@ -227,6 +227,18 @@ def record_batch(
         changes["shops"] += add_shops(connection, (one.shop_id for one in batched), now)
 
 
+def read_before(
+    connection: sqlite3.Connection, listing_ids: Sequence[int], at: int
+) -> frozenset[int]:
+    """Those of some listings that are known and that batch last gave before a time, or never."""
+    rows = connection.execute(
+        "SELECT listing_id FROM listings WHERE ifnull(batched_at, 0) < ?"
+        " AND listing_id IN (SELECT value FROM json_each(?))",
+        (at, json.dumps(listing_ids)),
+    )
+    return frozenset(row[0] for row in rows)
+
+
 def record_absent(
     connection: sqlite3.Connection, listing_ids: Iterable[int], now: int, broken: str | None
 ) -> int:

@@ -11,6 +11,7 @@ from furnisync.catalog.altered import ALTERED
 from furnisync.catalog.counters import count_rows, let_triggers_rest
 from furnisync.catalog.purge import PURGED
 from furnisync.catalog.reason_codes import add_reason_codes
+from furnisync.outbox import CURSOR_TABLE
 from furnisync.sqlite.database import Migration, open_database, open_reader
 
 APPLICATION_ID = 0x46534341  # "FSCA"
@@ -166,6 +167,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     _SET_ASIDE,
     _allow_no_rank,
     let_triggers_rest,
+    CURSOR_TABLE,
 )
 
 

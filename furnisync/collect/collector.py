@@ -13,6 +13,7 @@ import logging
 import math
 
 from furnisync.collect.context import Call, Collected, Round
+from furnisync.collect.inbox import Inbox
 from furnisync.collect.review_sync import ReviewWalks
 from furnisync.collect.shop_source import ShopSource
 from furnisync.collect.shop_sync import ShopSyncs
@@ -29,6 +30,7 @@ class Collector:
         self._round = this
         self._shops = ShopSyncs(this, source, furniture_only=furniture_only)
         self._reviews = ReviewWalks(this)
+        self._inbox = Inbox(this)
         self._running = 0
         self._ended = 0
         self._until = math.inf
@@ -47,6 +49,7 @@ class Collector:
             UserError: the key was refused.
         """
         self._until = until
+        await self._inbox.take()
         await self._shops.take_up()
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
@@ -99,6 +102,7 @@ class Collector:
             self.cut_short = True
             return None
         idle = self._running == 0
+        await self._inbox.take_new()
         if self._shops_turn():
             return await self._shops.next_call(idle=idle) or await self._reviews.next_call()
         return await self._reviews.next_call() or await self._shops.next_call(idle=idle)

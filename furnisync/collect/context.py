@@ -1,7 +1,9 @@
 """What the parts of a round of data sync share: API client, history writer, counts."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -11,6 +13,7 @@ from furnisync.etsy.client import EtsyClient
 from furnisync.history import schedule
 from furnisync.history.fields.schema_drift import FieldWatch
 from furnisync.history.fields.selection import Selection
+from furnisync.outbox import Outbox
 from furnisync.sqlite.writer import Writer
 
 Call = Callable[[], Awaitable[None]]
@@ -35,6 +38,8 @@ class Round:
 
     Attributes:
         top: limits the round to this many shops, those with most furniture listings.
+        outbox: where answers are left for image sync.
+        inbox: image sync's outbox, which may be missing.
         watch: sees the objects of all answers; may be shared by rounds.
         collected: the counts so far.
     """
@@ -47,7 +52,15 @@ class Round:
     cadence: schedule.Cadence
     top: int | None
     watch: FieldWatch
+    outbox: Outbox
+    inbox: Path
     collected: Collected = field(default_factory=Collected)
+
+    def look(self, listings: Sequence[dict[str, Any]]) -> None:
+        """Let `watch` see listings of batch, and their shops."""
+        self.watch.look("listings", listings)
+        shops = (one.get("shop") for one in listings)
+        self.watch.look("shops", [shop for shop in shops if isinstance(shop, dict)])
 
     async def now(self) -> float:
         """Unix time for the history; waits while our clock is hours off.

@@ -33,7 +33,7 @@ class ShopSource:
             DatabaseUnusable: the catalog is unusable.
         """
         files = self._files
-        if self._has_catalog():
+        if self.has_catalog():
             shops = self._in_catalog()
         elif files.metadata.exists():
             shops = [(shop_id, len(ids)) for shop_id, ids in self._in_metadata().items()]
@@ -60,16 +60,16 @@ class ShopSource:
 
     @property
     def _path(self) -> Path:
-        return self._files.catalog if self._has_catalog() else self._files.metadata
+        return self._files.catalog if self.has_catalog() else self._files.metadata
 
-    def _has_catalog(self) -> bool:
+    def has_catalog(self) -> bool:
         """Whether there is a catalog that image sync has finished creating."""
         path = self._files.catalog
         return path.exists() and path.stat().st_size > 0
 
     def listings_of(self, shop_id: int, *, active: bool = True) -> list[int]:
         """Furniture listings of a shop: the active or the ended ones."""
-        if self._has_catalog():
+        if self.has_catalog():
             rows = self._ask_catalog(
                 "SELECT listing_id, 0 FROM listings WHERE shop_id = ? AND (state = 'active') IS ?",
                 shop_id,

@@ -13,7 +13,7 @@ from furnisync.collect.shop_source import ShopSource
 from furnisync.errors import DoubtfulAnswer, NotFound, Terminal, Transient
 from furnisync.etsy.credibility import ask_until_believed, doubt_listings, doubt_shop
 from furnisync.etsy.group_search import MEMBER_FAULTS, SearchResult, search_group
-from furnisync.etsy.models import WholePage
+from furnisync.etsy.models import WholePage, listings_for_discovery
 from furnisync.history import arrivals, claims, schedule, snapshots, staging
 from furnisync.history.fields.values import as_id
 from furnisync.history.set_aside import set_aside
@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 OPEN_SYNCS_MAX = 400
 """Maximum of shops in progress; each needs little memory, and batches fill up from all of them."""
+FRESH_PART = 4
+"""Rows from image sync's answers are reused up to this part of the days between two syncs."""
 REST_WAITS_S = 600.0
 """While reviews are read, a batch that is not full waits this long for more ids."""
 
@@ -135,6 +137,7 @@ class ShopSyncs:
                 shop_id,
                 now_s,
                 static_days=self._round.settings.static_days,
+                fresh_days=self._round.settings.sync_days / FRESH_PART,
                 ids=known,
             )
             if known is None:
@@ -202,9 +205,7 @@ class ShopSyncs:
     async def _take(self, claim: claims.BatchClaim, page: WholePage, now_s: float) -> None:
         """Store an answer; shops that it completes are appended."""
         this = self._round
-        this.watch.look("listings", page.results)
-        shops = (one.get("shop") for one in page.results)
-        this.watch.look("shops", [shop for shop in shops if isinstance(shop, dict)])
+        this.look(page.results)
         taken = await this.writer.run(
             snapshots.take_batch, this.selection, claim, page.results, now_s=now_s
         )
@@ -244,9 +245,13 @@ class ShopSyncs:
 
     async def _fetch_batch(self, ids: Sequence[int], part_of: Hashable = None) -> WholePage:
         try:
-            return await self._round.client.whole_listings(ids, part_of=part_of)
+            page = await self._round.client.whole_listings(ids, part_of=part_of)
         except NotFound:
             return WholePage(0, [])
+        if self._source.has_catalog():  # else image sync is not in use
+            now = int(self._round.clock.now())
+            await self._round.outbox.put(now, listings_for_discovery(page.body))
+        return page
 
     async def _leave(self, claim: claims.BatchClaim, reason: str) -> None:
         """Leave a batch that failed finally to the next round: it is not given back."""

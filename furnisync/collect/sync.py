@@ -23,6 +23,7 @@ from furnisync.history.fields.schema_drift import FieldWatch
 from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import open_history, open_history_reader
 from furnisync.lockfile import single_instance
+from furnisync.outbox import Outbox
 from furnisync.quota.clock_check import ClockCheck
 from furnisync.sqlite.writer import Writer, read_in_thread
 from furnisync.status.history import DataStatus, cadence_of, read_data_status_from
@@ -76,6 +77,7 @@ class DataSync:
         self._source = ShopSource(self._files)
         self._watch = FieldWatch()  # for all rounds: one alone may be too small
         self._stopping = asyncio.Event()
+        self._outbox: Outbox
 
     def stop(self) -> None:
         """Finish the calls in flight and end within some seconds; call from the event loop."""
@@ -115,6 +117,9 @@ class DataSync:
                         self._clock,
                     )
                 )
+                outbox = Outbox(self._files.outbox("data"), self._files.catalog)
+                stack.callback(outbox.close)
+                self._outbox = outbox
                 client.upstreams.patience_s = self._settings.api.outage_patience_s
                 client.upstreams.on_recovered = lambda since: writer.run(
                     schedule.restore_tries, since
@@ -232,6 +237,8 @@ class DataSync:
             cadence_of(self._settings.data),
             top=self._run.top,
             watch=self._watch,
+            outbox=self._outbox,
+            inbox=self._files.outbox("images"),
         )
         run = self._run
         return Collector(this, source=self._source, furniture_only=run.furniture_only)

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import math
 import sqlite3
 from collections.abc import Hashable, Sequence
 from functools import partial
+from pathlib import Path
 
 from furnisync.catalog import image_queue, listings
 from furnisync.catalog.image_queue import Shown, Which
@@ -14,8 +16,18 @@ from furnisync.config import Settings
 from furnisync.errors import NotFound, Terminal, Transient
 from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.group_search import MEMBER_FAULTS, SearchResult, search_group
-from furnisync.etsy.models import ACTIVE, Image, Listing, Page, decode_object
+from furnisync.etsy.models import (
+    ACTIVE,
+    Image,
+    Listing,
+    Page,
+    as_answer,
+    decode_object,
+    decode_page,
+    listings_without_images,
+)
 from furnisync.limits import ETSY_PAGING
+from furnisync.outbox import Answer, Outbox, load_cursor, read_answers, save_cursor
 from furnisync.sqlite.writer import Writer
 
 log = logging.getLogger("furnisync.discover")
@@ -23,6 +35,8 @@ log = logging.getLogger("furnisync.discover")
 RETRY_S = 3600
 """Listings of a batch call that failed finally wait this long."""
 BATCHES_AT_ONCE = 16
+TAKE_EVERY_S = 5.0
+TAKE_MOST = 50
 
 
 class BatchReader:
@@ -34,17 +48,23 @@ class BatchReader:
         writer: Writer,
         clock: Clock,
         settings: Settings,
+        inbox: Path,
         *,
         restricted: bool = False,
     ) -> None:
+        """Make a reader; `inbox` is data sync's outbox."""
         self._client = client
         self._writer = writer
         self._clock = clock
         self._size = settings.images.size
         self._which: Which = settings.images.which
         self._refresh_s = settings.crawl.refresh_days * DAY_S
+        self._inbox = inbox
+        self._taken_mono = -math.inf
         self._claim = partial(listings.claim_batch, restricted=restricted)
         self._in_flight: set[int] = set()
+        self.outbox: Outbox | None = None
+        """Where answers are left for data sync."""
         self.failed = 0
         """Listings whose batch call failed, or returned nothing useful, in this run."""
 
@@ -73,7 +93,29 @@ class BatchReader:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
+    async def _take_answers(self) -> None:
+        """Record what data sync's answers say of listings that we know: that costs no call."""
+        now_mono = self._clock.monotonic()
+        if now_mono - self._taken_mono < TAKE_EVERY_S:
+            return
+        self._taken_mono = now_mono
+        while True:
+            after = await self._writer.run(load_cursor)
+            answers = await asyncio.to_thread(read_answers, self._inbox, after, TAKE_MOST)
+            for answer in answers:
+                await self._writer.run(self._take_answer, answer)
+            if len(answers) < TAKE_MOST:
+                return
+
+    def _take_answer(self, connection: sqlite3.Connection, answer: Answer) -> None:
+        page = decode_page(as_answer(answer.listings), Listing)
+        older = listings.read_before(connection, [one.listing_id for one in page.items], answer.at)
+        items = [one for one in page.items if one.listing_id in older and _is_complete(one)]
+        self._record(connection, items, answer.at)
+        save_cursor(connection, answer.cursor)
+
     async def _start_due(self, running: set[asyncio.Task[None]], *, also_partial: bool) -> None:
+        await self._take_answers()
         while len(running) < BATCHES_AT_ONCE:
             ids = await self._writer.run(
                 self._claim,
@@ -106,6 +148,9 @@ class BatchReader:
             page = await self._client.listings_batch(ids, part_of=part_of)
         except NotFound:
             page = Page(0, [], [], 0)
+        if self.outbox is not None and page.items:
+            now = int(self._clock.now())
+            await self.outbox.put(now, listings_without_images(page.body))
         self.failed += await self._writer.run(self._commit, ids, page)
 
     async def _find_cause(self, ids: list[int], error: Exception) -> None:
@@ -139,18 +184,19 @@ class BatchReader:
         now = int(self._clock.now())
         asked = set(ids)
         named = [one for one in page.items if one.listing_id in asked]
-        complete = [
-            one for one in named if one.images is not None or one.state not in {ACTIVE, None}
-        ]
-        batched = [self._as_batched(one) for one in complete]
-        listings.record_batch(connection, batched, now, now + int(self._refresh_s))
-        shown = [Shown(one.listing_id, one.images, one.whole) for one in batched]
-        image_queue.add_images(connection, shown, self._which, now)
+        complete = [one for one in named if _is_complete(one)]
+        self._record(connection, complete, now)
         absent = asked - {one.listing_id for one in complete}
         broken = f"broken answer: {page.broken[0]}" if page.broken else None
         if len(complete) < len(named):
             broken = "broken answer: a listing without its images"
         return listings.record_absent(connection, sorted(absent), now, broken)
+
+    def _record(self, connection: sqlite3.Connection, items: Sequence[Listing], at: int) -> None:
+        batched = [self._as_batched(one) for one in items]
+        listings.record_batch(connection, batched, at, at + int(self._refresh_s))
+        shown = [Shown(one.listing_id, one.images, one.whole) for one in batched]
+        image_queue.add_images(connection, shown, self._which, at)
 
     def _as_batched(self, listing: Listing) -> Batched:
         images = _image_rows(listing, self._size)
@@ -165,6 +211,11 @@ class BatchReader:
             # A listing always shows an image: an answer without any says nothing.
             whole=bool(images) and len(images) == len(listing.images or ()),
         )
+
+
+def _is_complete(listing: Listing) -> bool:
+    """Whether batch gave its images, or it has ended and needs none."""
+    return listing.images is not None or listing.state not in {ACTIVE, None}
 
 
 async def _first_of(

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -18,7 +17,7 @@ from furnisync.catalog.listings import Listed
 from furnisync.catalog.run_scope import restrict
 from furnisync.catalog.schema import add_event, get_meta, set_meta
 from furnisync.clock import DAY_S
-from furnisync.config import Settings
+from furnisync.config import HomeFiles, Settings
 from furnisync.crawl.batch_reader import BatchReader
 from furnisync.crawl.furniture_filter import FurnitureFilter
 from furnisync.crawl.incremental import IncrementalReader, known_since
@@ -31,6 +30,7 @@ from furnisync.errors import Terminal, Transient
 from furnisync.etsy.client import EtsyClient
 from furnisync.etsy.taxonomy import Node, Tree, flatten
 from furnisync.limits import ETSY_PAGING
+from furnisync.outbox import Outbox
 from furnisync.sqlite.writer import Writer
 
 log = logging.getLogger("furnisync.discover")
@@ -66,7 +66,7 @@ class Discovery:
         client: EtsyClient,
         writer: Writer,
         settings: Settings,
-        plan_path: Path,
+        files: HomeFiles,
         scope: Scope,
         pages_at_once: int,
     ) -> None:
@@ -74,16 +74,25 @@ class Discovery:
         self._writer = writer
         self._clock = client.clock
         self._settings = settings
-        self._plan_path = plan_path
+        self._plan_path = files.plan
         self._scope = scope
         self._pages_at_once = pages_at_once
         self._began = client.clock.now()
         self._furniture: FurnitureFilter | None = None
         self._batches = BatchReader(
-            client, writer, client.clock, settings, restricted=not scope.everything
+            client,
+            writer,
+            client.clock,
+            settings,
+            files.outbox("data"),
+            restricted=not scope.everything,
         )
         self.doing = "starting"
         """The current activity, in a few words."""
+
+    def leave_answers_in(self, outbox: Outbox) -> None:
+        """Leave what batch tells for data sync, from now on."""
+        self._batches.outbox = outbox
 
     async def run_round(self) -> bool:
         """Do everything that is due now.

@@ -130,7 +130,7 @@ async def make_plan(
                 client,
                 writer,
                 settings,
-                files.plan,
+                files,
                 Scope(),
                 pages_at_once=settings.api.connections,
             )

@@ -160,8 +160,6 @@ class EtsyClient:
     async def listings_batch(
         self,
         listing_ids: Sequence[int],
-        includes: Sequence[str] = ("Images",),
-        purpose: str = "batch",
         *,
         part_of: Hashable = None,
     ) -> Page[Listing]:
@@ -173,22 +171,18 @@ class EtsyClient:
             raise ValueError(
                 f"batch takes 1 to {ETSY_PAGING.page_size} ids, not {len(listing_ids)}"
             )
-        query = {
-            "listing_ids": ",".join(map(str, listing_ids)),
-            "includes": ",".join(includes),
-        }
         answers = BatchAnswers(len(listing_ids), self._count_meaning)
-        return await self._get("listings/batch", query, purpose, answers.decode, part_of=part_of)
+        query = _batch_query(listing_ids)
+        return await self._get("listings/batch", query, "batch", answers.decode, part_of=part_of)
 
     async def whole_listings(
         self, listing_ids: Sequence[int], *, part_of: Hashable = None
     ) -> WholePage:
         """`getListingsByListingIds` with all fields, including the shops; `part_of` as above."""
-        query = {"listing_ids": ",".join(map(str, listing_ids)), "includes": "Shop"}
         answers = BatchAnswers(len(listing_ids), self._count_meaning)
-        return await self._get(
-            "listings/batch", query, "batch", answers.decode_whole, part_of=part_of
-        )
+        query = _batch_query(listing_ids)
+        decode = answers.decode_whole
+        return await self._get("listings/batch", query, "batch", decode, part_of=part_of)
 
     async def shop(self, shop_id: int) -> dict[str, Any]:
         """`getShop` with all fields."""
@@ -295,6 +289,11 @@ class EtsyClient:
 
     async def _ping_once(self) -> None:
         decode_whole((await self.sender.send(ApiCall(PING, "probe"))).body)
+
+
+def _batch_query(listing_ids: Sequence[int]) -> Query:
+    """Images and shops come with each batch: both programs use the answer, which costs the same."""
+    return {"listing_ids": ",".join(map(str, listing_ids)), "includes": "Images,Shop"}
 
 
 def _listings(body: bytes) -> Page[Listing]:

@@ -251,14 +251,14 @@ class BatchAnswers:
         self._doubt(page.count, page.sent, ids)
         if len(set(ids)) < len(ids):
             raise DoubtfulAnswer("an answer that repeats listings in place of others")
-        return page
+        return msgspec.structs.replace(page, body=body)
 
     def decode_whole(self, body: bytes) -> WholePage:
         """Decode all fields."""
         page = decode_whole_page(body)
         ids = [str(one.get("listing_id")) for one in page.results]
         self._doubt(page.count, len(page.results) + page.broken, ids)
-        return page
+        return msgspec.structs.replace(page, body=body)
 
     def _doubt(self, count: int | None, sent: int, ids: Sequence[object]) -> None:
         if count is None:

@@ -6,6 +6,7 @@ broken.
 """
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -101,12 +102,14 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
         items: decoded results, in the answer's order.
         broken: the reason of each result that could not be decoded.
         sent: number of results in the answer, decoded or not.
+        body: the answer itself, of batch.
     """
 
     count: int | None
     items: list[T]
     broken: list[str]
     sent: int
+    body: bytes = b""
 
 
 class WholePage(msgspec.Struct, frozen=True):
@@ -116,11 +119,13 @@ class WholePage(msgspec.Struct, frozen=True):
         count: Etsy's estimate of the total; None if it is missing.
         results: the objects as sent.
         broken: number of results that were not objects.
+        body: the answer itself, of batch.
     """
 
     count: int | None
     results: list[dict[str, Any]]
     broken: int = 0
+    body: bytes = b""
 
 
 class _Envelope(msgspec.Struct):
@@ -222,6 +227,32 @@ def decode_whole_page(body: bytes) -> WholePage:
     objects = [one for one in results if isinstance(one, dict)]
     counted = count if type(count) is int and 0 <= count < 2**63 else None
     return WholePage(counted, objects, len(results) - len(objects))
+
+
+def listings_without_images(body: bytes) -> bytes:
+    """The listings of an answer of batch as a JSON list, without their images."""
+    return _pick(body, lambda name: name != "images")
+
+
+def listings_for_discovery(body: bytes) -> bytes:
+    """The listings of an answer of batch as a JSON list, with the fields of `Listing` only."""
+    return _pick(body, _fields[Listing].__contains__)
+
+
+def as_answer(listings: bytes) -> bytes:
+    """A JSON list of listings as an answer of batch."""
+    return b'{"results":' + listings + b"}"
+
+
+def _pick(body: bytes, wanted: Callable[[str], bool]) -> bytes:
+    picked = []
+    for raw in _decode_envelope(body).results:
+        try:
+            fields = _raw_fields.decode(raw)
+        except msgspec.DecodeError:
+            continue  # no object: whoever asked tells of it
+        picked.append({name: value for name, value in fields.items() if wanted(name)})
+    return msgspec.json.encode(picked)
 
 
 def decode_object(raw: msgspec.Raw | bytes, kind: type[T]) -> T:

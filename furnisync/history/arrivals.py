@@ -114,13 +114,25 @@ def stage_arrival(
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
-    """The sync for which an answer came."""
+class RowsFor:
+    """What the rows of an answer need besides it.
 
-    sync_id: int
+    Attributes:
+        shop_id: of listings that do not say it.
+        snapshot: the rows' time, unix seconds.
+        static_after: older static rows are due again.
+    """
+
     shop_id: int
     snapshot: int
     static_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Target(RowsFor):
+    """The sync for which an answer came."""
+
+    sync_id: int
     list_read: bool
     open_ids: int
     has_shop: bool
@@ -133,7 +145,7 @@ def _waiting(connection: sqlite3.Connection, claim: BatchClaim) -> dict[_Target,
     found = {}
     for sync_id, ids in by_sync.items():
         row = connection.execute(
-            "SELECT sync_id, shop_id, snapshot_timestamp, static_after, list_offset IS NULL,"
+            "SELECT shop_id, snapshot_timestamp, static_after, sync_id, list_offset IS NULL,"
             " open_ids, shop IS NOT NULL FROM work_shops WHERE sync_id = ?",
             (sync_id,),
         ).fetchone()
@@ -162,7 +174,7 @@ def _arrival(
         target.shop_id,
         here,
         tuple(listing_id for listing_id in waiting if listing_id not in answers),
-        _page(connection, selection, target, [(i, answers[i]) for i in here]) if here else None,
+        as_rows(connection, selection, target, [(i, answers[i]) for i in here]) if here else None,
         shop,
         completes=bool(target.list_read)
         and target.open_ids == len(waiting)
@@ -170,12 +182,13 @@ def _arrival(
     )
 
 
-def _page(
+def as_rows(
     connection: sqlite3.Connection,
     selection: Selection,
-    target: _Target,
+    target: RowsFor,
     arrived: Sequence[tuple[int, Object]],
 ) -> StagedPage:
+    """Listings as future rows, with a static one where none is recent."""
     recent = _with_recent_static(connection, target, [listing_id for listing_id, _ in arrived])
     static, dynamic = selection.listing_static, selection.listing_dynamic
     state_at = 2 + dynamic.columns.index("state")
@@ -197,7 +210,7 @@ def _page(
 
 
 def _with_recent_static(
-    connection: sqlite3.Connection, target: _Target, ids: Sequence[int]
+    connection: sqlite3.Connection, target: RowsFor, ids: Sequence[int]
 ) -> set[int]:
     rows = connection.execute(
         "SELECT listing_id FROM listings WHERE snapshot_timestamp >= ? AND wrong_clock IS NULL"
@@ -223,6 +236,16 @@ def stage_shop(
     connection: sqlite3.Connection, selection: Selection, shop_id: int, shop: Object
 ) -> ShopSync:
     """Stage the shop object, from getShop or from a listing."""
+    connection.execute(
+        "UPDATE work_shops SET shop_at = NULL, shop = ?, listings_active = ?, signals = ?"
+        " WHERE shop_id = ?",
+        (*shop_values(selection, shop), shop_id),
+    )
+    return shop_sync(connection, shop_id)
+
+
+def shop_values(selection: Selection, shop: Object) -> tuple[bytes, int | None, str | None]:
+    """A shop object as it is staged, its number of active listings, its signals for reviews."""
     oddities: list[Oddity] = []
     staged = StagedShop(
         selection.shop_static.columns,
@@ -231,16 +254,8 @@ def stage_shop(
         selection.shop_dynamic.values(shop, oddities),
         oddities,
     )
-    connection.execute(
-        "UPDATE work_shops SET shop = ?, listings_active = ?, signals = ? WHERE shop_id = ?",
-        (
-            msgspec.msgpack.encode(staged),
-            as_id(shop.get("listing_active_count")),
-            review_signals(shop),
-            shop_id,
-        ),
-    )
-    return shop_sync(connection, shop_id)
+    active = as_id(shop.get("listing_active_count"))
+    return msgspec.msgpack.encode(staged), active, review_signals(shop)
 
 
 def review_signals(shop: Object) -> str | None:

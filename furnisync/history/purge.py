@@ -172,6 +172,8 @@ def remember_purged(
     connection.execute(
         "INSERT INTO purged VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (kind, key, now)
     )
+    if kind == "shop":
+        connection.execute("DELETE FROM arrived_shops WHERE shop_id = ?", (key,))
 
 
 def purged_ids(

@@ -28,6 +28,7 @@ from furnisync.history.clock_repair import COLUMN, MARKS
 from furnisync.history.fields.selection import Selection
 from furnisync.history.purge import PURGED
 from furnisync.history.set_aside import TABLE as SET_ASIDE_TABLE
+from furnisync.outbox import CURSOR_TABLE
 from furnisync.sqlite.database import Migration, open_database, open_reader, transaction
 
 APPLICATION_ID: Final = 0x46524E48  # "FRNH"
@@ -182,6 +183,24 @@ CREATE TABLE drift (at INTEGER NOT NULL, message TEXT NOT NULL) STRICT;
 # Most reviews that a page of the shop lacked permanently, although the answer counted them.
 _UNSENT: Final = "ALTER TABLE sync_state ADD COLUMN reviews_unsent INTEGER NOT NULL DEFAULT 0"
 
+# What image sync's answers hold; see `history/arrived.py`.
+_REUSE: Final = """
+CREATE TABLE arrived_shops (
+    shop_id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,        -- of the answer
+    shop BLOB NOT NULL,
+    listings_active INTEGER,
+    signals TEXT
+) STRICT;
+CREATE TRIGGER arrived_shops_purged BEFORE INSERT ON arrived_shops
+WHEN EXISTS (SELECT 1 FROM purged WHERE kind = 'shop' AND id = NEW.shop_id)
+BEGIN SELECT RAISE(IGNORE); END;
+ALTER TABLE work_shops ADD COLUMN fresh_after INTEGER NOT NULL DEFAULT 9223372036854775807;
+  -- rows of listings that are younger are reused
+ALTER TABLE work_shops ADD COLUMN reused INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE work_shops ADD COLUMN shop_at INTEGER;  -- of the shop object; NULL: as the sync
+"""
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     _SNAPSHOTS + _STATE + _WORK,
     _DRIFT,
@@ -189,6 +208,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     _UNSENT,
     MARKS,
     SET_ASIDE_TABLE,
+    CURSOR_TABLE + _REUSE,
 )
 
 FIXED_COLUMNS: Final = {

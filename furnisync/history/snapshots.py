@@ -34,6 +34,7 @@ from furnisync.history.arrivals import (
 from furnisync.history.claims import BatchClaim
 from furnisync.history.fields.selection import Selection
 from furnisync.history.fields.values import Object, Oddity, Value, as_id
+from furnisync.history.reuse import oldest_reused
 from furnisync.history.set_aside import forget_set_aside
 from furnisync.history.staging import GONE, LIVE_LISTINGS, ShopSync, drop_sync, shop_sync
 from furnisync.limits import retry_wait
@@ -141,40 +142,43 @@ def _append(
     last_gone: Iterable[int],
 ) -> Appended:
     appended = Appended(counted=sync.counted or 0)
-    sync_id, static_after, shop = connection.execute(
-        "SELECT sync_id, static_after, shop FROM work_shops WHERE shop_id = ?", (sync.shop_id,)
+    sync_id, static_after, shop, shop_at, reused = connection.execute(
+        "SELECT sync_id, static_after, shop, shop_at, reused FROM work_shops WHERE shop_id = ?",
+        (sync.shop_id,),
     ).fetchone()
     snapshot = sync.snapshot_timestamp
-    _append_shop(connection, sync, static_after, _SHOP.decode(shop), appended)
+    key = (sync.shop_id, snapshot if shop_at is None else shop_at)
+    _append_shop(connection, key, static_after, _SHOP.decode(shop), appended)
     for page in chain(_pages(connection, sync_id), last_pages):
-        _append_page(connection, snapshot, page, appended)
+        append_page(connection, snapshot, page, appended)
     _append_gone(
         connection, chain(_staged_gone(connection, sync_id), last_gone), snapshot, appended
     )
-    _mark_synced(connection, sync, appended)
+    appended.active += reused
+    oldest = [oldest_reused(connection, sync_id)] if reused else []
+    synced_at = min(at for at in (snapshot, shop_at, *oldest) if at is not None)
+    _mark_synced(connection, sync, appended, synced_at)
     drop_sync(connection, sync_id)
     return appended
 
 
 def _append_shop(
     connection: sqlite3.Connection,
-    sync: ShopSync,
+    key: tuple[int, int],
     static_after: int,
     shop: StagedShop,
     appended: Appended,
 ) -> None:
-    key = (sync.shop_id, sync.snapshot_timestamp)
     recent = connection.execute(
         "SELECT 1 FROM shops WHERE shop_id = ? AND snapshot_timestamp >= ? AND wrong_clock IS NULL",
-        (sync.shop_id, static_after),
+        (key[0], static_after),
     ).fetchone()
     if recent is None:
         insert_rows(connection, "shops", shop.static_columns, [(*key, *shop.static)])
         appended.shop_static = 1
     insert_rows(connection, "shops_dynamic", shop.dynamic_columns, [(*key, *shop.dynamic)])
     if shop.oddities:
-        found = [(sync.shop_id, shop.oddities)]
-        append_oddities(connection, "shops", sync.snapshot_timestamp, found)
+        append_oddities(connection, "shops", key[1], [(key[0], shop.oddities)])
 
 
 def _pages(connection: sqlite3.Connection, sync_id: int) -> Iterator[StagedPage]:
@@ -183,9 +187,10 @@ def _pages(connection: sqlite3.Connection, sync_id: int) -> Iterator[StagedPage]
         yield _PAGE.decode(body)
 
 
-def _append_page(
+def append_page(
     connection: sqlite3.Connection, snapshot: int, page: StagedPage, appended: Appended
 ) -> None:
+    """Append listings and count them in `appended`; `snapshot` is the time of their oddities."""
     if still := _still_ended(connection, page.ended):
         page.static = [row for row in page.static if row[0] not in still]
         page.dynamic = [row for row in page.dynamic if row[0] not in still]
@@ -287,10 +292,13 @@ def append_oddities(
     )
 
 
-def _mark_synced(connection: sqlite3.Connection, sync: ShopSync, appended: Appended) -> None:
+def _mark_synced(
+    connection: sqlite3.Connection, sync: ShopSync, appended: Appended, synced_at: int
+) -> None:
+    """Record a sync; `synced_at`, the time of its oldest row, decides when it is due again."""
     connection.execute(
         """UPDATE sync_state SET
-            status = 'ok', first_sync = ifnull(first_sync, :snapshot), last_sync = :snapshot,
+            status = 'ok', first_sync = ifnull(first_sync, :snapshot), last_sync = :synced_at,
             last_static = CASE WHEN :static THEN :snapshot ELSE last_static END,
             listings_told = w.listings_told, listings_active = w.listings_active,
             listings_found = :found, signals = w.signals,
@@ -298,6 +306,7 @@ def _mark_synced(connection: sqlite3.Connection, sync: ShopSync, appended: Appen
         FROM work_shops w WHERE w.shop_id = sync_state.shop_id AND w.shop_id = :shop_id""",
         {
             "shop_id": sync.shop_id,
+            "synced_at": synced_at,
             "snapshot": sync.snapshot_timestamp,
             "static": appended.shop_static,
             "found": appended.active,
@@ -345,7 +354,7 @@ def _keep_staged(connection: sqlite3.Connection, shop_id: int, now_s: int) -> in
     ).fetchone()
     if row is not None:
         for page in _pages(connection, row[0]):
-            _append_page(connection, row[1], page, Appended())
+            append_page(connection, row[1], page, Appended())
         drop_sync(connection, row[0])
         now_s = max(now_s, row[1] + 1)
     last = connection.execute(

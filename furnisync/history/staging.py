@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from furnisync.clock import DAY_S
 from furnisync.history.fields.values import as_json
+from furnisync.history.reuse import FOREVER, reuse_fresh, take_kept_shop
 from furnisync.history.set_aside import leave_out
 
 WANTED, HERE, GONE = range(3)
@@ -57,6 +58,7 @@ def begin_shop_sync(
     now_s: float,
     *,
     static_days: float = 182.0,
+    fresh_days: float = 0.0,
     ids: Iterable[int] | None = None,
 ) -> ShopSync:
     """Begin a shop's sync, or continue the open one (`ids` are then added to it).
@@ -66,6 +68,7 @@ def begin_shop_sync(
         shop_id: any shop; an unknown one is added to `sync_state`.
         now_s: unix time; it becomes the snapshot's, later than that of the shop's last sync.
         static_days: age beyond which a static row is written again.
+        fresh_days: rows up to this age, from image sync's answers, are reused.
         ids: the listings, if no list is read (furniture only).
     """
     connection.execute(
@@ -76,11 +79,20 @@ def begin_shop_sync(
         (int(now_s), shop_id),
     ).fetchone()[0]
     snapshot = int(now_s) if last is None else max(int(now_s), last + 1)
+    fresh_after = max(snapshot - int(fresh_days * DAY_S), (last or 0) + 1)
     connection.execute(
-        "INSERT INTO work_shops (shop_id, snapshot_timestamp, static_after, list_offset)"
-        " VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (shop_id, snapshot, snapshot - int(static_days * DAY_S), 0 if ids is None else None),
+        "INSERT INTO work_shops"
+        " (shop_id, snapshot_timestamp, static_after, list_offset, fresh_after)"
+        " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (
+            shop_id,
+            snapshot,
+            snapshot - int(static_days * DAY_S),
+            0 if ids is None else None,
+            fresh_after if fresh_days else FOREVER,
+        ),
     )
+    take_kept_shop(connection, shop_id)
     if ids is not None:
         stage_ids(connection, shop_id, ids)
     return shop_sync(connection, shop_id)
@@ -197,6 +209,7 @@ def stage_ids(connection: sqlite3.Connection, shop_id: int, ids: Iterable[int]) 
     )
     add_open(connection, sync_id, connection.total_changes - before)
     leave_out(connection, sync_id)
+    reuse_fresh(connection, sync_id)
 
 
 def count_staged(connection: sqlite3.Connection, shop_id: int) -> int:

@@ -40,6 +40,7 @@ from furnisync.images.reporting import Reporter, Show
 from furnisync.images.stages import Stages, Upkeep
 from furnisync.images.worker import DownloadWorker, JobQueue
 from furnisync.lockfile import single_instance
+from furnisync.outbox import Outbox
 from furnisync.sqlite.writer import Writer
 from furnisync.store.folder import FolderStore
 
@@ -111,7 +112,10 @@ class ImageSync:
                 mark = await self._prepare_folder(writer)
                 reader = stack.enter_context(closing(read_catalog(self._files.catalog)))
                 client = await stack.enter_async_context(self._open_client())
+                outbox = Outbox(self._files.outbox("images"), self._files.history)
+                stack.callback(outbox.close)
                 stages = self._wire(client, writer, mark)
+                stages.discovery.leave_answers_in(outbox)
                 every_s = self._settings.images.metadata_every_s
                 metadata = MetadataWriter(self._files, every_s, self._stopping.is_set)
                 reporter = Reporter(
@@ -180,7 +184,7 @@ class ImageSync:
             client,
             writer,
             self._settings,
-            self._files.plan,
+            self._files,
             self._run.scope,
             pages_at_once=self._settings.api.connections if mode == "fast" else 2,
         )

@@ -127,7 +127,10 @@ def test_a_history_of_the_version_before_is_migrated_and_read(bent_home, bent):
             history.execute(f"DROP VIEW {view}")
         for table in TABLES:
             history.execute(f"ALTER TABLE {table} DROP COLUMN wrong_clock")
-        history.execute("DROP TABLE set_aside")
+        for table in ("set_aside", "outbox_cursor", "arrived_shops"):
+            history.execute(f"DROP TABLE {table}")
+        for column in ("fresh_after", "reused", "shop_at"):
+            history.execute(f"ALTER TABLE work_shops DROP COLUMN {column}")
         history.execute(f"PRAGMA user_version = {MIGRATIONS.index(MARKS)}")
         history.commit()
     rows = bent_home.counts()["shops_dynamic"]

@@ -140,7 +140,7 @@ def test_each_call_has_its_purpose():
     world.ping()
     assert world.ledger.granted == ["shops", "discovery", "batch", "probe"]
     assert query_of(world.requests[0])["sort_order"] == "asc"
-    assert query_of(world.requests[2]) == {"listing_ids": "1,2", "includes": "Images"}
+    assert query_of(world.requests[2]) == {"listing_ids": "1,2", "includes": "Images,Shop"}
 
 
 @pytest.mark.parametrize("number", [0, 101])

@@ -16,6 +16,7 @@ from furnisync.history import schedule
 from furnisync.history.fields.schema_drift import FieldWatch
 from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import open_history
+from furnisync.outbox import Outbox
 from furnisync.sqlite.writer import Writer
 
 WORKERS = 20
@@ -49,10 +50,11 @@ async def first_calls(folder, share):
     schedule.register_shops(history, ((shop_id, 3) for shop_id in range(1, 201)))
     history.execute("UPDATE sync_state SET status = 'ok', last_sync = 1")
     writer = Writer(history, "history")
+    outbox = Outbox(files.outbox("data"), files.catalog)
     this = Round(
         etsy, writer, clock, DataSettings(reviews_share_percent=share), selection,
         schedule.Cadence(),
-        top=None, watch=FieldWatch(),
+        top=None, watch=FieldWatch(), outbox=outbox, inbox=files.outbox("images"),
     )  # fmt: skip
     collector = Collector(this, source=ShopSource(files), furniture_only=False)
     work = asyncio.create_task(collector.run(WORKERS))
@@ -62,6 +64,7 @@ async def first_calls(folder, share):
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
     writer.close()
+    outbox.close()
     return etsy.asked
 
 

@@ -35,6 +35,7 @@ KNOWN = (
     Known(ALWAYS, "INFO", r"[\d,]+ of [\d,]+ shops synced, [\d,]+ in progress, [\d,]+ due, "),
     Known(ALWAYS, "INFO", r"\d+ shops: \d+ never synced, \d+ due, \d+ in progress$"),
     Known(ALWAYS, "INFO", r"synced \d+ shops with \d+ listing rows, \d+ new reviews; \d+ shops"),
+    Known(ALWAYS, "INFO", r"\d+ listings came with the answers to image sync$"),
     Known(ALWAYS, "INFO", r"\d+ new listings since the last look$"),
     Known(ALWAYS, "INFO", r"image_metadata\.json written: \d+ listings$"),
     # Both services start on an empty home: nobody has told the data service a shop yet.
@@ -45,8 +46,12 @@ KNOWN = (
     Known("disk", "INFO", r"[^;]+; downloads pause: .*; calls: "),
     Known("disk", "ERROR", r"downloads pause: "),
     Known("disk", "WARNING", r"downloads continue: .* can be written again$"),
-    Known("disk", "ERROR", r"the (catalog|history) waits: there is no room on its disk"),
-    Known("disk", "WARNING", r"the (catalog|history) continues: there is room on its disk again$"),
+    Known("disk", "ERROR", r"the (catalog|history|outbox) waits: there is no room on its disk"),
+    Known(
+        "disk",
+        "WARNING",
+        r"the (catalog|history|outbox) continues: there is room on its disk",
+    ),
     Known("disk", "WARNING", r".*quota\.db cannot be written \(.*\): no calls until it can$"),
     Known("disk", "ERROR", r".*image_metadata\.json could not be written: .*No space left"),
     Known("quota", "WARNING", r"Etsy lowered the limit per day from [\d,]+ to [\d,]+$"),

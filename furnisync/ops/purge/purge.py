@@ -35,6 +35,7 @@ from furnisync.ops.purge.pages import (
     purge_rows,
 )
 from furnisync.ops.service.service import TITLES
+from furnisync.outbox import empty_outbox
 from furnisync.quota.ledger import read_state
 from furnisync.sqlite.database import overwrite_free_pages
 
@@ -114,6 +115,8 @@ def purge_home(
             if not agree(_count(files, purge, now)):
                 return None
         gone = _purge_catalog(files, purge, now)
+        for job in ("images", "data"):
+            empty_outbox(files.outbox(job))
         return [*gone, *_purge_history(files, purge, selection, now)]
 
 
