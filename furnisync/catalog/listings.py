@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 
 import msgspec
 
@@ -11,7 +12,7 @@ from furnisync.catalog.run_scope import WITHIN_SCOPE
 from furnisync.catalog.shops import add_shops
 from furnisync.clock import DAY_S
 from furnisync.limits import ABSENT_BELIEVED_AFTER, BELIEVED_AFTER, retry_wait
-from furnisync.sqlite.rows import ROWS_AT_ONCE, insert_many, values
+from furnisync.sqlite.rows import in_groups, insert_many, values
 
 GONE = "gone"
 RETRY_BROKEN_S = DAY_S
@@ -220,9 +221,8 @@ def record_batch(
                 changes[_counter(known[one.listing_id])] -= 1
                 changes[_counter(one.state)] += 1
                 known[one.listing_id] = one.state
-        for begin in range(0, len(rows), ROWS_AT_ONCE):
-            some = rows[begin : begin + ROWS_AT_ONCE]
-            told = [value for row in some for value in row]
+        for some in in_groups(rows):
+            told = list(chain.from_iterable(some))
             connection.execute(_BATCHED.format(values(len(some), len(some[0]))), told)
         changes["shops"] += add_shops(connection, (one.shop_id for one in batched), now)
 

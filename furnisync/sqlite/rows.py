@@ -1,12 +1,15 @@
 """Many rows in few statements: a statement for each row costs more than the row."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
 
-__all__ = ["ROWS_AT_ONCE", "insert_many", "values"]
+__all__ = ["in_groups", "insert_many", "values"]
 
-ROWS_AT_ONCE = 100
-"""More gain nothing; SQLite takes 32,766 values in a statement."""
+GROUPS = (100, 20, 4, 1)
+"""Rows of a statement: few sizes, so that SQLite keeps the statements compiled. More than 100 gain
+nothing, and SQLite takes 32,766 values at most."""
 
 Values = Sequence[object]
 
@@ -26,13 +29,22 @@ def insert_many(
         how many rows were inserted or updated.
     """
     changed = 0
-    for begin in range(0, len(rows), ROWS_AT_ONCE):
-        some = rows[begin : begin + ROWS_AT_ONCE]
+    for some in in_groups(rows):
         statement = f"{insert} VALUES {values(len(some), len(some[0]))} {conflict}"
-        changed += connection.execute(statement, [one for row in some for one in row]).rowcount
+        changed += connection.execute(statement, list(chain.from_iterable(some))).rowcount
     return changed
 
 
+def in_groups(rows: Sequence[Values]) -> Iterator[Sequence[Values]]:
+    """Split rows into groups of few sizes."""
+    begin = 0
+    for size in GROUPS:
+        while len(rows) - begin >= size:
+            yield rows[begin : begin + size]
+            begin += size
+
+
+@lru_cache(maxsize=64)
 def values(rows: int, width: int) -> str:
     """The placeholders of some rows, each in parentheses."""
     return ",".join([f"({','.join('?' * width)})"] * rows)
