@@ -13,7 +13,6 @@ from rich.logging import RichHandler
 from rich.table import Table
 from rich.text import Text
 
-from furnisync.clock import DAY_S
 from furnisync.sanitize import plain
 
 TestFlag = Annotated[
@@ -123,17 +122,6 @@ def start_logging(console: Console) -> None:
 def clock_time(at: float) -> str:
     """Unix seconds as local time with the date."""
     return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M")
-
-
-def duration(seconds: float) -> str:
-    """An approximate duration in the unit that reads best."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 36 * 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / DAY_S:.1f} days"
 
 
 def price_range(low: float | None, high: float | None) -> str:

@@ -13,13 +13,14 @@ import typer
 from rich.console import Console
 
 import furnisync
-from furnisync.cli.console import duration, make_console
+from furnisync.cli.console import make_console
 from furnisync.cli.status import print_collected
 from furnisync.config import HomeFiles
 from furnisync.errors import ConfigError, NoRoom, is_disk_full
 from furnisync.extras import require_extra
 from furnisync.lockfile import single_instance
 from furnisync.sandbox.process import SandboxProcess
+from furnisync.status.eta import duration
 
 DEMO_MARK = ".furnisync-demo"
 """A file in each home that a demo made, locked while the demo runs; only such a home is emptied."""

@@ -11,8 +11,8 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from furnisync.cli.console import duration
 from furnisync.cli.status import quota_line
+from furnisync.status.eta import duration
 from furnisync.status.history import DataStatus
 from furnisync.status.images import Status
 

@@ -19,7 +19,6 @@ from furnisync.cli.console import (
     JsonFlag,
     PlainFormatter,
     clock_time,
-    duration,
     make_console,
     make_table,
     say,
@@ -54,6 +53,7 @@ from furnisync.ops.service.service import (
 )
 from furnisync.ops.service.service_log import log_to
 from furnisync.ops.service.systemd import Systemd
+from furnisync.status.eta import duration
 
 log = logging.getLogger("furnisync")
 

@@ -14,7 +14,6 @@ from furnisync.cli.console import (
     JsonFlag,
     TestFlag,
     clock_time,
-    duration,
     make_console,
     make_facts,
     make_table,
@@ -24,6 +23,7 @@ from furnisync.config import HomeFiles, read_environment, read_settings
 from furnisync.history.schema import open_history_reader
 from furnisync.home import require_home
 from furnisync.quota.report import Event, QuotaState
+from furnisync.status.eta import duration
 from furnisync.status.history import DataStatus, FirstSync, count_rows, read_data_status, to_json
 from furnisync.status.images import PassStatus, Status, Trouble, read_status
 

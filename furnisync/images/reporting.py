@@ -17,6 +17,7 @@ from furnisync.images.metadata_writer import MetadataWriter
 from furnisync.images.recheck import mark_alive
 from furnisync.images.stages import Stages
 from furnisync.sqlite.writer import read_in_thread
+from furnisync.status.eta import duration, seconds_for_calls
 from furnisync.status.images import ACTIVITY, Activity, Status, read_status_from
 
 __all__ = ["Reporter", "Show"]
@@ -55,6 +56,7 @@ class Reporter:
         self._rate = 0.0
         self._measured_s = 0.0
         self._warned_of_disk = False
+        self._told_forecast = False
         self._done_before: tuple[float, int] | None = None
 
     @property
@@ -78,6 +80,7 @@ class Reporter:
                 raise self._stages.worker.error
             status = await read_in_thread(read_status_from, self._reader, self._files, self._clock)
             self._measure(status)
+            self._tell_forecast(status)
             self._warn_of_disk(status)
             self._show(status)
             now = time.monotonic()
@@ -93,6 +96,24 @@ class Reporter:
         self._stages.writer.submit(set_meta, ACTIVITY, None).result()
         if self._files.catalog.exists():  # else the home's disk is away: write nothing there
             self._metadata.finish(self._reader, stopped=self._stages.stopping.is_set())
+
+    def _tell_forecast(self, status: Status) -> None:
+        """Once a run that reads a pass: what is ahead of it, as soon as some counts are known."""
+        current, disk = status.current_pass, status.disk
+        if self._told_forecast or current is None or disk is None or status.quota is None:
+            return
+        if current.finished_at is not None or not current.listings_counted:
+            return
+        self._told_forecast = True
+        seconds = seconds_for_calls(status.calls_left, status.quota)
+        log.info(
+            "about %s listings: %s calls are left%s; the missing images take about %s, %s are free",
+            f"{current.listings_expected:,}",
+            f"{status.calls_left:,}",
+            "" if seconds is None else f", {duration(seconds)} at this quota",
+            decimal(disk.needed_bytes),
+            decimal(disk.free_bytes),
+        )
 
     def _warn_of_disk(self, status: Status) -> None:
         """Once a run, as soon as Etsy's counts show that the images will not fit."""

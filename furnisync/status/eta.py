@@ -1,4 +1,4 @@
-"""How long the remaining calls take at the current quota. Pure."""
+"""How long the remaining calls take at the current quota, and durations in words. Pure."""
 
 from furnisync.clock import DAY_S
 from furnisync.quota.report import QuotaState
@@ -27,3 +27,14 @@ def seconds_for_calls(calls: int, quota: QuotaState | None, share: float = 1.0) 
         return calls / rate
     by_day = max(1.0, (quota.limit_per_day - quota.reserve) * share)
     return at_once / rate + (calls - at_once) / by_day * DAY_S
+
+
+def duration(seconds: float) -> str:
+    """An approximate duration in the unit that reads best."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 36 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / DAY_S:.1f} days"

@@ -50,7 +50,13 @@ _activity = msgspec.json.Decoder(Activity)
 
 
 class PassStatus(msgspec.Struct, frozen=True):
-    """Progress of the newest pass."""
+    """Progress of the newest pass.
+
+    Attributes:
+        pages_left: estimated, also for price intervals that were not asked for yet.
+        listings_counted: by Etsy, in the intervals that were asked for.
+        listings_expected: in all intervals, if the others are as large.
+    """
 
     started_at: int
     finished_at: int | None
@@ -61,6 +67,7 @@ class PassStatus(msgspec.Struct, frozen=True):
     pages_read: int
     pages_left: int
     listings_counted: int
+    listings_expected: int
     unreached: int
 
 
@@ -132,7 +139,7 @@ def read_status_from(connection: sqlite3.Connection, files: HomeFiles, clock: Cl
     quota = read_state(files.quota, None, clock)
     calls_left = -(-waiting // ETSY_PAGING.page_size)
     if current is not None and current.finished_at is None:
-        unknown = max(0, current.listings_counted - counters.get("listings.active", 0))
+        unknown = max(0, current.listings_expected - counters.get("listings.active", 0))
         calls_left += current.pages_left - (-unknown // ETSY_PAGING.page_size)
     pid = holder(files.lock("images"))
     return Status(
@@ -167,7 +174,7 @@ def _forecast(
     waiting: int,
 ) -> DiskForecast | None:
     listings = counters.get("listings.active", 0)
-    counted = max(listings, 0 if current is None else current.listings_counted)
+    counted = max(listings, 0 if current is None else current.listings_expected)
     which, _, size = (get_meta(connection, "wanted") or "").partition(" ")
     if not counted or size not in SIZES:
         return None
@@ -227,13 +234,14 @@ def _read_pass(connection: sqlite3.Connection) -> PassStatus | None:
         (newest.pass_id,),
     ).fetchone()
     # The lengths of the parts of a split interval are not known yet; that of the interval is.
-    counted, expected = connection.execute(
-        "SELECT coalesce(sum(count), 0), coalesce(sum(max(1, (count + ?1 - 1) / ?1)), 0)"
-        " FROM intervals WHERE pass_id = ?2 AND parent IS NULL",
+    counted, expected, lists, asked = connection.execute(
+        "SELECT coalesce(sum(count), 0), coalesce(sum(max(1, (count + ?1 - 1) / ?1)), 0),"
+        " count(*), count(count) FROM intervals WHERE pass_id = ?2 AND parent IS NULL",
         (ETSY_PAGING.stride, newest.pass_id),
     ).fetchone()
+    scale = lists / asked if asked else 1.0
     waiting = states.get("pending", 0) + states.get("failed", 0)
-    left = max(waiting, expected - useful) if waiting else 0
+    left = max(waiting, round(expected * scale) - useful) if waiting else 0
     return PassStatus(
         started_at=newest.started_at,
         finished_at=newest.finished_at,
@@ -244,6 +252,7 @@ def _read_pass(connection: sqlite3.Connection) -> PassStatus | None:
         pages_read=pages,
         pages_left=left if newest.finished_at is None else 0,
         listings_counted=counted,
+        listings_expected=round(counted * scale),
         unreached=oversize.out_of_reach(connection, newest.pass_id),
     )
 
