@@ -257,11 +257,10 @@ class PriceList:
             return self.rng.choice(HEAVY_HIGH)
         return round(min(max(self.rng.lognormvariate(5.2, 1.2) * factor, 0.2), 50_000), 2)
 
-    async def listings_active(
-        self, *, taxonomy_id, min_price, max_price, sort_on, sort_order, offset
-    ):
+    async def listings_active(self, *, prices, offset, sort_on, sort_order, **_):
         assert (offset, sort_on, sort_order) == (0, "created", "asc")
         self.asked += 1
+        min_price, max_price = prices
         low = 0 if min_price is None else bisect_left(self.only, min_price)
         high = len(self.only) if max_price is None else bisect_right(self.only, max_price)
         oldest = sorted((place, price) for price, place in self.ordered[low:high])[:100]
