@@ -26,16 +26,17 @@ RECHECK_SINCE = "recheck_since"
 """Files since then must still be checked: kept until that is done, however often a run dies."""
 
 
-def mark_running(connection: sqlite3.Connection) -> bool:
-    """Note that a run began.
+def mark_running(connection: sqlite3.Connection, now: int) -> bool:
+    """Note that a run began, at this time (unix seconds).
 
     Returns:
         whether no files need a check, since the run before it ended cleanly.
     """
     if get_meta(connection, CLEAN_END) == "0" and get_meta(connection, RECHECK_SINCE) is None:
-        alive_at = int(get_meta(connection, ALIVE_AT) or 0)
+        alive_at = int(get_meta(connection, ALIVE_AT) or now)
         set_meta(connection, RECHECK_SINCE, str(alive_at - UNWRITTEN_S))
     set_meta(connection, CLEAN_END, "0")
+    mark_alive(connection, now)  # a kill in the first seconds leaves a time all the same
     return get_meta(connection, RECHECK_SINCE) is None
 
 

@@ -146,7 +146,7 @@ class ImageSync:
         queued += await writer.run(image_queue.apply_refusals, refusing, now)
         if queued:
             log.info("the settings want %d more images of listings that are known", queued)
-        return await writer.run(mark_running)
+        return await writer.run(mark_running, now)
 
     async def _prepare_folder(self, writer: Writer) -> Mark:
         """Make or recognize the image folder; the worker reports one that is away or refuses.

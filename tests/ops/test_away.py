@@ -115,7 +115,7 @@ def test_an_unclean_end_and_an_absent_folder_queue_nothing_anew(home):
     unplug(home)
     writer = Writer(open_catalog(home.files.catalog), "catalogue")
     try:
-        assert writer.submit(mark_running).result() is False
+        assert writer.submit(mark_running, NOW).result() is False
         store = FolderStore(home.files.images)
 
         def here() -> bool:
@@ -126,6 +126,19 @@ def test_an_unclean_end_and_an_absent_folder_queue_nothing_anew(home):
         (home.files.home / "unplugged").rename(home.files.images)
         home.images()[0].unlink()
         assert recheck_recent(writer, store, home.clock, here) == 1
+    finally:
+        writer.close()
+
+
+def test_a_kill_in_the_first_seconds_has_no_old_file_read_again(home):
+    """Nobody had written down yet that the run was alive."""
+    writer = Writer(open_catalog(home.files.catalog), "catalogue")
+    try:
+        assert writer.submit(mark_running, NOW + 40 * DAY).result() is True
+        home.images()[0].unlink()  # it would be noticed
+        assert writer.submit(mark_running, NOW + 41 * DAY).result() is False
+        store = FolderStore(home.files.images)
+        assert recheck_recent(writer, store, home.clock, lambda: True) == 0
     finally:
         writer.close()
 
