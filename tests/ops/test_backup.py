@@ -108,8 +108,9 @@ def _check_history(home):
         ).fetchall()
         for shop_id, last_sync, found in synced:
             count = history.execute(
-                "SELECT count(*) FROM listings_dynamic d JOIN listings l USING (listing_id)"
-                " WHERE l.shop_id = ? AND d.snapshot_timestamp = ? AND d.state = 'active'",
+                "SELECT count(DISTINCT listing_id) FROM listings_dynamic d"
+                " JOIN listings l USING (listing_id)"
+                " WHERE l.shop_id = ? AND d.snapshot_timestamp >= ? AND d.state = 'active'",
                 (shop_id, last_sync),
             ).fetchone()[0]
             assert count == found

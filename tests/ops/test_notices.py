@@ -176,7 +176,7 @@ def told_quota(home, *answers):
         Ledger(home.files.quota, "key", "images", "fast", QuotaSettings(), home.clock)
     ) as ledger:
         for answer in answers:
-            number = ledger._try_grant("batch")
+            (number, _), *_ = ledger._try_grant("batch")
             ledger._flights[number] = ("batch", None)
             ledger.settle("batch", answer)
             home.clock.at += 5

@@ -59,7 +59,7 @@ def check_history(home: collect_world.Home, truth: Truth, now_s: float) -> None:
         assert newest["shops"][shop_id] == static, f"shop {shop_id}"
         for listing in truth.of_shop(shop_id):
             if listing["findable"]:
-                _check_listing(newest, listing, synced_at)
+                _check_listing(newest, listing, now_s)
     _check_ends(newest["listings_dynamic"], truth)
     reviewed = true_reviews(truth, known & living.keys())
     found = read_reviews(home)
@@ -78,12 +78,13 @@ def _newest(rows: dict[tuple[int, int], Any]) -> dict[int, tuple[int, Any]]:
     return found
 
 
-def _check_listing(newest: dict[str, Any], listing: dict[str, Any], synced_at: int) -> None:
+def _check_listing(newest: dict[str, Any], listing: dict[str, Any], now_s: float) -> None:
     """Static fields too: the last sync came later than they may age."""
     listing_id, api = listing["listing_id"], listing["api"]
     for table, fields in (("listings_dynamic", LISTING_DYNAMIC), ("listings", LISTING_STATIC)):
-        found = newest[table].get(listing_id)
-        assert found == (synced_at, values(api, fields)), f"{table} {listing_id}: {found}"
+        told_at, row = newest[table].get(listing_id, (0, None))
+        assert row == values(api, fields), f"{table} {listing_id}: {row}"
+        assert now_s - told_at < RECENT_S, f"{table} {listing_id}: {now_s - told_at} s ago"
 
 
 def _check_ends(newest: dict[int, tuple[int, Any]], truth: Truth) -> None:

@@ -374,4 +374,3 @@ def check_data(soak: Soak, tmp_path: Path) -> None:
     sync_world.check_metadata(home, images)
     history = collect_world.Home(copy, soak.sandbox)
     check_history(history, collect_world.Truth(soak.sandbox), soak.sandbox.now())
-    collect_world.check_one_time_a_shop(history)
