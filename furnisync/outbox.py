@@ -11,6 +11,7 @@ age and bytes. It may be deleted: then answers are asked for again.
 import json
 import logging
 import sqlite3
+import time
 import zlib
 from contextlib import closing
 from pathlib import Path
@@ -112,9 +113,9 @@ class Outbox:
             reader: the other program's database; what it has taken is deleted here.
 
         Raises:
-            DatabaseUnusable: not ours, damaged, or not writable.
+            DatabaseUnusable: not writable.
         """
-        connection = open_database(path, APPLICATION_ID, [_TABLES])
+        connection = _open_or_replace(path)
         connection.execute("PRAGMA synchronous = NORMAL")
         self._reader = reader
         self._since_pruned = PRUNE_EVERY
@@ -136,6 +137,22 @@ class Outbox:
         if self._since_pruned >= PRUNE_EVERY:
             self._since_pruned = 0
             _prune(connection, at, _cursor_in(self._reader))
+
+
+def _open_or_replace(path: Path) -> sqlite3.Connection:
+    """Open an outbox; one that cannot be used is moved aside, since its answers come again."""
+    try:
+        return open_database(path, APPLICATION_ID, [_TABLES])
+    except DatabaseUnusable as error:
+        aside = path.with_name(f"{path.name}.unusable-{time.strftime('%Y%m%d-%H%M%S')}")
+        try:
+            for ending in ("-wal", "-shm", ""):
+                if (part := path.with_name(path.name + ending)).exists():
+                    part.rename(f"{aside}{ending}")
+        except OSError:
+            raise error from None
+        log.warning("%s; it was moved to %s", error, aside.name)
+        return open_database(path, APPLICATION_ID, [_TABLES])
 
 
 def _prune(connection: sqlite3.Connection, now: int, taken: Cursor | None) -> None:

@@ -153,6 +153,16 @@ def test_a_damaged_outbox_only_costs_calls(home, bent):
     assert dict(home.rows(NEWEST)).keys() >= findable(bent)
 
 
+def test_an_outbox_that_cannot_be_used_is_moved_aside(home):
+    (home.path / "data_outbox.db").write_bytes(b"no database" * 1000)
+    home.later(5)
+    ended = home.sync(*FURNITURE)
+    assert "it was moved to data_outbox.db.unusable-" in ended.out
+    (aside,) = home.path.glob("data_outbox.db.unusable-*")
+    assert aside.read_bytes() == b"no database" * 1000
+    assert read_answers(home.path / "data_outbox.db", None, 10)
+
+
 def test_purged_listings_leave_the_outboxes(home):
     listing_id = min(dict(catalog_rows(home)))
     purged = home.start(
