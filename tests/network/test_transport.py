@@ -165,13 +165,13 @@ def test_connections_are_kept_and_bounded(origin):
 
 
 def test_waiting_for_a_connection_counts_as_time(origin):
-    async def both(fetch):
-        return await asyncio.gather(fetch("/hang"), fetch("/hang"), return_exceptions=True)
+    async def several(fetch):
+        return await asyncio.gather(*(fetch("/hang") for _ in range(5)), return_exceptions=True)
 
-    ended = ask(origin, both, connections=1, timeout_s=0.5)
-    assert [type(one) for one in ended] == [NoResponse, NoResponse]
+    ended = ask(origin, several, connections=1, timeout_s=0.5)
+    assert [type(one) for one in ended] == [NoResponse] * 5
     assert {str(one) for one in ended} <= {"timed out after 0.5 s", "connecting timed out"}
-    assert len(origin.requests) == 1
+    assert len(origin.requests) <= 2, "on a busy machine one may begin as the first one ends"
 
 
 def test_a_cancelled_request_leaves_nothing_to_the_next(origin):
