@@ -293,6 +293,7 @@ def test_a_damaged_database_is_not_backed_up_but_replaced(home):
         (("restore", "{0}/nowhere"), "is no folder"),
         (("restore", "{0}"), "holds no backup"),
         (("backup", "{0}/file/below"), "cannot be kept"),
+        (("backup", "{0}/unplugged/disk"), "connect its disk"),
         (("backup", "--keep-days", "0"), "keep-days"),
         (("backup", "nosuch://place"), "nosuch://place"),
     ],
@@ -303,6 +304,7 @@ def test_what_cannot_be_is_one_sentence(home, tmp_path, arguments, words):
     assert status == 2, out
     assert words in plain(out)
     assert "Traceback" not in out
+    assert [path.name for path in tmp_path.iterdir() if path != home.path] == ["file"]
 
 
 def test_nothing_to_back_up(tmp_path):

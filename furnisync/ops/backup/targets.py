@@ -76,17 +76,24 @@ class Target(ABC):
 
 
 def open_target(address: str, home: Path) -> Target:
-    """The place of an address; a folder is created if it is missing.
+    """The place of an address; a folder is created if only it is missing, and not its parents.
+
+    They may be a disk that is not mounted: a backup would then land on the system's disk.
 
     Raises:
-        ConfigError: it cannot be written.
+        ConfigError: it cannot be written, or its parent is missing.
         MissingExtra: it is a url, and fsspec is not installed.
     """
     if "://" in address:
         return UrlTarget(address, home / ".backup")
     folder = Path(address).expanduser()
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(exist_ok=True, mode=0o700)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"Backups cannot be kept in {folder}, as {folder.parent} does not exist: connect its"
+            " disk, or create that folder."
+        ) from error
     except OSError as error:
         raise ConfigError(
             f"Backups cannot be kept in {folder} ({error.strerror}): name another folder."
