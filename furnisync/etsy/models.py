@@ -139,6 +139,13 @@ _envelope = msgspec.json.Decoder(_Envelope)
 _count = msgspec.json.Decoder(Whole | None, strict=False)
 _anything = msgspec.json.Decoder()
 _raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class _Images(msgspec.Struct):
+    images: msgspec.Raw = msgspec.Raw()
+
+
+_images = msgspec.json.Decoder(_Images)
 _objects: dict[type, msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(kind, strict=False) for kind in (Image, Listing, TaxonomyNode)
 }
@@ -230,8 +237,27 @@ def decode_whole_page(body: bytes) -> WholePage:
 
 
 def listings_without_images(body: bytes) -> bytes:
-    """The listings of an answer of batch as a JSON list, without their images."""
-    return _pick(body, lambda name: name != "images")
+    """The listings of an answer of batch as a JSON list, without their images.
+
+    The images are cut out of the text: decoding and encoding all other fields takes four times as
+    long.
+    """
+    return b"[" + b",".join(map(_without_images, _decode_envelope(body).results)) + b"]"
+
+
+def _without_images(listing: msgspec.Raw) -> bytes:
+    whole = bytes(listing)
+    try:
+        images = bytes(_images.decode(listing).images)
+    except msgspec.DecodeError:
+        return whole  # no object: whoever asked tells of it
+    if not images:
+        return whole
+    before, key, after = whole.partition(b'"images":')
+    after, before = after.lstrip(), before.rstrip()
+    if after.startswith(images) and before.endswith(b",") and key not in after:
+        return before[:-1] + after[len(images) :]
+    return _pick_fields(listing, lambda name: name != "images")
 
 
 def listings_for_discovery(body: bytes) -> bytes:
@@ -245,14 +271,16 @@ def as_answer(listings: bytes) -> bytes:
 
 
 def _pick(body: bytes, wanted: Callable[[str], bool]) -> bytes:
-    picked = []
-    for raw in _decode_envelope(body).results:
-        try:
-            fields = _raw_fields.decode(raw)
-        except msgspec.DecodeError:
-            continue  # no object: whoever asked tells of it
-        picked.append({name: value for name, value in fields.items() if wanted(name)})
-    return msgspec.json.encode(picked)
+    picked = [_pick_fields(raw, wanted) for raw in _decode_envelope(body).results]
+    return b"[" + b",".join(picked) + b"]"
+
+
+def _pick_fields(listing: msgspec.Raw, wanted: Callable[[str], bool]) -> bytes:
+    try:
+        fields = _raw_fields.decode(listing)
+    except msgspec.DecodeError:
+        return bytes(listing)  # no object: whoever asked tells of it
+    return msgspec.json.encode({name: fields[name] for name in fields if wanted(name)})
 
 
 def decode_object(raw: msgspec.Raw | bytes, kind: type[T]) -> T:

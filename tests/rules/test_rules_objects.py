@@ -28,6 +28,7 @@ from furnisync.etsy.models import (
     decode_object,
     decode_page,
     decode_whole_page,
+    listings_without_images,
 )
 from furnisync.etsy.taxonomy import Node, Tree, flatten
 
@@ -137,6 +138,31 @@ def test_any_json_is_a_page_or_no_answer(value):
     with contextlib.suppress(ApiUnavailable):
         page = decode_page(json.dumps(value).encode(), Listing)
         assert page.sent == len(page.items) + len(page.broken)
+
+
+@given(
+    st.lists(
+        st.one_of(json_values, st.dictionaries(st.sampled_from(["images", "a", "b"]), json_values))
+    ),
+    st.sampled_from([(",", ":"), (", ", ": ")]),
+    st.sampled_from([None, 1]),
+)
+@FAST
+def test_listings_lose_their_images_and_nothing_else(results, separators, indent):
+    """However the answer is written, and whatever its texts hold."""
+    body = json.dumps({"results": results}, separators=separators, indent=indent).encode()
+    kept = json.loads(listings_without_images(body))
+    bare = [
+        {name: one[name] for name in one if name != "images"} if isinstance(one, dict) else one
+        for one in json.loads(body, parse_constant=lambda _: None)["results"]
+    ]
+    assert kept == bare
+
+
+def test_a_text_that_looks_like_images_stays():
+    listing = {"title": ',"images":[1]', "images": [{"images": [1], "b": '"images":[2]'}], "c": 1}
+    body = json.dumps({"results": [listing]}, separators=(",", ":")).encode()
+    assert json.loads(listings_without_images(body)) == [{"title": ',"images":[1]', "c": 1}]
 
 
 @given(st.binary(max_size=200))
