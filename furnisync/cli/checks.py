@@ -94,6 +94,7 @@ def _check_home(
     yield checks.check_quota(files, environment, clock)
     yield from checks.check_image_folder(files, clock)
     yield checks.check_disk(files, settings, clock)
+    yield checks.check_plan(files)
     yield from checks.check_extras(settings)
     yield from checks.check_permissions(environment, files, settings)
     yield from checks.check_databases(files)

@@ -136,7 +136,10 @@ def _entry(path: Path, place: int, entry: object) -> PlannedTaxonomy:
         raise ConfigError(f'{where}: "price_breaks" must be a list of at least two prices.')
     for price in breaks:
         if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < 1e12:
-            raise ConfigError(f"{where}: the price break {price!r} is not a price in US dollars.")
+            raise ConfigError(
+                f"{where}: the price break {price!r} is not a price in US dollars:"
+                " write a number such as 49.5, without quotes."
+            )
     for low, high in itertools.pairwise(breaks):
         if low >= high:
             raise ConfigError(

@@ -12,6 +12,7 @@ from support.sync_world import Home, small_sandbox
 
 from furnisync.catalog.schema import MIGRATIONS
 from furnisync.config import ApiKey, Environment, ImageSettings, Settings, read_settings
+from furnisync.crawl.plan_file import TEMPLATE as PLAN
 from furnisync.lockfile import single_instance
 from furnisync.ops.checks import doctor
 from furnisync.ops.checks.doctor_online import _check_clock, check_sleep
@@ -69,6 +70,16 @@ def test_no_key_and_broken_settings(tmp_path):
     status, checks = ask(home)
     assert (status, checks["settings"]["verdict"]) == (1, "fail")
     assert "images.size" in checks["settings"]["remedy"]
+
+
+def test_a_broken_crawl_plan(tmp_path):
+    home = Home(tmp_path / "home", None)
+    home.sync("--fast")  # ends without a key; makes the home
+    plan = {"taxonomies": [{"id": 967, "name": "Furniture", "price_breaks": [0, "49,5", 900]}]}
+    (home.path / PLAN).write_text(json.dumps(plan))
+    status, checks = ask(home)
+    assert (status, checks["crawl plan"]["verdict"]) == (1, "fail")
+    assert "'49,5' is not a price in US dollars: write a number" in checks["crawl plan"]["message"]
 
 
 @pytest.mark.parametrize(

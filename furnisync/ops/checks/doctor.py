@@ -20,7 +20,14 @@ import pycurl
 from furnisync.catalog import schema as catalog_schema
 from furnisync.clock import WEEK_S, Clock
 from furnisync.config import Environment, HomeFiles, Settings, exposed_secrets
-from furnisync.errors import DatabaseUnusable, LocksUnsupported, MissingExtra, UserError
+from furnisync.crawl.plan_file import load_plan
+from furnisync.errors import (
+    ConfigError,
+    DatabaseUnusable,
+    LocksUnsupported,
+    MissingExtra,
+    UserError,
+)
 from furnisync.extras import require_extra
 from furnisync.history import schema as history_schema
 from furnisync.lockfile import holder
@@ -84,6 +91,15 @@ def check_extras(settings: Settings) -> Iterator[Check]:
             require_extra("notices")
         except MissingExtra as error:
             yield Check("notices", "warn", "no notices can be sent", str(error))
+
+
+def check_plan(files: HomeFiles) -> Check:
+    """The crawl plan can be read."""
+    try:
+        plan = load_plan(files.plan, None)
+    except ConfigError as error:
+        return Check("crawl plan", "fail", str(error), "No pass can be read until then.")
+    return Check("crawl plan", "ok", f"{len(plan.taxonomies)} taxonomy node(s)")
 
 
 def check_permissions(
