@@ -112,7 +112,8 @@ def _image_facts(status: Status, now: float) -> Iterator[tuple[str, str]]:
     yield "listings", _by_state(status.listings)
     yield "shops", f"{status.shops:,}"
     done, size = images.get("done", 0), decimal(status.image_bytes)
-    yield "images", f"{done:,} of {total:,} here, {size}{''.join(others)}"
+    place = "here" if status.image_folder_away is None else "recorded, the folder is not here"
+    yield "images", f"{done:,} of {total:,} {place}, {size}{''.join(others)}"
     yield "waiting", f"{status.batches_waiting:,} listings for batch, {status.images_due:,} images"
     if status.current_pass is not None:
         yield "pass", _pass_text(status.current_pass)

@@ -168,12 +168,12 @@ class Stages:
         self.worker.wake()
         while self.worker.error is None:
             due = await self.writer.run(self._next_image_due)
-            if not self.worker.busy and (due is None or due > self.clock.now() + WAIT_FOR_IMAGES_S):
-                return True
             pause = self.worker.paused
             if pause is not None and pause.kind == "away" and not self.worker.busy:
-                log.error("the run does not wait for the images that are left: %s", pause.reason)
+                log.error("the run does not wait for the image folder: %s", pause.reason)
                 return False
+            if not self.worker.busy and (due is None or due > self.clock.now() + WAIT_FOR_IMAGES_S):
+                return True
             outage = self.worker.outage
             if outage is not None and self.worker.outage_lasts_s >= self.cdn_patience_s:
                 log.error("the run ends as %s is still broken: %s", outage.upstream, outage.reason)

@@ -139,6 +139,15 @@ def test_a_fast_run_ends_with_the_reason_where_only_absent_images_are_left(home,
     check_complete(home)
 
 
+def test_a_run_with_nothing_to_fetch_ends_with_the_reason_too(home):
+    assert home.sync("--fast").status == 0
+    (home.path / "images").rename(home.path / "unplugged")
+    ended = home.sync("--fast")
+    assert ended.status == 1
+    assert AWAY in " ".join(ended.out.split())
+    assert "recorded, the folder is not here" in " ".join(ended.out.split())
+
+
 def test_another_homes_images_are_neither_used_nor_touched(home):
     assert home.sync("--fast").status == 0
     mark = home.path / "images" / IMAGES_MARK
