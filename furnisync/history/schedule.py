@@ -22,13 +22,13 @@ from furnisync.clock import DAY_S, WRONG_S
 
 @dataclass(frozen=True, slots=True)
 class Cadence:
-    """The cadences, in days."""
+    """The cadences, in days; the defaults are those of `config.DataSettings`."""
 
-    sync_days: float = 14.0
-    static_days: float = 182.0
-    gone_days: float = 90.0
-    reviews_days: float = 14.0
-    reviews_quiet_days: float = 84.0
+    sync_days: float
+    static_days: float
+    gone_days: float
+    reviews_days: float
+    reviews_quiet_days: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 from history_world import DAY, T0, listing, new_history, sync
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from furnisync.clock import WRONG_S
+from furnisync.config import DataSettings
 from furnisync.history.fields.selection import Selection
 from furnisync.history.reviews import (
     ReviewPage,
@@ -11,7 +14,6 @@ from furnisync.history.reviews import (
     next_review_ask,
 )
 from furnisync.history.schedule import (
-    Cadence,
     Lag,
     due_reviews,
     due_shops,
@@ -23,8 +25,9 @@ from furnisync.history.schedule import (
 from furnisync.history.schema import open_history
 from furnisync.history.snapshots import mark_shop_gone, mark_sync_failed
 from furnisync.history.staging import begin_shop_sync
+from furnisync.status.history import cadence_of
 
-CADENCE = Cadence()
+CADENCE = cadence_of(DataSettings())
 
 
 def ids(found):
@@ -109,7 +112,7 @@ def test_lag_estimates_the_calls_of_a_day(history):
         ("ok", None, T0, T0, "a", "b"),  # one, by what image sync knows
         ("gone", 9000, T0, None, None, None),
     )
-    cadence = Cadence(sync_days=2, reviews_days=5, reviews_quiet_days=20)
+    cadence = replace(CADENCE, sync_days=2, reviews_days=5, reviews_quiet_days=20)
     expected = (3 + 1 + 257 / 100) / 2 + 1 / 5 + 1 / 20
     assert abs(measure_lag(history, T0, cadence).calls_per_day - expected) < 1e-9
 
@@ -165,7 +168,7 @@ def test_reviews_are_due_the_second_after_their_cadence(history):
     assert due(14, 1) == due(84) == [1]
     assert due(84, 1) == [1, 2]
     # A quiet shop never comes before one that is not.
-    rare = Cadence(reviews_days=90, reviews_quiet_days=10)
+    rare = replace(CADENCE, reviews_days=90, reviews_quiet_days=10)
     assert due(90, cadence=rare) == []
     assert due(90, 1, cadence=rare) == [1, 2]
 

@@ -2,13 +2,15 @@
 
 from history_world import DAY, T0, listing, sync
 
+from furnisync.config import DataSettings
 from furnisync.history.clock_repair import repair_shop, repair_shops, shops_ahead
 from furnisync.history.reviews import mark_reviews_failed, next_review_ask, postpone_reviews
-from furnisync.history.schedule import Cadence, due_reviews, due_shops, measure_lag
+from furnisync.history.schedule import due_reviews, due_shops, measure_lag
 from furnisync.history.snapshots import mark_shop_gone, mark_sync_failed
 from furnisync.history.staging import begin_shop_sync, open_syncs
+from furnisync.status.history import cadence_of
 
-CADENCE = Cadence()
+CADENCE = cadence_of(DataSettings())
 AHEAD = T0 + 3650 * DAY
 WAIT_S = 14 * DAY
 
