@@ -1,6 +1,15 @@
 """Image sync under the name that the user knows; the same as `furnisync images`."""
 
-from furnisync.cli.app import images_script
+import sys
+
+try:
+    from furnisync.cli.app import images_script
+except ModuleNotFoundError as error:
+    sys.stderr.write(
+        f"{error.name} is not installed for this Python: run `make setup`, then"
+        " `./venv/bin/python sync_images.py`.\n"
+    )
+    sys.exit(2)
 
 if __name__ == "__main__":
     images_script()

@@ -123,6 +123,8 @@ def _run_demo(console: Console, listings: int, home: Path) -> int:
     console.print(
         f"{duration(time.monotonic() - began)} in all. The data is in {home}:\n"
         "  images/ and image_metadata.json, catalog.db; etsy_data.db with the history.\n"
+        "Look at it with any command, for example\n"
+        f"  {demo_command(home, 'status')}\n"
         "For the real Etsy put ETSY_API_KEY and ETSY_SHARED_SECRET into .env and run\n"
         f"  {real_command('images')}\n"
         f"  {real_command('data')}",
@@ -130,6 +132,12 @@ def _run_demo(console: Console, listings: int, home: Path) -> int:
         highlight=False,
     )
     return status
+
+
+def demo_command(home: Path, command: str) -> str:
+    """The command line that runs a command on the data of the demo."""
+    python = shlex.quote(sys.executable)
+    return f"FURNISYNC_HOME={shlex.quote(str(home))} {python} -m furnisync {command}"
 
 
 def real_command(job: str) -> str:
