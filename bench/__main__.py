@@ -6,6 +6,7 @@
 | ------------- | --------------------------------------------------------------- | -------------- |
 | calls         | API calls of image sync and data sync                           | 1              |
 | rate          | share of the allowed rate, one program and both                 | 1              |
+| discovery     | a whole discovery: rate, CPU a call against a bare script       | 2              |
 | quota         | the same of the ledger alone, and its CPU                       | 1              |
 | download      | images a second and CPU against a bare loop                     | 1              |
 | scale         | claims, start, status, memory at 10 million images (10 GB free) | 6              |
@@ -38,6 +39,7 @@ from bench.rows import Row, print_rows
 BENCHES = (
     "calls",
     "rate",
+    "discovery",
     "quota",
     "download",
     "scale",
