@@ -22,7 +22,6 @@ from furnisync.etsy.models import (
     Listing,
     Page,
     as_answer,
-    decode_object,
     decode_page,
     listings_without_images,
 )
@@ -241,12 +240,10 @@ async def _first_of(
 
 def _image_rows(listing: Listing, size: str) -> list[ImageRow]:
     """The listing's images by rank, each with the URL for the size."""
-    images: list[Image] = []
-    for raw in listing.images or ():
-        try:
-            images.append(decode_object(raw, Image))
-        except ValueError as error:
-            log.warning("listing %d has a broken image: %s", listing.listing_id, error)
+    shown = listing.images or []
+    images = [image for image in shown if image is not None]
+    if len(images) < len(shown):
+        log.warning("listing %d has %d broken images", listing.listing_id, len(shown) - len(images))
     rows = {}
     for place, image in enumerate(images, start=1):
         url = _url(image, size)

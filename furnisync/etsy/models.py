@@ -51,7 +51,8 @@ class Image(msgspec.Struct, frozen=True):
 class Listing(msgspec.Struct, frozen=True):
     """What discovery needs of a listing, `ShopListing` of the reference.
 
-    Only batch sends `images`; None means that the answer had no such field.
+    Only batch sends `images`; None means that the answer had no such field. An image that cannot
+    be decoded is None.
     """
 
     listing_id: Id
@@ -64,7 +65,7 @@ class Listing(msgspec.Struct, frozen=True):
     last_modified_timestamp: Whole | None = None
     price: Money | None = None
     converted_price: Money | None = None
-    images: list[msgspec.Raw] | None = None
+    images: list[Image | None] | None = None
 
     @property
     def created(self) -> int | None:
@@ -128,6 +129,12 @@ class WholePage(msgspec.Struct, frozen=True):
     body: bytes = b""
 
 
+class _Typed(msgspec.Struct, Generic[T]):
+    results: list[T]
+    count: msgspec.Raw = msgspec.Raw(b"null")
+    error: Any = None
+
+
 class _Envelope(msgspec.Struct):
     results: list[msgspec.Raw]
     count: msgspec.Raw = msgspec.Raw(b"null")
@@ -146,6 +153,12 @@ class _Images(msgspec.Struct):
 
 
 _images = msgspec.json.Decoder(_Images)
+_IMAGES_KEY = b'"images":'
+_raw_list = msgspec.json.Decoder(list[msgspec.Raw])
+_pages: dict[type, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(_Typed[kind], strict=False)  # type: ignore[valid-type]
+    for kind in (Listing, TaxonomyNode)
+}
 _objects: dict[type, msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(kind, strict=False) for kind in (Image, Listing, TaxonomyNode)
 }
@@ -164,6 +177,16 @@ def decode_page(body: bytes, kind: type[T]) -> Page[T]:
     Raises:
         ApiUnavailable: the body is not such an answer.
     """
+    try:
+        whole: _Typed[T] = _pages[kind].decode(body)
+    except (ValueError, RecursionError):
+        return _decode_each(body, kind)
+    _refuse_error(whole.error)
+    return Page(_told(whole.count), whole.results, [], len(whole.results))
+
+
+def _decode_each(body: bytes, kind: type[T]) -> Page[T]:
+    """Decode a page of which something is broken."""
     try:
         envelope = _decode_envelope(body)
     except (ValueError, RecursionError) as error:
@@ -253,10 +276,13 @@ def _without_images(listing: msgspec.Raw) -> bytes:
         return whole  # no object: whoever asked tells of it
     if not images:
         return whole
-    before, key, after = whole.partition(b'"images":')
-    after, before = after.lstrip(), before.rstrip()
-    if after.startswith(images) and before.endswith(b",") and key not in after:
-        return before[:-1] + after[len(images) :]
+    at = whole.find(_IMAGES_KEY)
+    start = at + len(_IMAGES_KEY) + whole.startswith(b" ", at + len(_IMAGES_KEY))
+    end = start + len(images)
+    before = whole[:at].rstrip()
+    is_sole = whole.startswith(images, start) and whole.find(_IMAGES_KEY, end) < 0
+    if before.endswith(b",") and is_sole:
+        return before[:-1] + whole[end:]
     return _pick_fields(listing, lambda name: name != "images")
 
 
@@ -309,4 +335,21 @@ def _decode_field_by_field(raw: msgspec.Raw | bytes, kind: type[T]) -> T:
         except ValueError:
             if field.required:
                 raise
+            if field.name == "images":
+                usable["images"] = _decode_images(values["images"])
     return kind(**usable)
+
+
+def _decode_images(raw: msgspec.Raw) -> list[Image | None] | None:
+    try:
+        each = _raw_list.decode(raw)
+    except ValueError:
+        return None
+    return [_image_or_none(one) for one in each]
+
+
+def _image_or_none(raw: msgspec.Raw) -> Image | None:
+    try:
+        return decode_object(raw, Image)
+    except ValueError:
+        return None

@@ -25,7 +25,6 @@ from furnisync.download.url_policy import shown_host
 from furnisync.errors import DatabaseUnusable, GaveUp, KeyRefused, Terminal, Transient
 from furnisync.etsy.access import open_client
 from furnisync.etsy.client import EtsyClient
-from furnisync.etsy.models import Image, decode_object
 from furnisync.http.network import read_network
 from furnisync.images.controls import fetch_unstored
 from furnisync.ops.checks.doctor import Check
@@ -109,9 +108,9 @@ async def _first_image(client: EtsyClient, settings: Settings) -> str | None:
     if not shown.items:
         return None
     (listing,) = (await client.listings_batch([shown.items[0].listing_id])).items or (None,)
-    if listing is None or not listing.images:
+    if listing is None or not listing.images or listing.images[0] is None:
         return None
-    return decode_object(listing.images[0], Image).url_570xN
+    return listing.images[0].url_570xN
 
 
 def _check_image(
