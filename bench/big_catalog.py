@@ -1,4 +1,4 @@
-"""Makes a catalogue of any size in seconds: the real schema, filled by SQL in bulk.
+"""Makes a catalog of any size in seconds: the real schema, filled by SQL in bulk.
 
 Nine of ten images are done, the others wait, fail or are gone. The newest pass ended 31 days ago,
 so that a run begins with a new one. Ids lie far from those of a sandbox.

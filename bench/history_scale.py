@@ -50,7 +50,7 @@ def run(*, quick: bool) -> list[Row]:
 
 
 def _fill(folder: Path, sandbox: SandboxProcess, listings: int) -> None:
-    """A catalogue and a history that know the sandbox's listings and, up to so many, others."""
+    """A catalog and a history that know the sandbox's listings and, up to so many, others."""
     real = [
         (row["listing_id"], row["shop_id"])
         for row in sandbox.truth_listings()

@@ -1,6 +1,6 @@
 """What must not grow with the dataset, at 10 million images: claims, start, status, memory.
 
-The catalogue is some 3 GB, made in the temporary folder and deleted after; `TMPDIR` names another
+The catalog is some 3 GB, made in the temporary folder and deleted after; `TMPDIR` names another
 one. Before the start and `status` the system is made to forget the file, as after a reboot.
 """
 
@@ -30,7 +30,7 @@ CLAIM = 500
 
 
 def run(*, quick: bool) -> list[Row]:
-    """Make the catalogue once, then measure on it."""
+    """Make the catalog once, then measure on it."""
     images = 20_000 if quick else 10_000_000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -153,7 +153,7 @@ class CircuitBreaker:
         """The upstream is broken: pause, or stay paused for a longer wait."""
         now, mono = self._clock.now(), self._clock.monotonic()
         if self.outage is None:
-            log.warning("%s is broken: %s; it is tried again by itself", self._upstream, reason)
+            log.warning("%s is broken: %s; it is retried automatically", self._upstream, reason)
         self._since = self._since or (now, mono)
         self._probing = False
         self._wait_s = min(max(FIRST_WAIT_S, 2 * self._wait_s), self._longest_wait_s)

@@ -366,5 +366,5 @@ def read_settings(path: Path) -> Settings:
         return Settings()
     except (ValueError, OSError) as error:
         raise ConfigError(
-            f"{path} is not right: {error}. Correct that line or delete it for the default."
+            f"{path} has an error: {error}. Correct that line or delete it for the default."
         ) from error

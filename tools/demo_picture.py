@@ -38,6 +38,7 @@ def record(folder: Path) -> str:
         written = _read_all(ours)
     if demo.returncode:
         raise subprocess.CalledProcessError(demo.returncode, command, written)
+    written = written.replace(sys.executable, "./venv/bin/python")
     return written.replace(f"{folder}/", "~/furnisync/")
 
 

@@ -136,18 +136,22 @@ def _run_demo(console: Console, listings: int, home: Path) -> int:
 
 def demo_command(home: Path, command: str) -> str:
     """The command line that runs a command on the data of the demo."""
-    python = shlex.quote(sys.executable)
-    return f"FURNISYNC_HOME={shlex.quote(str(home))} {python} -m furnisync {command}"
+    return f"FURNISYNC_HOME={shlex.quote(str(home))} {_shown_python()} -m furnisync {command}"
 
 
 def real_command(job: str) -> str:
     """The command line that runs a sync from here, from a checkout as well as when installed."""
-    here, python = Path.cwd(), Path(sys.executable)
-    if here != Path(furnisync.__file__).resolve().parents[1]:
+    if Path.cwd() != Path(furnisync.__file__).resolve().parents[1]:
         return f"{shlex.quote(sys.executable)} -m furnisync {job} --fast"
-    if python.is_relative_to(here):
-        return f"./{shlex.quote(str(python.relative_to(here)))} -u sync_{job}.py --fast"
-    return f"{shlex.quote(sys.executable)} -u sync_{job}.py --fast"
+    return f"{_shown_python()} -u sync_{job}.py --fast"
+
+
+def _shown_python() -> str:
+    """This Python as a person here would write it."""
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        return f"./{shlex.quote(str(python.relative_to(Path.cwd())))}"
+    return shlex.quote(sys.executable)
 
 
 def _run_sync(job: str, environment: dict[str, str]) -> int:

@@ -52,10 +52,13 @@ def status(*, as_json: JsonFlag = False, test: TestFlag = False) -> None:
 def quota_line(quota: QuotaState | None) -> str:
     """The quota in a line."""
     if quota is None:
-        return "quota: not known yet"
-    left = "unknown" if quota.remaining_today is None else f"{quota.remaining_today:,}"
-    limit = "" if quota.limit_per_day is None else f" of {quota.limit_per_day:,}"
-    line = f"calls: {quota.used_last_day:,} in 24 h, {left}{limit} left"
+        return "not known yet"
+    line = f"calls: {quota.used_last_day:,} in 24 h"
+    if quota.remaining_today is None:
+        line += ", what is left is not known yet"
+    else:
+        limit = "" if quota.limit_per_day is None else f" of {quota.limit_per_day:,}"
+        line += f", {quota.remaining_today:,}{limit} left"
     if quota.used_by_others:
         line += f", {quota.used_by_others:,} spent by something else that uses the key"
     if quota.waiting_until is not None:
@@ -173,7 +176,7 @@ def print_data_status(console: Console, status: DataStatus) -> None:
     )
     table.add_row(
         "reviews",
-        f"{status.reviews_never_walked:,} synced shops never read, {status.reviews_due:,} due",
+        f"{status.reviews_never_walked:,} shops still to read, {status.reviews_due:,} due",
     )
     if status.first_sync is not None:
         table.add_row("first sync", _first_sync(status.first_sync))

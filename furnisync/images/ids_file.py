@@ -58,7 +58,7 @@ def read_ids(path: Path) -> IdsFile:
     result = IdsFile(tuple(ids), tuple(wrong))
     if not ids:
         raise ConfigError(
-            (result.complaint(path) or f"{path} names no listing at all")
-            + ": write one id or listing url a line."
+            (result.complaint(path) or f"{path} contains no listing ID or URL")
+            + ": write one ID or listing URL a line."
         )
     return result

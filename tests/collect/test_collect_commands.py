@@ -58,7 +58,7 @@ def test_top_takes_the_shops_with_most_listings(home, steady):
 
 def test_test_leaves_production_alone(home, steady):
     before = bytes_of(home)
-    assert home.script("--test").wait().status == 2  # image sync has no test catalogue yet
+    assert home.script("--test").wait().status == 2  # image sync has no test catalog yet
     seed_catalog(home, steady, name="catalog_test.db")
     home.configure(quota=LIVELY)
     ended = home.script("--test").wait()
@@ -195,15 +195,15 @@ def empty_metadata(home):
     metadata(home, "")
 
 
-def catalogue_is_no_database(home):
+def catalog_is_no_database(home):
     (home.path / "catalog.db").write_text("not a database, but long enough to look at" * 50)
 
 
-def catalogue_without_tables(home):
+def catalog_without_tables(home):
     run_sql(home.path / "catalog.db", "PRAGMA foreign_keys = OFF", "DROP TABLE shops")
 
 
-def catalogue_without_shops(home):
+def catalog_without_shops(home):
     run_sql(home.path / "catalog.db", "PRAGMA foreign_keys = OFF", "DELETE FROM shops")
 
 
@@ -229,9 +229,9 @@ WRONG = {
     "metadata of an older tool": (older_metadata, (), "older tool"),
     "metadata a list": (list_metadata, (), "image_metadata.json"),
     "metadata empty": (empty_metadata, (), "image_metadata.json"),
-    "catalogue no database": (catalogue_is_no_database, (), "catalog.db"),
-    "catalogue without tables": (catalogue_without_tables, (), "catalog.db"),
-    "catalogue without shops": (catalogue_without_shops, (), "sync_images.py"),
+    "catalog no database": (catalog_is_no_database, (), "catalog.db"),
+    "catalog without tables": (catalog_without_tables, (), "catalog.db"),
+    "catalog without shops": (catalog_without_shops, (), "sync_images.py"),
     "top 0": (nothing, ("--top", "0"), "--top"),
     "top nonsense": (nothing, ("--top", "many"), "--top"),
     "continuous fast": (nothing, ("--continuous", "--fast"), "--continuous"),

@@ -81,7 +81,7 @@ def test_both_programs_share_as_configured(tmp_path):
 
 
 def test_data_sync_begins_before_image_sync_has_found_anything(tmp_path):
-    """A catalogue that is just being made is none yet: one sentence, and later it works."""
+    """A catalog that is just being made is none yet: one sentence, and later it works."""
     with small_sandbox() as sandbox:
         home = Home(tmp_path / "home", sandbox)
         (home.path / "catalog.db").touch()

@@ -155,9 +155,9 @@ class Now:
 
 @pytest.fixture
 def desk(tmp_path):
-    """(shelf, clock, catalogue's writer); pages of 5 up to offset 20."""
+    """(shelf, clock, catalog's writer); pages of 5 up to offset 20."""
     connection = open_catalog(tmp_path / "catalog.db")
-    with closing(Writer(connection, "catalogue")) as writer:
+    with closing(Writer(connection, "catalog")) as writer:
         shelf, clock = Shelf(), Now()
         writer.submit(set_meta, LOOKED_AT, str(int(clock.at) - 3600)).result()
         yield shelf, clock, writer

@@ -284,7 +284,7 @@ def test_planning_600_000_listings_costs_little(tmp_path, seed):
     plan = load_plan(tmp_path / "plan.json", None)
     tree = Tree([Node(967, None, "Furniture"), Node(1, 967, "all")])
     clock = SystemClock()
-    with closing(Writer(open_catalog(tmp_path / "catalog.db"), "catalogue")) as writer:
+    with closing(Writer(open_catalog(tmp_path / "catalog.db"), "catalog")) as writer:
         reader = ListReader(client, writer, clock, FurnitureFilter(tree, [1]), 20)
         passes = PassReader(reader, writer, clock, tree, tmp_path / "plan.json")
         current = asyncio.run(passes.plan_ahead(plan))

@@ -53,7 +53,7 @@ def picture(seed: int) -> bytes:
 
 
 class KeptHome:
-    """`files` of a home with a catalogue, its images, a history and the metadata file."""
+    """`files` of a home with a catalog, its images, a history and the metadata file."""
 
     def __init__(self, path: Path, data: DataSettings | None = None) -> None:
         path.mkdir(exist_ok=True)

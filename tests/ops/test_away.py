@@ -98,7 +98,7 @@ def test_retention_waits_for_the_folder(home):
     retention = Retention(home.files, 1)
     clock = ClockCheck(home.clock, answer_now, lambda _: None, 0.0)
     unplug(home)
-    writer = Writer(open_catalog(home.files.catalog), "catalogue")
+    writer = Writer(open_catalog(home.files.catalog), "catalog")
     try:
         asyncio.run(retention.purge_catalog(writer, clock))
         assert home.rows("SELECT count(*) FROM images") == [(8,)]
@@ -113,7 +113,7 @@ def test_retention_waits_for_the_folder(home):
 def test_an_unclean_end_and_an_absent_folder_queue_nothing_anew(home):
     home.change("INSERT INTO meta VALUES ('clean_end', '0'), ('alive_at', ?)", str(NOW))
     unplug(home)
-    writer = Writer(open_catalog(home.files.catalog), "catalogue")
+    writer = Writer(open_catalog(home.files.catalog), "catalog")
     try:
         assert writer.submit(mark_running, NOW).result() is False
         store = FolderStore(home.files.images)
@@ -132,7 +132,7 @@ def test_an_unclean_end_and_an_absent_folder_queue_nothing_anew(home):
 
 def test_a_kill_in_the_first_seconds_has_no_old_file_read_again(home):
     """Nobody had written down yet that the run was alive."""
-    writer = Writer(open_catalog(home.files.catalog), "catalogue")
+    writer = Writer(open_catalog(home.files.catalog), "catalog")
     try:
         assert writer.submit(mark_running, NOW + 40 * DAY).result() is True
         home.images()[0].unlink()  # it would be noticed

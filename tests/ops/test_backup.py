@@ -290,7 +290,7 @@ def test_a_damaged_database_is_not_backed_up_but_replaced(home):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("restore", "{0}/nowhere"), "is no folder"),
+        (("restore", "{0}/nowhere"), "is not a folder"),
         (("restore", "{0}"), "holds no backup"),
         (("backup", "{0}/file/below"), "cannot be kept"),
         (("backup", "{0}/unplugged/disk"), "connect its disk"),

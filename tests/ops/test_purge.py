@@ -180,7 +180,7 @@ def test_a_run_purges_by_itself_only_what_a_complete_pass_has_not_seen(home):
 
         clock = ClockCheck(home.clock, ping, lambda _: None, 1.0)
         keep = Retention(home.files, days)
-        catalog = Writer(open_catalog(home.files.catalog), "catalogue")
+        catalog = Writer(open_catalog(home.files.catalog), "catalog")
         history = Writer(open_history(home.files.history, home.selection()), "history")
         try:
             await keep.purge_catalog(catalog, clock)

@@ -127,7 +127,7 @@ def test_the_worlds_hold_what_the_property_is_about(tmp_path):
             counted = count_home(home.files, home.clock, purge)
             seen |= {(purge.by, one.what) for one in counted if one.number}
     everything = {
-        "image files", "images", "altered pictures", "listings", "shops", "oddities", "reviews",
+        "image files", "images", "altered images", "listings", "shops", "oddities", "reviews",
         "staged rows of unfinished syncs", "listings_dynamic", "shops_dynamic",
     }  # fmt: skip
     assert seen >= {(by, what) for by in ("shop", "age") for what in everything}

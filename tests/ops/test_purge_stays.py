@@ -42,9 +42,9 @@ def held(home):
     files = {int(path.name.split("_")[0]) for path in (home.path / "images").rglob("*.jpg")}
     return {
         "files": files,
-        "catalogue listings": {row[0] for row in home.rows("SELECT listing_id FROM listings")},
-        "catalogue images": {row[0] for row in home.rows("SELECT listing_id FROM images")},
-        "catalogue shops": {row[0] for row in home.rows("SELECT shop_id FROM shops")},
+        "catalog listings": {row[0] for row in home.rows("SELECT listing_id FROM listings")},
+        "catalog images": {row[0] for row in home.rows("SELECT listing_id FROM images")},
+        "catalog shops": {row[0] for row in home.rows("SELECT shop_id FROM shops")},
         "buyers": {row[0] for row in home.history("SELECT buyer_user_id FROM reviews")},
         **{
             f"{table} {key}": {row[0] for row in home.history(f"SELECT {key}_id FROM {table}")}

@@ -126,7 +126,7 @@ def test_nohup_as_ever_and_a_hangup_does_not_end_it(tmp_path):
         assert "Stopped. The same command continues from here." in words
 
 
-def test_a_catalogue_in_the_making_is_waited_for(tmp_path):
+def test_a_catalog_in_the_making_is_waited_for(tmp_path):
     """Both services start together: an exit status of 2 would end the data service for good."""
     home = make_home(tmp_path / "home", None)
     with closing(sqlite3.connect(home / "catalog.db")) as begun:

@@ -111,7 +111,7 @@ def test_rows_without_parents_are_told_and_asked_for_again(home):
         "listings of a shop that has no row": (2, (2,)),
         "changing values of a listing whose lasting ones are not there": (1, (2001,)),
         "listings of a shop that nobody syncs": (1, (9,)),
-        "listings of one shop in the catalogue, of another in the history": (1, (1002,)),
+        "listings of one shop in the catalog, of another in the history": (1, (1002,)),
     }
     report = verify(home, repair=True)
     assert (report.repaired, report.wrong) == (4, 3)

@@ -62,7 +62,7 @@ class StillReading(AssertionError):
 
 @dataclass
 class Walker:
-    """Does what `next_reads` says, as `ListReader` and the catalogue do."""
+    """Does what `next_reads` says, as `ListReader` and the catalog do."""
 
     world: ShiftingList
     part: str = "whole"

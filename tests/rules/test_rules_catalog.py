@@ -394,7 +394,7 @@ which = st.sampled_from(["all", "primary"])
 keys = st.tuples(ids, st.integers(1, 4))
 
 
-class Catalogue(RuleBasedStateMachine):
+class Catalog(RuleBasedStateMachine):
     """Counters equal recounts, and no image is lost between queue and disk."""
 
     def __init__(self):
@@ -488,5 +488,5 @@ class Catalogue(RuleBasedStateMachine):
             assert one["attempts"] >= 0
 
 
-Catalogue.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-TestCatalogue = Catalogue.TestCase
+Catalog.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestCatalog = Catalog.TestCase

@@ -31,7 +31,7 @@ def opened(path):
 
 @pytest.fixture
 def writer(tmp_path):
-    one = Writer(opened(tmp_path / "ours.db"), "catalogue", no_room_retry_s=0.05)
+    one = Writer(opened(tmp_path / "ours.db"), "catalog", no_room_retry_s=0.05)
     yield one
     one.close()
 
@@ -231,7 +231,7 @@ def test_a_full_disk_is_waited_out_and_nothing_is_lost(writer, tmp_path, caplog)
 
 
 def test_a_run_that_ends_does_not_wait_for_room(tmp_path):
-    writer = Writer(opened(tmp_path / "ours.db"), "catalogue")
+    writer = Writer(opened(tmp_path / "ours.db"), "catalog")
     limit_pages(writer, 1)
     futures = [writer.submit(insert, number, "x" * 4000) for number in range(8)]
     began = time.monotonic()
@@ -267,7 +267,7 @@ def test_a_file_system_that_takes_no_more_is_waited_out(tmp_path):
         path = pathlib.Path(sys.argv[1])
         first = "CREATE TABLE rows (number INTEGER PRIMARY KEY, text TEXT) STRICT;"
         database = open_database(path, 0x46535454, [first])
-        writer = Writer(database, "catalogue", no_room_retry_s=0.05)
+        writer = Writer(database, "catalog", no_room_retry_s=0.05)
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         def insert(connection, number):

@@ -100,8 +100,8 @@ def test_many_wrong_lines_are_not_all_named(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "names no listing at all"),
-        ("# none\n\n", "names no listing at all"),
+        ("", "contains no listing ID or URL"),
+        ("# none\n\n", "contains no listing ID or URL"),
         ("chair\n", "line 1: write one id"),
         (b"\xff\xfe1\x002\x00", "no UTF-8 text"),
         (b"\x89PNG\r\n\x1a\n", "no UTF-8 text"),

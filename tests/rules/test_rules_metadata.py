@@ -79,7 +79,7 @@ def test_images_stand_by_rank_and_unwanted_ones_not_at_all(catalog, tmp_path):
     assert [one["image_id"] for one in written(tmp_path)["1"]["images"]] == [13, 12, 11]
 
 
-def test_an_empty_catalogue_is_an_empty_object(catalog, tmp_path):
+def test_an_empty_catalog_is_an_empty_object(catalog, tmp_path):
     assert written(tmp_path) == {}
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) ([A-Z]+) (.*)")
 ENDING, ENDED = "stopping: finishing what is in flight", "Stopped. The same command continues from"
 ALWAYS = "always"
-BROKEN = r"(?P<upstream>Etsy's API|the image server) is broken: .*; it is tried again by itself$"
+BROKEN = r"(?P<upstream>Etsy's API|the image server) is broken: .*; it is retried automatically$"
 WORKS_AGAIN = r"(?P<upstream>Etsy's API|the image server) works again after \d+ minutes$"
 
 

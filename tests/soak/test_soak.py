@@ -240,7 +240,7 @@ class Soak:
         self.diary.end("faults")
         self.world.move(190)
         self.world.until(self.images_settled, 300 + 60 * MINUTES, "image sync has nothing due")
-        # Data sync asks the catalogue for new shops when a round begins.
+        # Data sync asks the catalog for new shops when a round begins.
         self.world.stop("data")
         self.world.start("data")
         self.world.until(self.data_settled, 300 + 60 * MINUTES, "data sync has nothing due")

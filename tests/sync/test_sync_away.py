@@ -1,4 +1,4 @@
-"""Away is not empty: an image folder whose disk is not there, and a catalogue that was lost."""
+"""Away is not empty: an image folder whose disk is not there, and a catalog that was lost."""
 
 from __future__ import annotations
 
@@ -206,11 +206,11 @@ def test_the_folder_that_is_lost_for_good_is_accepted_and_filled_again(home):
     check_complete(home)
 
 
-# -- a catalogue that was lost ---------------------------------------------------------------------
+# -- a catalog that was lost ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lost", ["empty", "gone"])
-def test_files_beside_a_lost_catalogue_are_taken_over(home, sandbox, lost):
+def test_files_beside_a_lost_catalog_are_taken_over(home, sandbox, lost):
     assert home.sync("--fast").status == 0
     for name in ("catalog.db-wal", "catalog.db-shm"):
         (home.path / name).unlink(missing_ok=True)

@@ -182,7 +182,7 @@ def test_ids_file_that_is_missing_or_names_nothing(home, tmp_path):
     ids.write_text("# nothing\n\nnot-an-id\n-7\n0\n")
     check_refused(home.sync(str(ids)), "ids [1].txt", "line 3, 4, 5")
     ids.write_text("# only a comment\n")
-    check_refused(home.sync(str(ids)), "names no listing")
+    check_refused(home.sync(str(ids)), "contains no listing")
 
 
 def test_ids_file_with_wrong_lines(home, steady, tmp_path):

@@ -56,7 +56,7 @@ def test_after_the_import_it_is_kept_once_and_replaced(home):
     assert kept(home) == []
 
 
-def test_a_foreign_or_edited_file_beside_a_full_catalogue_is_kept_beside(home):
+def test_a_foreign_or_edited_file_beside_a_full_catalog_is_kept_beside(home):
     assert home.sync("--fast").status == 0
     check_complete(home)
     old = put_old(home)
@@ -73,7 +73,7 @@ def test_a_foreign_or_edited_file_beside_a_full_catalogue_is_kept_beside(home):
     assert sorted(kept(home)) == sorted([old, edited])
 
 
-def test_a_lost_catalogue_does_not_cost_what_our_own_file_tells(home):
+def test_a_lost_catalog_does_not_cost_what_our_own_file_tells(home):
     assert home.sync("--fast").status == 0
     before = (home.path / "image_metadata.json").read_bytes()
     for path in home.path.glob("catalog.db*"):
@@ -89,7 +89,7 @@ def test_a_lost_catalogue_does_not_cost_what_our_own_file_tells(home):
     assert home.number(LISTINGS) == len(json.loads(before)) > known
 
 
-def test_a_restored_catalogue_and_a_moved_home_keep_nothing(home, tmp_path, steady):
+def test_a_restored_catalog_and_a_moved_home_keep_nothing(home, tmp_path, steady):
     assert home.sync("--fast").status == 0
     assert home.run("backup").status == 0
     assert home.sync("--fast").status == 0
@@ -110,7 +110,7 @@ def test_an_empty_file_of_another_program_is_nothing_to_lose(home):
     check_complete(home)
 
 
-def test_a_catalogue_of_an_older_version_is_migrated_after_a_copy(home):
+def test_a_catalog_of_an_older_version_is_migrated_after_a_copy(home):
     version = len(MIGRATIONS) - 1
     path = home.path / "catalog.db"
     with closing(open_database(path, APPLICATION_ID, MIGRATIONS[:version])) as old:

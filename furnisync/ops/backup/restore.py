@@ -78,7 +78,7 @@ def restore_backup(files: HomeFiles, address: str, clock: Clock, tell: Tell) -> 
 def _find(files: HomeFiles, address: str) -> tuple[Target, str, Manifest]:
     """The backup that an address names."""
     if "://" not in address and not Path(address).expanduser().is_dir():
-        raise ConfigError(f"{address} is no folder: name a backup, or the folder of backups.")
+        raise ConfigError(f"{address} is not a folder: name a backup, or the folder of backups.")
     place, _, name = address.rstrip("/").rpartition("/")
     if named_at(name, test=files.test) is not None:
         target = open_target(place or ".", files.home)

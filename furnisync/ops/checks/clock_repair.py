@@ -38,7 +38,7 @@ class Repaired(msgspec.Struct, frozen=True):
     Attributes:
         shops: shops of the history that had a time ahead of now and are due now.
         rows: rows of the history that were marked, and that views and frames leave out.
-        catalog: whether the catalogue had any.
+        catalog: whether the catalog had any.
     """
 
     shops: int = 0
@@ -47,7 +47,7 @@ class Repaired(msgspec.Struct, frozen=True):
 
 
 def check_times(files: HomeFiles, settings: Settings, clock: Clock) -> Iterator[Check]:
-    """Whether history and catalogue hold times ahead of now."""
+    """Whether history and catalog hold times ahead of now."""
     for path, count in ((files.history, _count_shops), (files.catalog, _count_catalog)):
         if not path.exists():
             continue

@@ -147,7 +147,7 @@ def _mode(path: Path) -> int:
 
 
 def check_image_folder(files: HomeFiles, clock: Clock) -> Iterator[Check]:
-    """Whether the image folder is mounted and this home's; nothing without a catalogue."""
+    """Whether the image folder is mounted and this home's; nothing without a catalog."""
     try:
         why = read_status(files, clock).image_folder_away
     except (DatabaseUnusable, sqlite3.DatabaseError):

@@ -74,7 +74,7 @@ async def _ping(
         except (Transient, Terminal, GaveUp) as error:
             remedy = (
                 "Check the network, proxy and certificates (see network above), ETSY_API_URL and"
-                " status.etsy.com; the syncs wait by themselves."
+                " status.etsy.com; the syncs wait and retry automatically."
             )
             return [
                 Check("key", "fail", f"{environment.api_url} does not answer ({error})", remedy)

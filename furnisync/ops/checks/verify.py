@@ -1,10 +1,10 @@
-"""`furnisync verify`: compares disk, catalogue and history.
+"""`furnisync verify`: compares disk, catalog and history.
 
     image rows --> files (there? as long? with --sha256 equal to the byte?)
     files --> image rows (extra files are reported, never deleted)
-    rows --> their parents; catalogue --> history; SQLite's own check of both files
+    rows --> their parents; catalog --> history; SQLite's own check of both files
 
-It reads in short steps and may run beside the syncs. A repair writes the catalogue, so image sync
+It reads in short steps and may run beside the syncs. A repair writes the catalog, so image sync
 must not run; its next run downloads again what was repaired.
 """
 
@@ -131,12 +131,12 @@ class Verify:
                 self._check_history()
         return self.report
 
-    # -- the catalogue and the disk ------------------------------------------------------------
+    # -- the catalog and the disk ------------------------------------------------------------
 
     def _check_catalog(self) -> None:
         path = self._files.catalog
         with closing(open_catalog(path) if self._repair else read_catalog(path)) as catalog:
-            if self._is_damaged(catalog, "catalogue", path):
+            if self._is_damaged(catalog, "catalog", path):
                 return
             counters = dict(catalog.execute("SELECT name, value FROM counters").fetchall())
             done = counters.get("images.done", 0)
@@ -160,7 +160,7 @@ class Verify:
                     waiting = []
             self._requeue(catalog, waiting)
             check_folder(catalog, self._files)  # if it was unmounted since, the result is not valid
-            self._progress.begin("files in the catalogue", done)
+            self._progress.begin("files in the catalog", done)
             self._counting = "files"
             for trouble in check.check_files():
                 self._add(trouble)
@@ -200,15 +200,15 @@ class Verify:
         self.report.repaired += len(troubles)
 
     def _check_rows(self, catalog: Connection) -> None:
-        self._progress.begin("rows of the catalogue", None)
-        found = list(verify_rows.check_rows(catalog, "catalogue", verify_rows.CATALOG))
+        self._progress.begin("rows of the catalog", None)
+        found = list(verify_rows.check_rows(catalog, "catalog", verify_rows.CATALOG))
         if self._repair and any(one.words in verify_rows.REPAIRABLE for one in found):
             with transaction(catalog):
                 verify_rows.restore_parents(catalog, int(self._clock.now()))
         for one in found:
             self._add_rows(one, repaired=self._repair and one.words in verify_rows.REPAIRABLE)
         if self._files.history.exists():
-            self._progress.begin("catalogue and history", None)
+            self._progress.begin("catalog and history", None)
             self._add_all("history", verify_rows.check_both(catalog, self._files.history))
 
     def _is_damaged(self, connection: Connection, database: str, path: Path) -> bool:

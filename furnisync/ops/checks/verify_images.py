@@ -49,7 +49,7 @@ class ImageTrouble(msgspec.Struct, frozen=True):
 
 
 class ImageRow(NamedTuple):
-    """What the catalogue says about a file."""
+    """What the catalog says about a file."""
 
     listing_id: int
     image_id: int

@@ -62,7 +62,7 @@ CATALOG: Final = (
         "listing_id",
         "listing_id",
         "listings",
-        "altered pictures of a listing that has no row",
+        "altered images of a listing that has no row",
     ),
     _orphans("pages", "interval_id", "interval_id", "intervals", "pages of no interval"),
 )
@@ -85,10 +85,10 @@ BOTH: Final = (
         "listings", "listing_id",
         "EXISTS (SELECT 1 FROM other.listings AS row WHERE row.listing_id = listings.listing_id"
         " AND row.shop_id <> listings.shop_id)",
-        "listings of one shop in the catalogue, of another in the history", "listing_id",
+        "listings of one shop in the catalog, of another in the history", "listing_id",
     ),
 )  # fmt: skip
-"""Asked of the catalogue with the history beside it, as `other`."""
+"""Asked of the catalog with the history beside it, as `other`."""
 
 
 def readable(database: str, checks: Iterator[RowTrouble]) -> Iterator[RowTrouble]:
@@ -151,7 +151,7 @@ def restore_parents(catalog: sqlite3.Connection, now: int) -> None:
 
 
 def check_both(catalog: sqlite3.Connection, history: Path) -> Iterator[RowTrouble]:
-    """The catalogue against the history."""
+    """The catalog against the history."""
     # This reader keeps log and index, so that the attached one need not create them.
     with closing(open_history_reader(history)):
         catalog.execute("ATTACH ? AS other", (choose_reading(history).address,))

@@ -170,7 +170,7 @@ def _about_outages(outages: Sequence[Outage], job: Job, now: float) -> Iterator[
         yield Alert(
             "api-broken",
             f"{one.upstream} has been broken for {minutes:,.0f} minutes: {one.reason}. Work on it"
-            " pauses and is tried again by itself; nothing is lost.",
+            " pauses and is retried automatically; nothing is lost.",
             job,
         )
 

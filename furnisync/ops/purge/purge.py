@@ -1,6 +1,6 @@
-"""`furnisync purge`: deletes from the history, the catalogue and the disk.
+"""`furnisync purge`: deletes from the history, the catalog and the disk.
 
-    ids into `purged` (nothing comes back) --> image files --> catalogue rows --> history rows
+    ids into `purged` (nothing comes back) --> image files --> catalog rows --> history rows
 
 Each step can be repeated, so an interrupted purge is finished by running it again. Neither sync can
 run meanwhile: their locks are held.
@@ -148,11 +148,11 @@ def _takes_part(database: Path, purge: Purge) -> bool:
 
 
 def catalog_reach(files: HomeFiles, purge: Purge, now: int) -> catalog_rows.Reach | None:
-    """Which listings to delete; None if the purge does not concern the catalogue."""
+    """Which listings to delete; None if the purge does not concern the catalog."""
     if purge.by == "buyer" or not _takes_part(files.catalog, purge):
         return None
     if not files.catalog.exists() and files.metadata.exists():
-        return None  # without a catalogue data sync reads the shops from the metadata file
+        return None  # without a catalog data sync reads the shops from the metadata file
     value = now - purge.value * DAY_S if purge.by == "age" else purge.value
     return catalog_rows.Reach(purge.by, int(value))
 
@@ -166,16 +166,16 @@ def history_reach(purge: Purge, buyers: Buyers, now: int) -> history_rows.Reach:
     return history_rows.Reach(purge.by, (int(purge.value),))
 
 
-# -- the catalogue and the files -------------------------------------------------------------------
+# -- the catalog and the files -------------------------------------------------------------------
 
 
 def _catalog_lines(found: Listings, shops: int) -> list[Gone]:
     return [
         Gone("disk", "image files", found.files),
-        Gone("catalogue", "images", found.images),
-        Gone("catalogue", "altered pictures", found.altered),
-        Gone("catalogue", "listings", found.listings),
-        Gone("catalogue", "shops", shops),
+        Gone("catalog", "images", found.images),
+        Gone("catalog", "altered images", found.altered),
+        Gone("catalog", "listings", found.listings),
+        Gone("catalog", "shops", shops),
     ]
 
 

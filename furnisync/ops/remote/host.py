@@ -233,7 +233,7 @@ def check_folder(folder: str) -> str:
     parts = PurePosixPath(folder).parts
     if not folder.isprintable() or ".." in parts or len(parts) < 2 or parts[0] not in ("/", "~"):
         raise ConfigError(
-            f"--dir {folder!r} is no folder for furnisync: name one under the home there, such as"
+            f"--dir {folder!r} cannot hold furnisync: name a folder under the home there, such as"
             " ~/furnisync, without `..`."
         )
     return str(PurePosixPath(folder))
