@@ -312,8 +312,10 @@ def apply_refusals(connection: sqlite3.Connection, refusing: str, now: int) -> i
     if get_meta(connection, "refusing") == refusing:
         return 0
     set_meta(connection, "refusing", refusing)
+    # The words of the partial index: from `status = 'bad'` alone SQLite does not infer them.
     return connection.execute(
-        "UPDATE images SET status = 'pending', next_try = ?, attempts = 0 WHERE status = 'bad'"
+        "UPDATE images INDEXED BY images_trouble SET status = 'pending', next_try = ?, attempts = 0"
+        " WHERE status IN ('gone', 'bad', 'failed') AND status = 'bad'"
         f" AND reason IN ({','.join('?' * len(REFUSED_BY_SETTINGS))})",
         (now, *REFUSED_BY_SETTINGS),
     ).rowcount
