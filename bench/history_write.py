@@ -3,9 +3,9 @@
 All sides write into a database that `open_history` made (same tables, pragmas, indexes), on the
 same disk, and end with the same rows in `shops`, `shops_dynamic`, `listings`, `listings_dynamic`.
 The bare sides commit once a shop, the least that "a shop's rows appear together" allows, and so
-do the appends alone; ours as a whole commits once for every answer of the API (list pages and
-batches), since a spent call is never lost. Each begins with an empty log and ends when all its rows
-are in the main file.
+do the appends alone. Ours as a whole waits for the commit of every answer of the API (list pages and
+batches), since a spent call is never lost; answers that wait at the same time share a commit. Each
+begins with an empty log and ends when all its rows are in the main file.
 
 | side           | begins with                   | does                                            |
 | -------------- | ----------------------------- | ----------------------------------------------- |
@@ -43,6 +43,7 @@ from furnisync.history.schema import open_history, stored_columns
 from furnisync.history.snapshots import append_shop_sync, take_batch
 from furnisync.history.staging import begin_shop_sync, finished_syncs, stage_list_page
 from furnisync.sqlite.database import transaction
+from furnisync.sqlite.writer import Writer
 
 Object = dict[str, Any]
 Values = tuple[Any, ...]
@@ -50,6 +51,8 @@ Shops = list[list[Object]]
 T0 = 1_780_000_000
 DAY = 86_400
 WANTED = 0.6
+IN_FLIGHT = 16
+"""Calls at once, as in fast mode."""
 WORDS = [
     "oak",
     "walnut",
@@ -126,27 +129,42 @@ def stage_all(
 
 
 def collect(
-    connection: sqlite3.Connection,
+    path: Path,
     selection: Selection,
     shops: Shops,
     now: int,
     take: Callable[..., object],
 ) -> None:
-    """Play the collector; `take` stores an answer."""
+    """Play the collector with `IN_FLIGHT` calls at once; `take` stores an answer.
+
+    Each answer waits for its own commit, as in `collect.collector`; those that wait at the same
+    time are committed together.
+    """
     everything = {item["listing_id"]: item for listings in shops for item in listings}
     claims = Claims()
-    for listings in [*shops, None]:
-        if listings is not None:
-            shop_id = listings[0]["shop_id"]
-            ids = [item["listing_id"] for item in listings]
-            with transaction(connection):
-                begin_shop_sync(connection, shop_id, now)
-                stage_list_page(connection, shop_id, ids, counted=len(ids), next_offset=None)
-        while claim := claims.take(connection, full_only=listings is not None):
-            answer = [everything[i] for i in claim.ids]
-            with transaction(connection):
-                take(connection, selection, claim, answer, now_s=now)
-            claims.give_back(claim)
+
+    def stage(connection: sqlite3.Connection, listings: list[Object]) -> None:
+        ids = [item["listing_id"] for item in listings]
+        begin_shop_sync(connection, listings[0]["shop_id"], now)
+        stage_list_page(connection, listings[0]["shop_id"], ids, counted=len(ids), next_offset=None)
+
+    def store(connection: sqlite3.Connection, claim: BatchClaim) -> None:
+        take(connection, selection, claim, [everything[i] for i in claim.ids], now_s=now)
+
+    def claim_some(connection: sqlite3.Connection, *, full_only: bool) -> list[BatchClaim]:
+        claimed = (claims.take(connection, full_only=full_only) for _ in range(IN_FLIGHT))
+        return [claim for claim in claimed if claim is not None]
+
+    writer = Writer(open_history(path, selection), "bench")
+    for some in [*(shops[at : at + IN_FLIGHT] for at in range(0, len(shops), IN_FLIGHT)), []]:
+        for staged in [writer.submit(stage, listings) for listings in some]:
+            staged.result()
+        while found := writer.submit(claim_some, full_only=bool(some)).result():
+            for stored in [writer.submit(store, claim) for claim in found]:
+                stored.result()
+            for claim in found:
+                claims.give_back(claim)
+    writer.close()
 
 
 def append_all(connection: sqlite3.Connection) -> None:
@@ -228,12 +246,12 @@ def compare(folder: Path, shops: Shops, round_no: int) -> dict[str, float]:
                 ready.write(rows)
 
         def ours(now: int = now) -> None:
-            collect(sides["c"], selection, shops, now, take_batch)
+            collect(folder / "c.db", selection, shops, now, take_batch)
 
         def ours_appends() -> None:
             append_all(sides["d"])
 
-        collect(sides["d"], selection, shops, now, stage_all)
+        collect(folder / "d.db", selection, shops, now, stage_all)
         jobs: list[tuple[str, str, Callable[[], None]]] = [
             ("bare", "a", bare), ("bare, ready", "b", bare_ready), ("ours", "c", ours),
             ("ours, appends", "d", ours_appends),
@@ -298,7 +316,7 @@ def run(*, quick: bool) -> list[Row]:
                 value=medians[f"{name}, ours, appends / bare, ready"],
                 how=f"{medians[f'{name}, ours, appends']:,.0f} rows/s out of the staging"),
             Row(what=f"{name} sync: answers to rows, each kept from the call on, by a plain script",
-                unit="%", value=medians[f"{name}, ours / bare"],
+                unit="%", at_least=WANTED, value=medians[f"{name}, ours / bare"],
                 how=f"{medians[f'{name}, ours']:,.0f} rows/s; 90 calls a second bring 9,000"),
         ]  # fmt: skip
     return rows
