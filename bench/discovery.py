@@ -19,7 +19,7 @@ from bench.rows import Row
 from furnisync.sandbox.process import SandboxProcess
 
 WORLD = {"images_mean": 6, "image_bytes": 3000, "pictures": 4}
-RAMP_CALLS = 20
+RAMP_CALLS = 4
 """The first calls go alone, to learn the limits."""
 
 
