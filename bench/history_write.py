@@ -4,8 +4,8 @@ All sides write into a database that `open_history` made (same tables, pragmas, 
 same disk, and end with the same rows in `shops`, `shops_dynamic`, `listings`, `listings_dynamic`.
 The bare sides commit once a shop, the least that "a shop's rows appear together" allows, and so
 do the appends alone. Ours as a whole waits for the commit of every answer of the API (list pages
-and batches), since a spent call is never lost; answers that wait at the same time share a commit. Each
-begins with an empty log and ends when all its rows are in the main file.
+and batches), since a spent call is never lost; answers that wait at the same time share a commit.
+Each begins with an empty log and ends when all its rows are in the main file.
 
 | side           | begins with                   | does                                            |
 | -------------- | ----------------------------- | ----------------------------------------------- |
