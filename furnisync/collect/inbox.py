@@ -6,7 +6,7 @@ import math
 
 from furnisync.collect.context import Round
 from furnisync.errors import Terminal, Transient
-from furnisync.history.arrived import take_answer
+from furnisync.history.outbox_rows import take_answer
 from furnisync.outbox import load_cursor, read_answers
 
 log = logging.getLogger("furnisync.collect")

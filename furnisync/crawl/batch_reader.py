@@ -150,7 +150,7 @@ class BatchReader:
         if self.outbox is not None and page.items:
             now = int(self._clock.now())
             await self.outbox.put(now, listings_without_images(page.body))
-        self.failed += await self._writer.run(self._commit, ids, page)
+        self.failed += await self._writer.run(self._record_answer, ids, page)
 
     async def _find_cause(self, ids: list[int], error: Exception) -> None:
         """A batch failed while others succeed: set aside the listings that make it fail."""
@@ -172,7 +172,7 @@ class BatchReader:
         due = int(self._clock.now()) + RETRY_S
         await self._writer.run(listings.postpone_batch, ids, due, reason)
 
-    def _commit(
+    def _record_answer(
         self, connection: sqlite3.Connection, ids: Sequence[int], page: Page[Listing]
     ) -> int:
         """One transaction: states, images, and which ids the answer left out.

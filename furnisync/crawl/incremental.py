@@ -145,7 +145,7 @@ class IncrementalReader:
             place = walk.nodes.get(node, NOWHERE)
             walk.nodes[node] = self._further(page, moment, walk.until, place, behind)
             behind = {one.listing_id for one in page.items}
-            await self._writer.run(self._commit, page, moment, walk)
+            await self._writer.run(self._record_page, page, moment, walk)
         if start < 0:
             return "reached"
         children = self._furniture.tree.children(node)
@@ -168,7 +168,7 @@ class IncrementalReader:
                 break
         return page
 
-    def _commit(
+    def _record_page(
         self,
         connection: sqlite3.Connection,
         page: Page[Listing],

@@ -128,7 +128,7 @@ class ListReader:
             if _ignores_prices(page, interval):
                 return "Etsy's search ignores its price filter"
             prices += [one.price_usd for one in page.items if one.price_usd is not None]
-            await self._writer.run(self._commit, interval, start, wave, page)
+            await self._writer.run(self._record_page, interval, start, wave, page)
             self.arrived.set()
             if page.broken:
                 log.warning(
@@ -175,7 +175,7 @@ class ListReader:
             part_of=part_of,
         )
 
-    def _commit(
+    def _record_page(
         self,
         connection: sqlite3.Connection,
         interval: Interval,

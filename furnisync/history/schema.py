@@ -183,7 +183,7 @@ CREATE TABLE drift (at INTEGER NOT NULL, message TEXT NOT NULL) STRICT;
 # Most reviews that a page of the shop lacked permanently, although the answer counted them.
 _UNSENT: Final = "ALTER TABLE sync_state ADD COLUMN reviews_unsent INTEGER NOT NULL DEFAULT 0"
 
-# What image sync's answers hold; see `history/arrived.py`.
+# What image sync's answers hold; see `history/outbox_rows.py`.
 _REUSE: Final = """
 CREATE TABLE arrived_shops (
     shop_id INTEGER PRIMARY KEY,
