@@ -71,7 +71,7 @@ def _print_plan(console: Console, cost: PlanCost, files: HomeFiles) -> None:
     splits = f" and splits intervals with {cost.cuts:,} calls" if cost.cuts else ""
     console.print(
         f"A pass reads {cost.pages:,} pages{splits}; images of all its listings take"
-        f" {cost.batches:,} more batch calls."
+        f" {cost.batches:,} batch calls as well."
     )
     if any(one.count is None for one in cost.intervals):
         console.print("An interval that was never read counts as one page: the first pass shows.")

@@ -102,7 +102,7 @@ def test_many_wrong_lines_are_not_all_named(tmp_path):
     [
         ("", "contains no listing ID or URL"),
         ("# none\n\n", "contains no listing ID or URL"),
-        ("chair\n", "line 1: write one id"),
+        ("chair\n", "line 1: write one ID"),
         (b"\xff\xfe1\x002\x00", "no UTF-8 text"),
         (b"\x89PNG\r\n\x1a\n", "no UTF-8 text"),
     ],
