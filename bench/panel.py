@@ -29,8 +29,8 @@ from bench.rows import Row
 from furnisync.analysis import panel
 from furnisync.analysis.reading import read_frame
 from furnisync.history.fields.selection import Selection
+from furnisync.history.rows import insert_rows
 from furnisync.history.schema import open_history, open_history_reader, stored_columns
-from furnisync.history.snapshots import insert_rows
 from furnisync.sqlite.database import transaction
 
 T0 = 1_780_000_000

@@ -6,6 +6,7 @@ import math
 
 from furnisync.collect.context import Round
 from furnisync.errors import Terminal, Transient
+from furnisync.etsy.credibility import right_listings
 from furnisync.history.outbox_rows import take_answer
 from furnisync.outbox import load_cursor, read_answers
 
@@ -48,7 +49,7 @@ class Inbox:
                     take_answer,
                     this.selection,
                     answer,
-                    listings,
+                    right_listings(listings),
                     now_s=now_s,
                     static_days=this.settings.static_days,
                 )

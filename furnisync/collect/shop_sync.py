@@ -6,12 +6,19 @@ from collections import deque
 from collections.abc import Awaitable, Hashable, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from furnisync.clock import DAY_S
 from furnisync.collect.context import REFILL, Call, Round
 from furnisync.collect.shop_paging import ask_at, next_position
 from furnisync.collect.shop_source import ShopSource
 from furnisync.errors import DoubtfulAnswer, NotFound, Terminal, Transient
-from furnisync.etsy.credibility import ask_until_believed, doubt_listings, doubt_shop
+from furnisync.etsy.credibility import (
+    ask_until_believed,
+    doubt_listings,
+    doubt_shop,
+    right_listings,
+)
 from furnisync.etsy.group_search import MEMBER_FAULTS, SearchResult, search_group
 from furnisync.etsy.models import WholePage, listings_for_discovery
 from furnisync.history import arrivals, claims, schedule, snapshots, staging
@@ -196,10 +203,12 @@ class ShopSyncs:
             await self._leave(claim, str(error))
             return
         if doubt is not None and not doubt.usable:
-            # Absence does not mean 'gone' here: only the listings that came are stored.
-            came = {as_id(one.get("listing_id")) for one in page.results}
-            claim, rest = claim.split(came)
-            await self._leave(rest, doubt.reason)
+            # Absence does not mean 'gone' here: only the listings that came right are stored.
+            right = right_listings(page.results)
+            claim, rest = claim.split({as_id(one["listing_id"]) for one in right})
+            page = msgspec.structs.replace(page, results=right)
+            if rest.ids:
+                await self._leave(rest, doubt.reason)
         await self._take(claim, page, now_s)
 
     async def _take(self, claim: claims.BatchClaim, page: WholePage, now_s: float) -> None:

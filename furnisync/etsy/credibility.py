@@ -126,10 +126,6 @@ def doubt_listings(page: WholePage, asked: int) -> Doubt | None:
             Doubt("the answer has a listing twice, perhaps in place of another"),
         ),
         (
-            not ids or (page.count is None and len(ids) < asked),
-            Doubt("fewer listings came than were requested", usable=True),
-        ),
-        (
             _any_bare(page.results, LISTING_ALWAYS),
             Doubt("listings came without their fields", usable=True),
         ),
@@ -137,7 +133,22 @@ def doubt_listings(page: WholePage, asked: int) -> Doubt | None:
             _any_bare(shops, SHOP_ALWAYS),
             Doubt("shops came without their fields", usable=True),
         ),
+        (
+            not ids or (page.count is None and len(ids) < asked),
+            Doubt("fewer listings came than were requested", usable=True),
+        ),
     )
+
+
+def right_listings(listings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those with their id, their fields and their shop's: right, whatever else the answer lacks."""
+    return [
+        one
+        for one in listings
+        if _as_id(one.get("listing_id")) is not None
+        and not _is_bare(one, LISTING_ALWAYS)
+        and not (isinstance(shop := one.get("shop"), dict) and _is_bare(shop, SHOP_ALWAYS))
+    ]
 
 
 def doubt_shop(shop: dict[str, Any], shop_id: int) -> Doubt | None:
@@ -168,6 +179,7 @@ def doubt_reviews(
     ids = Counter(one.get("transaction_id") for one in page.results)
     del ids[None]
     missing = missing_reviews(page, ask)
+    bare = _any_bare(page.results, REVIEW_ALWAYS)
     bounded = (ask.min_created, ask.max_created) != (None, None)
     return _first(
         (
@@ -176,11 +188,11 @@ def doubt_reviews(
         ),
         (
             any(number > 1 for number in ids.values()),
-            Doubt("the answer has a review twice, perhaps in place of another", sound=True),
+            Doubt("the answer has a review twice, perhaps in place of another", sound=not bare),
         ),
         (
             missing > unsent,
-            Doubt("fewer reviews came than the answer counts", sound=True, missing=missing),
+            Doubt("fewer reviews came than the answer counts", sound=not bare, missing=missing),
         ),
         (
             # Both bounds are inclusive and are seconds of known reviews.
@@ -192,7 +204,7 @@ def doubt_reviews(
             Doubt("no review came of a shop that has some"),
         ),
         (
-            _any_bare(page.results, REVIEW_ALWAYS),
+            bare,
             Doubt("reviews came without their fields", usable=True),
         ),
     )
@@ -209,7 +221,11 @@ def _first(*checks: tuple[bool, Doubt]) -> Doubt | None:
 
 def _any_bare(objects: Iterable[dict[str, Any]], names: tuple[str, ...]) -> bool:
     """Whether any object has none of these fields."""
-    return any(all(one.get(name) is None for name in names) for one in objects)
+    return any(_is_bare(one, names) for one in objects)
+
+
+def _is_bare(one: dict[str, Any], names: tuple[str, ...]) -> bool:
+    return all(one.get(name) is None for name in names)
 
 
 def _unfit(sent: object) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 
 from furnisync.history.fields.selection import Selection
 from furnisync.history.fields.values import Converter, Object, Oddity, Value, as_id
-from furnisync.history.snapshots import append_oddities, insert_rows
+from furnisync.history.rows import append_oddities, insert_rows
 
 SnapshotKind = Literal["shops", "listings"]
 _KEYS: Final = {"shops": "shop_id", "listings": "listing_id"}

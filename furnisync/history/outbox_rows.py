@@ -11,7 +11,7 @@ from typing import Final
 from furnisync.clock import DAY_S, WRONG_S
 from furnisync.history.arrivals import RowsFor, as_rows, shop_values
 from furnisync.history.fields.selection import Selection
-from furnisync.history.fields.values import Object, as_id, as_json
+from furnisync.history.fields.values import Object, as_id
 from furnisync.history.purge import purged_ids
 from furnisync.history.snapshots import Appended, append_page
 from furnisync.outbox import Answer, save_cursor
@@ -34,7 +34,7 @@ def take_answer(
         connection: of the history.
         selection: the stored fields.
         answer: of image sync's outbox.
-        listings: its objects.
+        listings: its objects that are right; the others' shops ask for them.
         now_s: unix time; an answer from the future is skipped.
         static_days: age beyond which a static row is written again.
 
@@ -45,8 +45,8 @@ def take_answer(
     if answer.at > now_s + WRONG_S:
         return 0
     found = {listing_id: one for one in listings if (listing_id := as_id(one.get("listing_id")))}
-    skipped = purged_ids(connection, "listing") | _known_since(connection, list(found), answer.at)
-    arrived = [(key, one) for key, one in found.items() if _is_whole(one) and key not in skipped]
+    purged = purged_ids(connection, "listing")
+    arrived = [(key, one) for key, one in found.items() if _has_shop(one) and key not in purged]
     rows_for = RowsFor(0, answer.at, answer.at - int(static_days * DAY_S))
     appended = Appended()
     append_page(connection, answer.at, as_rows(connection, selection, rows_for, arrived), appended)
@@ -54,19 +54,8 @@ def take_answer(
     return appended.listing_dynamic
 
 
-def _is_whole(listing: Object) -> bool:
-    """Whether it has what every listing has; else its shop's sync asks for it."""
-    return as_id(listing.get("shop_id")) is not None and listing.get("title") is not None
-
-
-def _known_since(connection: sqlite3.Connection, ids: Sequence[int], at: int) -> set[int]:
-    """Listings with a row of that time or later."""
-    rows = connection.execute(
-        "SELECT DISTINCT listing_id FROM listings_dynamic WHERE snapshot_timestamp >= ?"
-        " AND listing_id IN (SELECT value FROM json_each(?))",
-        (at, as_json(ids)),
-    )
-    return {row[0] for row in rows}
+def _has_shop(listing: Object) -> bool:
+    return as_id(listing.get("shop_id")) is not None
 
 
 def _keep_shops(

@@ -1,4 +1,4 @@
-"""Which staged listings need no call, since a fresh row of them is here (see `arrived.py`)."""
+"""Which staged listings need no call, since a fresh row of them is here (see `outbox_rows.py`)."""
 
 import sqlite3
 

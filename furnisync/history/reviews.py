@@ -16,7 +16,7 @@ from furnisync.history.fields.selection import Selection
 from furnisync.history.fields.values import Object, Oddity, as_id
 from furnisync.history.purge import purged_ids
 from furnisync.history.review_paging import ReviewAsk, Step, plan_next
-from furnisync.history.snapshots import append_oddities, insert_rows
+from furnisync.history.rows import append_oddities, insert_rows
 from furnisync.limits import retry_wait
 
 

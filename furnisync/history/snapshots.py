@@ -14,9 +14,8 @@ unchanged values are repeated, and no older row fills it.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
 from typing import Final
 
@@ -33,12 +32,12 @@ from furnisync.history.arrivals import (
 )
 from furnisync.history.claims import BatchClaim
 from furnisync.history.fields.selection import Selection
-from furnisync.history.fields.values import Object, Oddity, Value, as_id
+from furnisync.history.fields.values import Object, as_id
 from furnisync.history.reuse import oldest_reused
+from furnisync.history.rows import append_oddities, insert_rows, known_since
 from furnisync.history.set_aside import forget_set_aside
 from furnisync.history.staging import GONE, LIVE_LISTINGS, ShopSync, drop_sync, shop_sync
 from furnisync.limits import retry_wait
-from furnisync.sqlite.rows import insert_many
 
 GONE_STATE: Final = "gone"
 _LONGEST_GONE_WAIT: Final = 8
@@ -190,17 +189,23 @@ def _pages(connection: sqlite3.Connection, sync_id: int) -> Iterator[StagedPage]
 def append_page(
     connection: sqlite3.Connection, snapshot: int, page: StagedPage, appended: Appended
 ) -> None:
-    """Append listings and count them in `appended`; `snapshot` is the time of their oddities."""
-    if still := _still_ended(connection, page.ended):
-        page.static = [row for row in page.static if row[0] not in still]
-        page.dynamic = [row for row in page.dynamic if row[0] not in still]
-        page.oddities = [odd for odd in page.oddities if odd[0] not in still]
+    """Append listings and count them in `appended`, but none of which a newer row is known.
+
+    `snapshot` is the time of their rows.
+    """
+    appended.active += len(page.dynamic) - len(page.ended)
+    still = _still_ended(connection, page.ended)
+    # The other program's answer may have come while this one was staged: then its rows are newer.
+    newer = known_since(connection, [row[0] for row in page.dynamic], snapshot)
+    appended.ended += len(page.ended.keys() - still - newer)
+    if skipped := still | newer:
+        page.static = [row for row in page.static if row[0] not in skipped]
+        page.dynamic = [row for row in page.dynamic if row[0] not in skipped]
+        page.oddities = [odd for odd in page.oddities if odd[0] not in skipped]
     appended.listing_static += insert_rows(connection, "listings", page.static_columns, page.static)
     appended.listing_dynamic += insert_rows(
         connection, "listings_dynamic", page.dynamic_columns, page.dynamic
     )
-    appended.ended += len(page.ended) - len(still)
-    appended.active += len(page.dynamic) + len(still) - len(page.ended)
     if page.oddities:
         append_oddities(connection, "listings", snapshot, page.oddities)
 
@@ -246,50 +251,6 @@ def _append_gone(
             row = (listing_id, snapshot, GONE_STATE)
             appended.gone += insert_rows(connection, "listings_dynamic", ("state",), [row])
     appended.listing_dynamic += appended.gone
-
-
-def insert_rows(
-    connection: sqlite3.Connection,
-    table: str,
-    columns: Sequence[str],
-    rows: Sequence[Sequence[Value]],
-) -> int:
-    """Add rows of a snapshot table, values after its fixed columns; returns how many were new.
-
-    An existing row (same id, same snapshot) stays as it is: history is append-only.
-    """
-    insert = _insert_sql(table, tuple(columns))
-    return insert_many(connection, insert, rows, "ON CONFLICT DO NOTHING")
-
-
-@lru_cache(maxsize=64)
-def _insert_sql(table: str, columns: tuple[str, ...]) -> str:
-    fixed = {
-        "shops": "shop_id, snapshot_timestamp",
-        "shops_dynamic": "shop_id, snapshot_timestamp",
-        "listings": "listing_id, snapshot_timestamp, shop_id",
-        "listings_dynamic": "listing_id, snapshot_timestamp",
-        "reviews": "snapshot_timestamp",
-    }[table]
-    names = ", ".join((fixed, *(f'"{name}"' for name in columns)))
-    return f"INSERT INTO {table} ({names})"
-
-
-def append_oddities(
-    connection: sqlite3.Connection,
-    table: str,
-    snapshot: int,
-    found: Iterable[tuple[int | None, Sequence[Oddity]]],
-) -> None:
-    """Store the original values that did not fit their columns."""
-    connection.executemany(
-        "INSERT INTO oddities VALUES (?, ?, ?, ?, ?)",
-        (
-            (table, key, snapshot, oddity.field, oddity.value)
-            for key, oddities in found
-            for oddity in oddities
-        ),
-    )
 
 
 def _mark_synced(

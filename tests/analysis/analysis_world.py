@@ -1,8 +1,8 @@
 """A small history with a known past."""
 
 from furnisync.history.fields.selection import Selection
+from furnisync.history.rows import insert_rows
 from furnisync.history.schema import open_history
-from furnisync.history.snapshots import insert_rows
 
 DAY = 86_400
 T0 = 1_780_000_000

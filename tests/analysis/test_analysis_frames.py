@@ -10,8 +10,8 @@ from furnisync.analysis import asof, panel
 from furnisync.analysis import frames as frames_module
 from furnisync.errors import ConfigError, DatabaseUnusable
 from furnisync.history.fields.selection import Selection
+from furnisync.history.rows import insert_rows
 from furnisync.history.schema import open_history
-from furnisync.history.snapshots import insert_rows
 
 
 def test_asof_gives_what_was_known_then(path):

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from support.collect_world import (
+    BATCH_CALL,
     LIST_CALL,
     REVIEW_CALL,
     SHOP_CALL,
@@ -25,6 +26,7 @@ from furnisync.etsy.credibility import (
     doubt_listings,
     doubt_reviews,
     doubt_shop,
+    right_listings,
 )
 from furnisync.etsy.models import WholePage
 from furnisync.history.review_paging import ReviewAsk
@@ -109,6 +111,12 @@ def test_no_review_of_a_shop_that_tells_of_some_is_no_end():
     assert doubt_reviews(WholePage(1, [review(1)]), ASK, some=True) is None
 
 
+def test_a_short_page_without_fields_is_not_kept():
+    page = WholePage(5, [review(1), review(2, rating=None, review=None)])
+    assert not doubt_reviews(page, ASK).sound
+    assert doubt_reviews(SHORT, ASK).sound
+
+
 def test_a_review_without_text_and_buyer_is_no_doubt():
     assert doubt_reviews(WholePage(1, [review(1, review=None)]), ASK) is None
     assert doubt_reviews(WholePage(1, [review(1, rating=None)]), ASK) is None
@@ -162,6 +170,42 @@ def test_reviews_that_are_counted_and_never_sent_are_done_without_at_last(world,
     with no_calls(world):
         home.sync()
     assert home.number("SELECT count(*) FROM reviews") == kept
+
+
+def test_a_batch_that_is_odd_each_time_in_its_way_leaves_no_empty_rows(tmp_path):
+    """The last answer decides nothing where the two before it were odd for another reason."""
+    with small_sandbox(shops=3, listings=60) as sandbox:
+        seen = []
+        for name, faults in (
+            (
+                "faulty",
+                [
+                    {"do": "wrong_types", "call": BATCH_CALL, "nth": [1, 2]},
+                    {"do": "null_fields", "call": BATCH_CALL, "nth": [3]},
+                ],
+            ),
+            ("undisturbed", []),
+        ):
+            home = Home(tmp_path / name, sandbox)
+            seed_catalog(home, sandbox)
+            sandbox.set_faults(faults)
+            assert home.start("--fast").wait().status == (1 if faults else 0)
+            assert not home.rows("SELECT 1 FROM listings_dynamic WHERE quantity IS NULL")
+            sandbox.set_faults([])
+            home.sync()
+            seen.append(content(home))
+    assert seen[0] == seen[1]
+
+
+def test_what_is_right_in_an_answer_that_is_wrong():
+    good = {"listing_id": 1, "title": "Oak", "shop": {"shop_id": 7, "url": "u"}}
+    odd = [
+        {"listing_id": 2, "shop_id": 7},
+        {"listing_id": 3, "title": "Ash", "shop": {"shop_id": 7}},
+        {"title": "without its id"},
+    ]
+    bare_shop = {"listing_id": 4, "title": "Elm", "shop": None}
+    assert right_listings([good, *odd, bare_shop]) == [good, bare_shop]
 
 
 def test_a_shop_that_came_without_its_fields_once_is_whole(world, home, tmp_path):

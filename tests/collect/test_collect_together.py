@@ -10,7 +10,7 @@ from support.collect_world import (
     REVIEW_CALL,
     Home,
     Truth,
-    check_truth,
+    check_truth_of_answers,
     content,
     ended_at_last,
     known_furniture,
@@ -37,7 +37,7 @@ def check_both(tmp_path, world, *, share: bool) -> None:
         truth = Truth(sandbox)
         alive = [i for i, shop in truth.shops.items() if not shop["gone"]]
         assert read_reviews(home) == true_reviews(truth, alive)
-        check_truth(home, truth, known=known_furniture(truth))
+        check_truth_of_answers(home, truth, asked["log"], known=known_furniture(truth))
         images_done = "SELECT count(*) FROM images WHERE status = 'done'"
         findable = sum(row["findable"] for row in sandbox.truth_images(digests=False))
         assert home.rows(images_done, name="catalog.db")[0][0] >= findable

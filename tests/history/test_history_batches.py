@@ -1,11 +1,14 @@
 """What an answer of batch completes is appended at once, to the same rows as from the staging."""
 
+import msgspec
 import pytest
-from history_world import DAY, T0, listing, new_history, rows, shop, stage_batch
+from history_world import DAY, T0, listing, new_history, rows, shop, stage_batch, sync
 
 from furnisync.history.claims import Claims
+from furnisync.history.outbox_rows import take_answer
 from furnisync.history.snapshots import append_shop_sync, take_batch
 from furnisync.history.staging import begin_shop_sync, open_syncs, stage_list_page
+from furnisync.outbox import Answer, Cursor
 
 TABLES = ("shops", "shops_dynamic", "listings", "listings_dynamic", "oddities", "sync_state")
 KNOWN = {
@@ -76,3 +79,38 @@ def test_an_answer_that_comes_twice_does_no_harm(history, selection):
     for _ in range(2):
         take_batch(history, selection, claim, whole(KNOWN, claim.ids), now_s=T0)
     assert rows(history, "SELECT count(*) FROM listings_dynamic") == [(5,)]
+
+
+@pytest.mark.parametrize("last_is_staged", [True, False])
+def test_an_answer_that_comes_while_a_shop_is_staged_doubles_nothing(
+    tmp_path, selection, last_is_staged
+):
+    """Image sync's answer is newer than what waits to be appended: its rows stay, alone."""
+    history = new_history(tmp_path)
+    begin(history, T0)
+    claim = Claims().take(history)
+    if last_is_staged:
+        stage_batch(history, selection, claim, whole(KNOWN, claim.ids), now_s=T0)
+    body = msgspec.json.encode([{**KNOWN[20], "views": 99}])
+    answer = Answer(Cursor("images", 1), T0 + 12, body)
+    assert take_answer(history, selection, answer, answer.objects(), now_s=T0 + 12,
+                       static_days=182.0) == 1  # fmt: skip
+    if last_is_staged:
+        appended = append_shop_sync(history, 2)
+    else:
+        taken = take_batch(history, selection, claim, whole(KNOWN, claim.ids), now_s=T0)
+        appended = taken.appended[2]
+    assert appended.active == 1
+    assert rows(history, "SELECT snapshot_timestamp, views FROM listings_dynamic"
+                " WHERE listing_id = 20") == [(T0 + 12, 99)]  # fmt: skip
+    assert rows(history, "SELECT snapshot_timestamp FROM listings WHERE listing_id = 20") == [
+        (T0 + 12,)
+    ]
+
+
+def test_a_row_of_a_wrong_clock_keeps_no_answer_out(tmp_path, selection):
+    history = new_history(tmp_path)
+    sync(history, selection, 2, [KNOWN[20]], T0 + 3650 * DAY)
+    history.execute("UPDATE listings_dynamic SET wrong_clock = 1")
+    sync(history, selection, 2, [{**KNOWN[20], "views": 99}], T0)
+    assert rows(history, "SELECT views FROM listings_dynamic WHERE wrong_clock IS NULL") == [(99,)]

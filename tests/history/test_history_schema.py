@@ -9,8 +9,9 @@ from furnisync.history import schema
 from furnisync.history.claims import Claims
 from furnisync.history.fields.definitions import LISTING_FIELDS, REVIEW_FIELDS, SHOP_FIELDS
 from furnisync.history.fields.selection import Selection
+from furnisync.history.rows import insert_rows
 from furnisync.history.schema import open_history, open_history_reader, stored_columns
-from furnisync.history.snapshots import append_shop_sync, insert_rows
+from furnisync.history.snapshots import append_shop_sync
 from furnisync.history.staging import begin_shop_sync
 from furnisync.sqlite.database import open_database
 

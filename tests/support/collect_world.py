@@ -373,6 +373,36 @@ def check_truth(home: Home, truth: Truth, *, known: Mapping[int, set[int]] | Non
     assert read_reviews(home) == true_reviews(truth, alive)
 
 
+def check_truth_of_answers(
+    home: Home, truth: Truth, log: list[dict[str, Any]], *, known: Mapping[int, set[int]]
+) -> None:
+    """The same where image sync's answers brought rows: each has the time of an answer.
+
+    That is of its shop's sync, or since a batch in the sandbox's log that names the listing. No
+    listing has two static rows, and none lacks a row.
+    """
+    alive = [shop_id for shop_id, shop in truth.shops.items() if not shop["gone"]]
+    expected = Expected(known=dict(known))
+    expected.sync(home, truth, alive, now_s=home.now())
+    named_at: dict[int, float] = {}
+    for entry in log:
+        if entry["call"] == "listings/batch":
+            for listing_id in map(int, entry["query"]["listing_ids"].split(",")):
+                named_at.setdefault(listing_id, entry["time"])
+    for table in COLUMNS:
+        found = read_table(home, table)
+        wanted = {key: (time, row) for (key, time), row in expected.rows[table].items()}
+        assert {key for key, _ in found} == wanted.keys(), table
+        if table != "listings_dynamic":
+            assert len(found) == len(wanted), f"{table}: rows that nobody needs"
+        for (key, time), row in found.items():
+            shop_time, expected_row = wanted[key]
+            assert row == expected_row, (table, key)
+            if time != shop_time:
+                assert table.startswith("listings")
+                assert int(named_at[key]) <= time <= home.now(), (table, key, time)
+
+
 def known_furniture(truth: Truth) -> dict[int, set[int]]:
     """What `seed_catalog` tells, by shop."""
     found: dict[int, set[int]] = {}
