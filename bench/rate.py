@@ -37,8 +37,7 @@ def run(*, quick: bool) -> list[Row]:
         share = _share([call["time"] for call in asked["log"]], *spans[name])
         rows.append(Row(what=f"{what}: share of 90 calls a second", value=share, unit="%",
                         at_least=0.97, how=f"of a steady {seconds:g} s"))  # fmt: skip
-    parts = _share_of_images(asked["log"], *spans["both"])
-    rows.append(Row(what="share of image sync while both run", value=parts, unit="%",
+    rows.append(Row(what="share of image sync while both run", value=part, unit="%",
                     how="60 % by default (quota.images_share_percent)"))  # fmt: skip
     most = asked["most_in_a_second"]
     rows.append(Row(what="calls answered 429", value=asked["refused"], at_most=0,

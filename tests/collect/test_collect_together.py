@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 from support.collect_world import (
-    REVIEW_CALL,
     Home,
     Truth,
     check_truth_of_answers,
@@ -19,6 +19,7 @@ from support.collect_world import (
     small_sandbox,
     true_reviews,
 )
+from support.processes import Run, until
 
 
 def check_both(tmp_path, world, *, share: bool) -> None:
@@ -28,6 +29,7 @@ def check_both(tmp_path, world, *, share: bool) -> None:
         seed_catalog(home, sandbox)
         images, data = home.images("--fast", "--every-shop"), home.start("--fast")
         with ended_at_last(images), ended_at_last(data):
+            calls = watch_calls(home, images, data)
             for run in (images, data):
                 ended = run.wait(240)
                 assert ended.status == 0, ended.out
@@ -42,32 +44,36 @@ def check_both(tmp_path, world, *, share: bool) -> None:
         findable = sum(row["findable"] for row in sandbox.truth_images(digests=False))
         assert home.rows(images_done, name="catalog.db")[0][0] >= findable
         if share:
-            check_share(asked["log"])
+            check_share(calls)
 
 
-def check_share(log) -> None:
-    """While both want calls, image sync has about its 60 %: counted from call to call.
+def watch_calls(home: Home, *runs: Run) -> list[tuple[int, int]]:
+    """Calls of image sync and data sync so far, by the ledger, each time one was added."""
+    seen = [(0, 0)]
 
-    Reviews, and batches with the shop riding along, are data sync's alone; lists newest first or
-    by taxonomy and batches with images are image sync's.
-    """
-    by = [(program_of(entry), entry["time"]) for entry in log]
-    by = [(program, time) for program, time in by if program]
-    first = max(next(t for p, t in by if p == name) for name in ("images", "data"))
-    last = min(next(t for p, t in reversed(by) if p == name) for name in ("images", "data"))
-    both = Counter(program for program, time in by if first + 1 <= time <= last - 1)
-    assert sum(both.values()) > 80, "too little to tell a share"
-    assert 0.45 < both["images"] / sum(both.values()) < 0.75, both
+    def look() -> bool:
+        calls = Counter()
+        with suppress(sqlite3.OperationalError):  # the ledger is being made
+            sql = "SELECT program, sum(calls) FROM usage GROUP BY program"
+            calls = Counter(dict(home.rows(sql, name="quota.db")))
+        if (now := (calls["images"], calls["data"])) != seen[-1]:
+            seen.append(now)
+        return any(run.process.poll() is not None for run in runs)
+
+    until(look)
+    return seen
 
 
-def program_of(entry) -> str | None:
-    if entry["call"] == REVIEW_CALL:
-        return "data"
-    if entry["call"] == "listings/active":
-        return "images"
-    if entry["call"] == "listings/batch":
-        return "images" if "Images" in entry["query"].get("includes", "") else "data"
-    return None
+def check_share(calls: list[tuple[int, int]]) -> None:
+    """While both want calls, image sync has about its 60 %: from the first of both to the last."""
+    both = [one for one in calls if all(one)]
+    last = [
+        min(n for n, one in enumerate(both) if one[which] == both[-1][which]) for which in (0, 1)
+    ]
+    (first_images, first_data), (images, data) = both[0], both[min(last)]
+    images, data = images - first_images, data - first_data
+    assert images + data > 80, "too little to tell a share"
+    assert 0.45 < images / (images + data) < 0.75, (images, data)
 
 
 def test_both_programs_at_once(tmp_path):
