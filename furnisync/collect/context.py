@@ -10,7 +10,6 @@ import msgspec
 from furnisync.clock import Clock
 from furnisync.config import DataSettings
 from furnisync.etsy.client import EtsyClient
-from furnisync.history import schedule
 from furnisync.history.fields.schema_drift import FieldWatch
 from furnisync.history.fields.selection import Selection
 from furnisync.outbox import Outbox
@@ -49,7 +48,6 @@ class Round:
     clock: Clock
     settings: DataSettings
     selection: Selection
-    cadence: schedule.Cadence
     top: int | None
     watch: FieldWatch
     outbox: Outbox

@@ -39,7 +39,7 @@ class ReviewWalks:
             found = await self._round.writer.run(
                 schedule.due_reviews,
                 self._round.clock.now(),
-                self._round.cadence,
+                self._round.settings,
                 limit=REFILL + len(self._walking),
                 top=self._round.top,
             )

@@ -19,8 +19,9 @@ from furnisync.etsy.credibility import (
     doubt_shop,
     right_listings,
 )
+from furnisync.etsy.excerpts import listings_for_discovery
 from furnisync.etsy.group_search import MEMBER_FAULTS, SearchResult, search_group
-from furnisync.etsy.models import WholePage, listings_for_discovery
+from furnisync.etsy.models import WholePage
 from furnisync.history import arrivals, claims, schedule, snapshots, staging
 from furnisync.history.fields.values import as_id
 from furnisync.history.set_aside import set_aside
@@ -115,7 +116,7 @@ class ShopSyncs:
             found = await self._round.writer.run(
                 schedule.due_shops,
                 self._round.clock.now(),
-                self._round.cadence,
+                self._round.settings,
                 limit=REFILL + len(self._in_hand),
                 top=self._round.top,
             )

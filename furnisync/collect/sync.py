@@ -26,7 +26,7 @@ from furnisync.lockfile import single_instance
 from furnisync.outbox import Outbox
 from furnisync.quota.clock_check import ClockCheck
 from furnisync.sqlite.writer import Writer, read_in_thread
-from furnisync.status.history import DataStatus, cadence_of, read_data_status_from
+from furnisync.status.history import DataStatus, read_data_status_from
 
 log = logging.getLogger("furnisync.collect")
 
@@ -203,17 +203,15 @@ class DataSync:
     async def _register_shops(self, writer: Writer) -> bool:
         """Register the shops that image sync knows; returns whether one is due."""
         await writer.run(schedule.register_shops, await asyncio.to_thread(self._source.shops))
-        cadence = cadence_of(self._settings.data)
+        settings = self._settings.data
         now_s = self._clock.now()
         return bool(
-            await writer.run(schedule.due_shops, now_s, cadence, limit=1, top=self._run.top)
+            await writer.run(schedule.due_shops, now_s, settings, limit=1, top=self._run.top)
         )
 
     async def _run_round(self, client: EtsyClient, writer: Writer, selection: Selection) -> bool:
         """Collect what is due, for a limited time; returns whether that time was too short."""
-        lag = await writer.run(
-            schedule.measure_lag, self._clock.now(), cadence_of(self._settings.data)
-        )
+        lag = await writer.run(schedule.measure_lag, self._clock.now(), self._settings.data)
         log.info(
             "%d shops: %d never synced, %d due, %d in progress", lag.shops, lag.never_synced,
             lag.due, lag.under_way,
@@ -234,7 +232,6 @@ class DataSync:
             self._clock,
             self._settings.data,
             selection,
-            cadence_of(self._settings.data),
             top=self._run.top,
             watch=self._watch,
             outbox=self._outbox,

@@ -15,15 +15,14 @@ from furnisync.clock import DAY_S, Clock
 from furnisync.config import Settings
 from furnisync.errors import NotFound, Terminal, Transient
 from furnisync.etsy.client import EtsyClient
+from furnisync.etsy.excerpts import as_answer, listings_without_images
 from furnisync.etsy.group_search import MEMBER_FAULTS, SearchResult, search_group
 from furnisync.etsy.models import (
     ACTIVE,
     Image,
     Listing,
     Page,
-    as_answer,
     decode_page,
-    listings_without_images,
 )
 from furnisync.limits import ETSY_PAGING
 from furnisync.outbox import Answer, Outbox, load_cursor, read_answers, save_cursor

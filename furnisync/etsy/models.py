@@ -6,7 +6,6 @@ broken.
 """
 
 import json
-from collections.abc import Callable
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -135,27 +134,25 @@ class _Typed(msgspec.Struct, Generic[T]):
     error: Any = None
 
 
-class _Envelope(msgspec.Struct):
+class Envelope(msgspec.Struct):
+    """An answer whose results are not decoded yet."""
+
     results: list[msgspec.Raw]
     count: msgspec.Raw = msgspec.Raw(b"null")
     error: Any = None
 
 
 # Decoders are made at import: see "Databases and threads" in docs/decisions.md.
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = msgspec.json.Decoder(Envelope)
 _count = msgspec.json.Decoder(Whole | None, strict=False)
 _anything = msgspec.json.Decoder()
-_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+"""The fields of an object, not decoded."""
 
 
-class _Images(msgspec.Struct):
-    images: msgspec.Raw = msgspec.Raw()
-
-
-_images = msgspec.json.Decoder(_Images)
-_IMAGES_KEY = b'"images":'
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
 _pages: dict[type, msgspec.json.Decoder[Any]] = {
+    # mypy takes a type that is a value for no type.
     kind: msgspec.json.Decoder(_Typed[kind], strict=False)  # type: ignore[valid-type]
     for kind in (Listing, TaxonomyNode)
 }
@@ -188,7 +185,7 @@ def decode_page(body: bytes, kind: type[T]) -> Page[T]:
 def _decode_each(body: bytes, kind: type[T]) -> Page[T]:
     """Decode a page of which something is broken."""
     try:
-        envelope = _decode_envelope(body)
+        envelope = decode_envelope(body)
     except (ValueError, RecursionError) as error:
         raise ApiUnavailable(f"malformed answer ({error})", NOT_JSON) from error
     _refuse_error(envelope.error)
@@ -202,7 +199,12 @@ def _decode_each(body: bytes, kind: type[T]) -> Page[T]:
     return Page(_told(envelope.count), items, broken, len(envelope.results))
 
 
-def _decode_envelope(body: bytes) -> _Envelope:
+def decode_envelope(body: bytes) -> Envelope:
+    """Decode all but the results.
+
+    Raises:
+        ValueError, RecursionError: the body is not such an answer.
+    """
     try:
         return _envelope.decode(body)
     except msgspec.DecodeError:
@@ -259,56 +261,6 @@ def decode_whole_page(body: bytes) -> WholePage:
     return WholePage(counted, objects, len(results) - len(objects))
 
 
-def listings_without_images(body: bytes) -> bytes:
-    """The listings of an answer of batch as a JSON list, without their images.
-
-    The images are cut out of the text: decoding and encoding all other fields takes four times as
-    long.
-    """
-    return b"[" + b",".join(map(_without_images, _decode_envelope(body).results)) + b"]"
-
-
-def _without_images(listing: msgspec.Raw) -> bytes:
-    whole = bytes(listing)
-    try:
-        images = bytes(_images.decode(listing).images)
-    except msgspec.DecodeError:
-        return whole  # no object: whoever asked tells of it
-    if not images:
-        return whole
-    at = whole.find(_IMAGES_KEY)
-    start = at + len(_IMAGES_KEY) + whole.startswith(b" ", at + len(_IMAGES_KEY))
-    end = start + len(images)
-    before = whole[:at].rstrip()
-    is_sole = whole.startswith(images, start) and whole.find(_IMAGES_KEY, end) < 0
-    if before.endswith(b",") and is_sole:
-        return before[:-1] + whole[end:]
-    return _pick_fields(listing, lambda name: name != "images")
-
-
-def listings_for_discovery(body: bytes) -> bytes:
-    """The listings of an answer of batch as a JSON list, with the fields of `Listing` only."""
-    return _pick(body, _fields[Listing].__contains__)
-
-
-def as_answer(listings: bytes) -> bytes:
-    """A JSON list of listings as an answer of batch."""
-    return b'{"results":' + listings + b"}"
-
-
-def _pick(body: bytes, wanted: Callable[[str], bool]) -> bytes:
-    picked = [_pick_fields(raw, wanted) for raw in _decode_envelope(body).results]
-    return b"[" + b",".join(picked) + b"]"
-
-
-def _pick_fields(listing: msgspec.Raw, wanted: Callable[[str], bool]) -> bytes:
-    try:
-        fields = _raw_fields.decode(listing)
-    except msgspec.DecodeError:
-        return bytes(listing)  # no object: whoever asked tells of it
-    return msgspec.json.encode({name: fields[name] for name in fields if wanted(name)})
-
-
 def decode_object(raw: msgspec.Raw | bytes, kind: type[T]) -> T:
     """Decode one object; an optional field of a wrong type becomes None.
 
@@ -323,7 +275,7 @@ def decode_object(raw: msgspec.Raw | bytes, kind: type[T]) -> T:
 
 
 def _decode_field_by_field(raw: msgspec.Raw | bytes, kind: type[T]) -> T:
-    values = _raw_fields.decode(raw)
+    values = raw_fields.decode(raw)
     usable = {}
     for field in msgspec.structs.fields(kind):
         if field.encode_name not in values:

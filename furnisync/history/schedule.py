@@ -18,17 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from furnisync.clock import DAY_S, WRONG_S
-
-
-@dataclass(frozen=True, slots=True)
-class Cadence:
-    """The cadences, in days; the defaults are those of `config.DataSettings`."""
-
-    sync_days: float
-    static_days: float
-    gone_days: float
-    reviews_days: float
-    reviews_quiet_days: float
+from furnisync.config import DataSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +68,7 @@ _SYNC_ORDER: Final = (
 def due_shops(
     connection: sqlite3.Connection,
     now_s: float,
-    cadence: Cadence,
+    settings: DataSettings,
     *,
     limit: int = 500,
     top: int | None = None,
@@ -88,13 +78,13 @@ def due_shops(
     Args:
         connection: any connection to the history, a reader too.
         now_s: unix time.
-        cadence: how often a shop is synced.
+        settings: how often a shop is synced.
         limit: maximum number of shops.
         top: only among this many shops, those with most furniture listings.
     """
     parameters = {
         "now": int(now_s),
-        "synced_before": int(now_s - cadence.sync_days * DAY_S),
+        "synced_before": int(now_s - settings.sync_days * DAY_S),
         "top": top,
     }
     return _collect(connection, _SYNC_ORDER, parameters, limit, top)
@@ -160,7 +150,7 @@ _REVIEW_ORDER: Final = (
 def due_reviews(
     connection: sqlite3.Connection,
     now_s: float,
-    cadence: Cadence,
+    settings: DataSettings,
     *,
     limit: int = 500,
     top: int | None = None,
@@ -168,8 +158,10 @@ def due_reviews(
     """The shops whose reviews to read next, in order; arguments as in `due_shops`."""
     parameters = {
         "now": int(now_s),
-        "walked_before": int(now_s - cadence.reviews_days * DAY_S),
-        "quiet_before": int(now_s - max(cadence.reviews_quiet_days, cadence.reviews_days) * DAY_S),
+        "walked_before": int(now_s - settings.reviews_days * DAY_S),
+        "quiet_before": int(
+            now_s - max(settings.reviews_quiet_days, settings.reviews_days) * DAY_S
+        ),
         "top": top,
     }
     return _collect(connection, _REVIEW_ORDER, parameters, limit, top)
@@ -247,18 +239,18 @@ SELECT count(*),
 FROM sync_state"""
 
 
-def measure_lag(connection: sqlite3.Connection, now_s: float, cadence: Cadence) -> Lag:
+def measure_lag(connection: sqlite3.Connection, now_s: float, settings: DataSettings) -> Lag:
     """Count what is behind; about 50 ms at 100,000 shops."""
     row = connection.execute(
         _LAG,
         {
-            "synced_before": int(now_s - cadence.sync_days * DAY_S),
-            "walked_before": int(now_s - cadence.reviews_days * DAY_S),
+            "synced_before": int(now_s - settings.sync_days * DAY_S),
+            "walked_before": int(now_s - settings.reviews_days * DAY_S),
             "ahead": int(now_s + WRONG_S),
         },
     ).fetchone()
     pages, listings = row[11], row[12]
     live, quiet = row[0] - row[4], row[9]
-    reviews = (live - quiet) / cadence.reviews_days + quiet / cadence.reviews_quiet_days
-    calls = (pages + listings / 100) / cadence.sync_days + reviews
+    reviews = (live - quiet) / settings.reviews_days + quiet / settings.reviews_quiet_days
+    calls = (pages + listings / 100) / settings.sync_days + reviews
     return Lag(*(*row[:11], calls, row[13]))

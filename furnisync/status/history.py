@@ -10,7 +10,7 @@ from furnisync.circuit_breaker import Outage
 from furnisync.clock import DAY_S, Clock
 from furnisync.config import DataSettings, HomeFiles
 from furnisync.history.fields.schema_drift import read_drift
-from furnisync.history.schedule import Cadence, measure_lag
+from furnisync.history.schedule import measure_lag
 from furnisync.history.schema import open_history_reader
 from furnisync.lockfile import holder
 from furnisync.quota.report import Event, QuotaState, read_state
@@ -76,17 +76,6 @@ class DataStatus(msgspec.Struct, frozen=True):
     history: str = ""
 
 
-def cadence_of(settings: DataSettings) -> Cadence:
-    """The settings that decide which shops are due."""
-    return Cadence(
-        sync_days=settings.sync_days,
-        static_days=settings.static_days,
-        gone_days=settings.gone_days,
-        reviews_days=settings.reviews_days,
-        reviews_quiet_days=settings.reviews_quiet_days,
-    )
-
-
 def read_data_status(files: HomeFiles, settings: DataSettings, clock: Clock) -> DataStatus:
     """Read the status.
 
@@ -101,7 +90,7 @@ def read_data_status_from(
     connection: sqlite3.Connection, files: HomeFiles, settings: DataSettings, clock: Clock
 ) -> DataStatus:
     """Read the status over a connection that the caller keeps."""
-    lag = measure_lag(connection, clock.now(), cadence_of(settings))
+    lag = measure_lag(connection, clock.now(), settings)
     quota = read_state(files.quota, None, clock)
     pid = holder(files.lock("data"))
     quota_per_day = None if quota is None else quota.limit_per_day

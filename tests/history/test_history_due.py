@@ -1,5 +1,4 @@
-from dataclasses import replace
-
+import msgspec
 from history_world import DAY, T0, listing, new_history, sync
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,9 +24,8 @@ from furnisync.history.schedule import (
 from furnisync.history.schema import open_history
 from furnisync.history.snapshots import mark_shop_gone, mark_sync_failed
 from furnisync.history.staging import begin_shop_sync
-from furnisync.status.history import cadence_of
 
-CADENCE = cadence_of(DataSettings())
+SETTINGS = DataSettings()
 
 
 def ids(found):
@@ -36,26 +34,26 @@ def ids(found):
 
 def test_never_synced_come_first_by_size_then_the_most_overdue(history, selection):
     register_shops(history, [(1, 5), (2, 50), (3, 5), (4, 9)])
-    assert ids(due_shops(history, T0, CADENCE)) == [2, 4, 1, 3]
-    assert ids(due_shops(history, T0, CADENCE, top=2)) == [2, 4]
-    assert ids(due_shops(history, T0, CADENCE, limit=1)) == [2]
+    assert ids(due_shops(history, T0, SETTINGS)) == [2, 4, 1, 3]
+    assert ids(due_shops(history, T0, SETTINGS, top=2)) == [2, 4]
+    assert ids(due_shops(history, T0, SETTINGS, limit=1)) == [2]
     sync(history, selection, 2, [], T0)
     sync(history, selection, 1, [], T0 - DAY)
-    assert ids(due_shops(history, T0 + 14 * DAY, CADENCE)) == [4, 3, 1]
-    assert ids(due_shops(history, T0 + 14 * DAY + 1, CADENCE)) == [4, 3, 1, 2]
+    assert ids(due_shops(history, T0 + 14 * DAY, SETTINGS)) == [4, 3, 1]
+    assert ids(due_shops(history, T0 + 14 * DAY + 1, SETTINGS)) == [4, 3, 1, 2]
     begin_shop_sync(history, 4, T0)
-    assert ids(due_shops(history, T0 + 14 * DAY, CADENCE)) == [3, 1]
+    assert ids(due_shops(history, T0 + 14 * DAY, SETTINGS)) == [3, 1]
     register_shops(history, [(3, 77)])
-    assert due_shops(history, T0, CADENCE)[0].furniture_listings == 77
+    assert due_shops(history, T0, SETTINGS)[0].furniture_listings == 77
 
 
 def test_gone_and_failed_shops_wait(history, selection):
     register_shops(history, [(1, 5), (2, 4)])
     mark_shop_gone(history, 1, T0)
     mark_sync_failed(history, 2, "500", T0)
-    assert ids(due_shops(history, T0 + 3599, CADENCE)) == []
-    assert ids(due_shops(history, T0 + 3600, CADENCE)) == [2]
-    assert ids(due_shops(history, T0 + 90 * DAY, CADENCE)) == [2, 1]
+    assert ids(due_shops(history, T0 + 3599, SETTINGS)) == []
+    assert ids(due_shops(history, T0 + 3600, SETTINGS)) == [2]
+    assert ids(due_shops(history, T0 + 90 * DAY, SETTINGS)) == [2, 1]
 
 
 def walk(history, shop_id, now):
@@ -66,22 +64,22 @@ def walk(history, shop_id, now):
 
 def test_reviews_of_quiet_shops_wait_longest(history, selection):
     register_shops(history, [(1, 5), (2, 50), (3, 1), (4, 1)])
-    assert due_reviews(history, T0, CADENCE) == []  # their shops come first
+    assert due_reviews(history, T0, SETTINGS) == []  # their shops come first
     for shop_id in (1, 2, 3, 4):
         sync(history, selection, shop_id, [], T0)
-    assert ids(due_reviews(history, T0, CADENCE)) == [2, 1, 3, 4]
+    assert ids(due_reviews(history, T0, SETTINGS)) == [2, 1, 3, 4]
     next_review_ask(history, 3, T0)
-    assert ids(due_reviews(history, T0, CADENCE)) == [3, 2, 1, 4]
+    assert ids(due_reviews(history, T0, SETTINGS)) == [3, 2, 1, 4]
     for shop_id in (1, 2, 3, 4):
         walk(history, shop_id, T0 + shop_id)
-    assert due_reviews(history, T0 + 10, CADENCE) == []
+    assert due_reviews(history, T0 + 10, SETTINGS) == []
     sync(history, selection, 1, [], T0 + 15 * DAY, review_count=21)
     sync(history, selection, 2, [], T0 + 15 * DAY)
     sync(history, selection, 4, [], T0 + 15 * DAY, review_count=None, review_average=None,
          transaction_sold_count=None)  # fmt: skip
-    assert ids(due_reviews(history, T0 + 13 * DAY, CADENCE)) == []
-    assert ids(due_reviews(history, T0 + 16 * DAY, CADENCE)) == [1, 4]
-    assert ids(due_reviews(history, T0 + 85 * DAY, CADENCE)) == [1, 4, 3, 2]
+    assert ids(due_reviews(history, T0 + 13 * DAY, SETTINGS)) == []
+    assert ids(due_reviews(history, T0 + 16 * DAY, SETTINGS)) == [1, 4]
+    assert ids(due_reviews(history, T0 + 85 * DAY, SETTINGS)) == [1, 4, 3, 2]
 
 
 def test_lag_counts_what_is_behind(history, selection):
@@ -89,7 +87,7 @@ def test_lag_counts_what_is_behind(history, selection):
     sync(history, selection, 1, [listing(10, 1)], T0)
     mark_shop_gone(history, 3, T0)
     begin_shop_sync(history, 2, T0)
-    lag = measure_lag(history, T0 + 15 * DAY, CADENCE)
+    lag = measure_lag(history, T0 + 15 * DAY, SETTINGS)
     assert (lag.shops, lag.never_synced, lag.due, lag.under_way, lag.gone) == (4, 2, 1, 1, 1)
     assert lag.most_overdue_s == DAY
     assert (lag.reviews_never_walked, lag.reviews_due, lag.reviews_quiet) == (1, 0, 0)
@@ -112,9 +110,9 @@ def test_lag_estimates_the_calls_of_a_day(history):
         ("ok", None, T0, T0, "a", "b"),  # one, by what image sync knows
         ("gone", 9000, T0, None, None, None),
     )
-    cadence = replace(CADENCE, sync_days=2, reviews_days=5, reviews_quiet_days=20)
+    settings = msgspec.structs.replace(SETTINGS, sync_days=2, reviews_days=5, reviews_quiet_days=20)
     expected = (3 + 1 + 257 / 100) / 2 + 1 / 5 + 1 / 20
-    assert abs(measure_lag(history, T0, cadence).calls_per_day - expected) < 1e-9
+    assert abs(measure_lag(history, T0, settings).calls_per_day - expected) < 1e-9
 
 
 def test_lag_begins_the_second_after_the_cadence_and_a_time_far_ahead_is_wrong(history):
@@ -126,20 +124,20 @@ def test_lag_begins_the_second_after_the_cadence_and_a_time_far_ahead_is_wrong(h
     )
 
     def lag(days, seconds=0):
-        found = measure_lag(history, T0 + days * DAY + seconds, CADENCE)
+        found = measure_lag(history, T0 + days * DAY + seconds, SETTINGS)
         return found.due, found.ahead, found.most_overdue_s, found.reviews_due
 
     assert lag(14) == (1, 1, 0, 0)
     assert lag(14, 1) == (2, 1, 1, 1)
     assert lag(40, -WRONG_S - 1) == (2, 1, 26 * DAY - WRONG_S - 1, 1)
     assert lag(40, -WRONG_S) == (1, 0, 26 * DAY - WRONG_S, 1)
-    found = measure_lag(history, T0, CADENCE)
+    found = measure_lag(history, T0, SETTINGS)
     assert (found.shops, found.never_synced, found.reviews_never_walked) == (3, 1, 1)
     assert (found.gone, found.failing, found.under_way, found.reviews_quiet) == (0, 0, 0, 0)
 
 
 def test_an_empty_history_lags_in_nothing(history):
-    assert measure_lag(history, T0, CADENCE) == Lag(*[0] * 13)
+    assert measure_lag(history, T0, SETTINGS) == Lag(*[0] * 13)
     assert not is_failing(history)
 
 
@@ -152,8 +150,8 @@ def test_the_wait_is_told_in_seconds(history):
         ("ok", 1, T0, None, "a", None),
     )
     now = T0 + 100 * DAY
-    assert [one.overdue_s for one in due_shops(history, now, CADENCE)] == [None, *[86 * DAY] * 3]
-    assert [(one.shop_id, one.overdue_s) for one in due_reviews(history, now, CADENCE)] == [
+    assert [one.overdue_s for one in due_shops(history, now, SETTINGS)] == [None, *[86 * DAY] * 3]
+    assert [(one.shop_id, one.overdue_s) for one in due_reviews(history, now, SETTINGS)] == [
         (4, None), (2, 86 * DAY), (3, 16 * DAY),
     ]  # fmt: skip
 
@@ -161,16 +159,16 @@ def test_the_wait_is_told_in_seconds(history):
 def test_reviews_are_due_the_second_after_their_cadence(history):
     make_shops(history, ("ok", 1, T0, T0, "a", "b"), ("ok", 1, T0, T0, "a", "a"))
 
-    def due(days, seconds=0, cadence=CADENCE):
-        return ids(due_reviews(history, T0 + days * DAY + seconds, cadence))
+    def due(days, seconds=0, settings=SETTINGS):
+        return ids(due_reviews(history, T0 + days * DAY + seconds, settings))
 
     assert due(14) == []
     assert due(14, 1) == due(84) == [1]
     assert due(84, 1) == [1, 2]
     # A quiet shop never comes before one that is not.
-    rare = replace(CADENCE, reviews_days=90, reviews_quiet_days=10)
-    assert due(90, cadence=rare) == []
-    assert due(90, 1, cadence=rare) == [1, 2]
+    rare = msgspec.structs.replace(SETTINGS, reviews_days=90, reviews_quiet_days=10)
+    assert due(90, settings=rare) == []
+    assert due(90, 1, settings=rare) == [1, 2]
 
 
 def test_the_limit_holds_over_all_reasons(history):
@@ -183,10 +181,10 @@ def test_the_limit_holds_over_all_reasons(history):
     )
     now = T0 + 200 * DAY
     for limit in range(1, 5):
-        assert ids(due_shops(history, now, CADENCE, limit=limit)) == [1, 2, 3, 4][:limit]
+        assert ids(due_shops(history, now, SETTINGS, limit=limit)) == [1, 2, 3, 4][:limit]
     for limit in range(1, 4):
-        assert ids(due_reviews(history, now, CADENCE, limit=limit)) == [2, 3, 4][:limit]
-    assert ids(due_reviews(history, now, CADENCE, top=2)) == [2]
+        assert ids(due_reviews(history, now, SETTINGS, limit=limit)) == [2, 3, 4][:limit]
+    assert ids(due_reviews(history, now, SETTINGS, top=2)) == [2]
 
 
 def test_a_failure_waits_until_the_program_is_started_again(history, selection):
@@ -199,16 +197,16 @@ def test_a_failure_waits_until_the_program_is_started_again(history, selection):
     mark_shop_gone(history, 3, T0)
     assert is_failing(history)
     assert not is_failing(history, top=0)
-    assert measure_lag(history, T0, CADENCE).failing == 2
-    assert ids(due_shops(history, T0, CADENCE)) == ids(due_reviews(history, T0, CADENCE)) == []
+    assert measure_lag(history, T0, SETTINGS).failing == 2
+    assert ids(due_shops(history, T0, SETTINGS)) == ids(due_reviews(history, T0, SETTINGS)) == []
     forget_waits(history)
-    assert ids(due_shops(history, T0, CADENCE)) == [1]
-    assert ids(due_reviews(history, T0, CADENCE)) == [2]
+    assert ids(due_shops(history, T0, SETTINGS)) == [1]
+    assert ids(due_reviews(history, T0, SETTINGS)) == [2]
 
 
 def test_how_often_what_is_asked():
-    assert (CADENCE.sync_days, CADENCE.static_days, CADENCE.gone_days) == (14, 182, 90)
-    assert (CADENCE.reviews_days, CADENCE.reviews_quiet_days) == (14, 84)
+    assert (SETTINGS.sync_days, SETTINGS.static_days, SETTINGS.gone_days) == (14, 182, 90)
+    assert (SETTINGS.reviews_days, SETTINGS.reviews_quiet_days) == (14, 84)
 
 
 def test_the_first_answer_does_not_read_all_shops(path, selection):
@@ -225,7 +223,7 @@ def test_the_first_answer_does_not_read_all_shops(path, selection):
     history.set_progress_handler(lambda: thousands.append(1), 1000)
     for ask in (due_shops, due_reviews):
         thousands.clear()
-        assert len(ask(history, T0 + 14 * DAY, CADENCE, limit=100)) == 100
+        assert len(ask(history, T0 + 14 * DAY, SETTINGS, limit=100)) == 100
         assert len(thousands) < 10
     history.close()
 
@@ -272,5 +270,5 @@ def test_due_shops_equal_the_rule(tmp_path_factory, known, today, top):
         for n in sorted(by_size, key=rank)
         if (known[n][3] or 0) <= today and (known[n][0] != "ok" or today - known[n][2] > 14)
     ]
-    assert ids(due_shops(history, today * DAY, CADENCE, top=top)) == expected
+    assert ids(due_shops(history, today * DAY, SETTINGS, top=top)) == expected
     history.close()

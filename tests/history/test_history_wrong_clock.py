@@ -8,9 +8,8 @@ from furnisync.history.reviews import mark_reviews_failed, next_review_ask, post
 from furnisync.history.schedule import due_reviews, due_shops, measure_lag
 from furnisync.history.snapshots import mark_shop_gone, mark_sync_failed
 from furnisync.history.staging import begin_shop_sync, open_syncs
-from furnisync.status.history import cadence_of
 
-CADENCE = cadence_of(DataSettings())
+SETTINGS = DataSettings()
 AHEAD = T0 + 3650 * DAY
 WAIT_S = 14 * DAY
 
@@ -20,7 +19,7 @@ def found(history, now=T0, **more):
 
 
 def due(history):
-    return {one.shop_id for one in due_shops(history, T0, CADENCE)}
+    return {one.shop_id for one in due_shops(history, T0, SETTINGS)}
 
 
 def column(history, sql):
@@ -40,7 +39,7 @@ def test_rows_from_before_stay_and_become_the_latest_again(history, selection):
     sync(history, selection, 1, [listing(11, 1)], T0 - 20 * DAY)
     sync(history, selection, 1, [listing(11, 1), listing(12, 1)], AHEAD)
     assert due(history) == set()
-    lag = measure_lag(history, T0, CADENCE)
+    lag = measure_lag(history, T0, SETTINGS)
     assert (lag.due, lag.ahead) == (1, 1)
     assert found(history) == [1]
     assert repair_shops(history, [1], T0) == 6, "both rows of a shop and of two listings"
@@ -76,7 +75,7 @@ def test_what_is_under_way_waits_or_is_gone_is_due_again(history, selection):
     assert found(history, rows=True) == []
     assert open_syncs(history) == []
     assert due(history) == {1, 2}
-    walks = {one.shop_id for one in due_reviews(history, T0, CADENCE)}
+    walks = {one.shop_id for one in due_reviews(history, T0, SETTINGS)}
     assert walks == {3, 4, 5}
     assert column(history, "SELECT max(walk_started) FROM sync_state") == [T0]
 

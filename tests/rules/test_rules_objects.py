@@ -20,6 +20,7 @@ from furnisync.catalog.schema import open_catalog
 from furnisync.crawl.batch_reader import _image_rows
 from furnisync.crawl.list_reader import as_listed
 from furnisync.errors import ApiUnavailable
+from furnisync.etsy.excerpts import listings_without_images
 from furnisync.etsy.models import (
     Image,
     Listing,
@@ -28,7 +29,6 @@ from furnisync.etsy.models import (
     decode_object,
     decode_page,
     decode_whole_page,
-    listings_without_images,
 )
 from furnisync.etsy.taxonomy import Node, Tree, flatten
 

@@ -18,7 +18,6 @@ from furnisync.history.fields.selection import Selection
 from furnisync.history.schema import open_history
 from furnisync.outbox import Outbox
 from furnisync.sqlite.writer import Writer
-from furnisync.status.history import cadence_of
 
 WORKERS = 20
 
@@ -54,7 +53,6 @@ async def first_calls(folder, share):
     outbox = Outbox(files.outbox("data"), files.catalog)
     this = Round(
         etsy, writer, clock, DataSettings(reviews_share_percent=share), selection,
-        cadence_of(DataSettings()),
         top=None, watch=FieldWatch(), outbox=outbox, inbox=files.outbox("images"),
     )  # fmt: skip
     collector = Collector(this, source=ShopSource(files), furniture_only=False)

@@ -17,4 +17,4 @@ def _sleep(duration: SupportsFloat, /) -> None:
     select.select([], [], [], seconds)
 
 
-time.sleep = _sleep  # type: ignore[assignment]
+time.sleep = _sleep  # type: ignore[assignment]  # mypy wants its own parameter names

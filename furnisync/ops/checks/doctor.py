@@ -98,8 +98,13 @@ def check_plan(files: HomeFiles) -> Check:
     try:
         plan = load_plan(files.plan, None)
     except ConfigError as error:
-        return Check("crawl plan", "fail", str(error), "No pass can be read until then.")
-    return Check("crawl plan", "ok", f"{len(plan.taxonomies)} taxonomy node(s)")
+        return Check(
+            "crawl plan",
+            "fail",
+            str(error),
+            "Or delete the file: the next sync writes the default.",
+        )
+    return Check("crawl plan", "ok", ", ".join(one.name for one in plan.taxonomies))
 
 
 def check_permissions(
