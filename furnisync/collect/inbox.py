@@ -6,7 +6,7 @@ import math
 
 from furnisync.collect.context import Round
 from furnisync.errors import Terminal, Transient
-from furnisync.etsy.credibility import right_listings
+from furnisync.etsy.credibility import with_fields
 from furnisync.history.outbox_rows import take_answer
 from furnisync.outbox import load_cursor, read_answers
 
@@ -49,7 +49,7 @@ class Inbox:
                     take_answer,
                     this.selection,
                     answer,
-                    right_listings(listings),
+                    with_fields(listings),
                     now_s=now_s,
                     static_days=this.settings.static_days,
                 )

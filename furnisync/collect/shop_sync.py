@@ -17,7 +17,7 @@ from furnisync.etsy.credibility import (
     ask_until_believed,
     doubt_listings,
     doubt_shop,
-    right_listings,
+    with_fields,
 )
 from furnisync.etsy.excerpts import listings_for_discovery
 from furnisync.etsy.group_search import MEMBER_FAULTS, SearchResult, search_group
@@ -204,9 +204,9 @@ class ShopSyncs:
             await self._leave(claim, str(error))
             return
         if doubt is not None and not doubt.usable:
-            # Absence does not mean 'gone' here: only the listings that came right are stored.
-            right = right_listings(page.results)
-            claim, rest = claim.split({as_id(one["listing_id"]) for one in right})
+            # Absence does not mean 'gone' here: only what came with its fields is stored.
+            right = with_fields(page.results)
+            claim, rest = claim.split({as_id(one.get("listing_id")) for one in right})
             page = msgspec.structs.replace(page, results=right)
             if rest.ids:
                 await self._leave(rest, doubt.reason)

@@ -140,13 +140,12 @@ def doubt_listings(page: WholePage, asked: int) -> Doubt | None:
     )
 
 
-def right_listings(listings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those with their id, their fields and their shop's: right, whatever else the answer lacks."""
+def with_fields(listings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All but those that came without their fields or their shop's: right in any answer."""
     return [
         one
         for one in listings
-        if _as_id(one.get("listing_id")) is not None
-        and not _is_bare(one, LISTING_ALWAYS)
+        if not _is_bare(one, LISTING_ALWAYS)
         and not (isinstance(shop := one.get("shop"), dict) and _is_bare(shop, SHOP_ALWAYS))
     ]
 

@@ -34,7 +34,7 @@ def take_answer(
         connection: of the history.
         selection: the stored fields.
         answer: of image sync's outbox.
-        listings: its objects that are right; the others' shops ask for them.
+        listings: its objects that came with their fields; the others' shops ask for them.
         now_s: unix time; an answer from the future is skipped.
         static_days: age beyond which a static row is written again.
 

@@ -26,7 +26,7 @@ from furnisync.etsy.credibility import (
     doubt_listings,
     doubt_reviews,
     doubt_shop,
-    right_listings,
+    with_fields,
 )
 from furnisync.etsy.models import WholePage
 from furnisync.history.review_paging import ReviewAsk
@@ -202,10 +202,9 @@ def test_what_is_right_in_an_answer_that_is_wrong():
     odd = [
         {"listing_id": 2, "shop_id": 7},
         {"listing_id": 3, "title": "Ash", "shop": {"shop_id": 7}},
-        {"title": "without its id"},
     ]
     bare_shop = {"listing_id": 4, "title": "Elm", "shop": None}
-    assert right_listings([good, *odd, bare_shop]) == [good, bare_shop]
+    assert with_fields([good, *odd, bare_shop]) == [good, bare_shop]
 
 
 def test_a_shop_that_came_without_its_fields_once_is_whole(world, home, tmp_path):
