@@ -55,4 +55,4 @@ class Inbox:
                 )
         if rows:
             this.collected.listings += rows
-            log.info("%d listings came with the answers to image sync", rows)
+            log.info("%s listings came with the answers to image sync", f"{rows:,}")

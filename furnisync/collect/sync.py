@@ -255,10 +255,15 @@ def _result(work: asyncio.Task[bool]) -> bool:
 
 def _log_end(collected: Collected) -> None:
     log.info(
-        "synced %d shops with %d listing rows, %d new reviews; %d shops are gone, %d calls failed",
-        collected.shops,
-        collected.listings,
-        collected.reviews,
-        collected.gone,
-        collected.failed,
+        "synced %s shops with %s listing rows, %s new reviews; %s shops are gone, %s calls failed",
+        *(
+            f"{number:,}"
+            for number in (
+                collected.shops,
+                collected.listings,
+                collected.reviews,
+                collected.gone,
+                collected.failed,
+            )
+        ),
     )

@@ -112,7 +112,7 @@ class MetadataWriter:
         self._version = version
         self._took_s = time.monotonic() - began
         self._due = began + max(self._every_s, REST * self._took_s, self._budget_s())
-        log.info("%s written: %d listings", self._files.metadata.name, number)
+        log.info("%s written: %s listings", self._files.metadata.name, f"{number:,}")
 
 
 def _estimate_s(reader: sqlite3.Connection) -> float:

@@ -107,7 +107,7 @@ class Reporter:
         self._told_forecast = True
         seconds = seconds_for_calls(status.calls_left, status.quota)
         log.info(
-            "about %s listings: %s calls are left%s; the missing images take about %s, %s are free",
+            "about %s listings: %s calls to make%s; the missing images take about %s, %s are free",
             f"{current.listings_expected:,}",
             f"{status.calls_left:,}",
             "" if seconds is None else f", {duration(seconds)} at this quota",

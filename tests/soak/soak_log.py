@@ -34,11 +34,15 @@ KNOWN = (
     Known(ALWAYS, "INFO", r"[\w -]+(\(about .* left\))?; [\d,]+ listings; images: .*; calls: "),
     Known(ALWAYS, "INFO", r"[\d,]+ of [\d,]+ shops synced, [\d,]+ in progress, [\d,]+ due, "),
     Known(ALWAYS, "INFO", r"\d+ shops: \d+ never synced, \d+ due, \d+ in progress$"),
-    Known(ALWAYS, "INFO", r"synced \d+ shops with \d+ listing rows, \d+ new reviews; \d+ shops"),
-    Known(ALWAYS, "INFO", r"\d+ listings came with the answers to image sync$"),
-    Known(ALWAYS, "INFO", r"about [\d,]+ listings: [\d,]+ calls are left"),
+    Known(
+        ALWAYS,
+        "INFO",
+        r"synced [\d,]+ shops with [\d,]+ listing rows, [\d,]+ new reviews; [\d,]+ shops",
+    ),
+    Known(ALWAYS, "INFO", r"[\d,]+ listings came with the answers to image sync$"),
+    Known(ALWAYS, "INFO", r"about [\d,]+ listings: [\d,]+ calls to make"),
     Known(ALWAYS, "INFO", r"\d+ new listings since the last look$"),
-    Known(ALWAYS, "INFO", r"image_metadata\.json written: \d+ listings$"),
+    Known(ALWAYS, "INFO", r"image_metadata\.json written: [\d,]+ listings$"),
     # Both services start on an empty home: nobody has told the data service a shop yet.
     Known("begin", "INFO", r"waiting for the first shops: "),
     # Before the first image nobody knows that the sandbox's are small.
