@@ -254,16 +254,8 @@ def _result(work: asyncio.Task[bool]) -> bool:
 
 
 def _log_end(collected: Collected) -> None:
+    done = (collected.shops, collected.listings, collected.reviews)
     log.info(
         "synced %s shops with %s listing rows, %s new reviews; %s shops are gone, %s calls failed",
-        *(
-            f"{number:,}"
-            for number in (
-                collected.shops,
-                collected.listings,
-                collected.reviews,
-                collected.gone,
-                collected.failed,
-            )
-        ),
+        *(f"{number:,}" for number in (*done, collected.gone, collected.failed)),
     )
