@@ -319,6 +319,22 @@ def test_nothing_to_back_up(tmp_path):
     assert "nothing to back up" in plain(out)
 
 
+def test_a_database_that_is_just_being_made_is_left_for_the_next_backup(home):
+    """A sync makes all tables in one transaction; before that the file has none."""
+    history = home.path / "etsy_data.db"
+    history.unlink()
+    with closing(sqlite3.connect(history)) as empty:
+        empty.execute("PRAGMA journal_mode = WAL")
+        home.backup()
+    (backup,) = home.backups()
+    copies = json.loads((backup / "backup.json").read_bytes())["copies"]
+    assert "catalog" in {one["role"] for one in copies}
+    assert "history" not in {one["role"] for one in copies}
+    other = BackupHome(home.path.parent / "other")
+    status, out = other.run("restore", backup)
+    assert status == 0, out
+
+
 def test_to_a_url_and_back(home, tmp_path):
     pytest.importorskip("fsspec")
     url = f"local://{tmp_path / 'far'}"

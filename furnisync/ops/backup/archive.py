@@ -19,7 +19,7 @@ import msgspec
 from furnisync import durable, owned
 from furnisync.catalog import schema as catalog_schema
 from furnisync.config import HomeFiles
-from furnisync.errors import UserError
+from furnisync.errors import DatabaseUnusable, UserError
 from furnisync.history import schema as history_schema
 from furnisync.sqlite.database import open_reader
 
@@ -100,8 +100,21 @@ def places_of(files: HomeFiles) -> dict[Role, Path]:
 
 
 def sources_of(files: HomeFiles) -> dict[Role, Path]:
-    """The files of a home that are backed up, those that exist."""
-    return {role: path for role, path in places_of(files).items() if path.exists()}
+    """The files of a home that are backed up: those that exist and are not just being made."""
+    return {
+        role: path
+        for role, path in places_of(files).items()
+        if path.exists() and not (role in APPLICATIONS and _is_being_made(role, path))
+    }
+
+
+def _is_being_made(role: Role, path: Path) -> bool:
+    """Whether a database has no table yet: the sync that makes it commits all of them at once."""
+    try:
+        with closing(open_reader(path, *APPLICATIONS[role])) as reader:
+            return not reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    except (DatabaseUnusable, sqlite3.DatabaseError):
+        return False  # whoever copies it says what is wrong
 
 
 def make_copies(sources: dict[Role, Path], folder: Path, tell: Tell) -> tuple[Copied, ...]:

@@ -63,7 +63,7 @@ def take_snapshots(files: HomeFiles) -> Snapshots:
         for path in (files.metadata, files.plan):
             if path.exists():
                 shutil.copyfile(path, folder / path.name)
-        copies = [folder / path.name for path in found]
+        copies = [copy for path in found if (copy := folder / path.name).exists()]
         taken = [Snapshot(one.name, one.stat().st_size, owned.digest(one)) for one in copies]
     except (OSError, sqlite3.DatabaseError) as error:
         raise UserError(
